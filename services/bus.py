@@ -1,0 +1,143 @@
+"""Telling the rest of the process, and other managers, that something changed.
+
+What is published is a hint that names rows; the truth is in the database. Losing one loses nothing but time, so a slow
+subscriber never stalls a publisher: either its queue is marked as broken and it reads afresh (`Lagged`), or it asked
+for the newest value only.
+"""
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol, TypeVar
+
+import msgspec
+
+
+class Hint(msgspec.Struct, tag_field="t", frozen=True, omit_defaults=True):
+    """Base of what may be published."""
+
+
+class SessionChanged(Hint, frozen=True, tag="session"):
+    session_id: str
+    #: Number of the timeline's row, 0 for a change that is not on the timeline (pull progress, a pending reason).
+    event_id: int = 0
+
+
+class AgentChanged(Hint, frozen=True, tag="agent"):
+    agent_id: str
+    event_id: int = 0
+
+
+class Revoked(Hint, frozen=True, tag="revoked"):
+    """Tokens of this user (or of this one login) are void from now on: cached checks and open streams end."""
+
+    user_id: str
+    login_id: str = ""
+
+
+class Wake(Hint, frozen=True, tag="wake"):
+    """There may be work for the dispatcher."""
+
+
+class Deliver(Hint, frozen=True, tag="deliver"):
+    """There may be commands to send to this agent; the manager that holds its connection acts."""
+
+    agent_id: str
+
+
+class StatsSampled(Hint, frozen=True, tag="stats"):
+    """An agent's sample (an encoded `agents.protocol.Stats`), for managers that it is not connected to."""
+
+    agent_id: str
+    frame: bytes
+
+
+AnyHint = SessionChanged | AgentChanged | Revoked | Wake | Deliver | StatsSampled
+T = TypeVar("T")
+
+
+class Lagged(Exception):
+    """A subscriber was too slow and has missed something: read afresh, then subscribe again."""
+
+
+class Bus(Protocol):
+    #: True when other processes hear it too.
+    shared: bool
+
+    async def publish(self, hint: AnyHint) -> None:
+        """Tell everybody. Never raises for a subscriber's or a broker's sake."""
+        ...
+
+    def subscribe(self, *kinds: type[T]) -> AbstractAsyncContextManager["Queue[T]"]:
+        """Listen for these kinds, from the moment that the context is entered. Iterating may raise `Lagged`."""
+        ...
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+#: Hints a subscriber may be behind before it has lagged.
+QUEUE_LIMIT = 1000
+
+
+class Queue(AsyncIterator[T]):
+    """One subscriber's hints, in order."""
+
+    def __init__(self) -> None:
+        self._items: deque[T] = deque()
+        self._ready = asyncio.Event()
+        self._lagged = False
+
+    def put(self, item: T) -> None:
+        if len(self._items) >= QUEUE_LIMIT:
+            self._items.clear()
+            self._lagged = True
+        else:
+            self._items.append(item)
+        self._ready.set()
+
+    async def __anext__(self) -> T:
+        await self._ready.wait()
+        if self._lagged:
+            self._lagged = False
+            self._ready.clear()
+            raise Lagged
+        item = self._items.popleft()
+        if not self._items:
+            self._ready.clear()
+        return item
+
+
+class LocalBus:
+    """The bus within one process."""
+
+    shared = False
+
+    def __init__(self) -> None:
+        self._queues: dict[type, set[Queue[object]]] = defaultdict(set)
+
+    async def open(self) -> None:
+        """Nothing to connect to."""
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+    async def publish(self, hint: AnyHint) -> None:
+        self.deliver(hint)
+
+    def deliver(self, hint: AnyHint) -> None:
+        for queue in self._queues.get(type(hint), ()):
+            queue.put(hint)
+
+    @asynccontextmanager
+    async def subscribe(self, *kinds: type[T]) -> AsyncGenerator[Queue[T]]:
+        queue: Queue[T] = Queue()
+        for kind in kinds:
+            self._queues[kind].add(queue)  # pyright: ignore[reportArgumentType]
+        try:
+            yield queue
+        finally:
+            for kind in kinds:
+                self._queues[kind].discard(queue)  # pyright: ignore[reportArgumentType]

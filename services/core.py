@@ -1,0 +1,58 @@
+"""What every service function is given: the database, the bus, the agents' hub, the keys and the settings."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from agents.hub import Hub
+
+from services.bus import Bus
+from services.db.engine import Database
+from services.keys import Keys
+from services.stats import StatsBook
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What services decide by. Times of the lease: RELIABILITY by the field's practice (Kubernetes: 10 s, 40 s)."""
+
+    access_token_life: timedelta = timedelta(minutes=10)
+    login_life: timedelta = timedelta(days=14)
+    #: For so long the refresh token before the current one is still honoured: its reply may have been lost.
+    refresh_grace: timedelta = timedelta(seconds=10)
+    ticket_life: timedelta = timedelta(seconds=30)
+    password_ticket_life: timedelta = timedelta(hours=24)
+    join_token_life: timedelta = timedelta(hours=1)
+    #: A signed request's clock may differ by this much.
+    clock_skew: timedelta = timedelta(seconds=30)
+    #: A cached check of a user's standing is believed for so long.
+    standing_life: timedelta = timedelta(seconds=2)
+    heartbeat: timedelta = timedelta(seconds=10)
+    lease: timedelta = timedelta(seconds=40)
+    stats_interval: timedelta = timedelta(seconds=2)
+    #: Deadline of each phase of a session's life, by status.
+    phase_deadlines: dict[str, timedelta] = field(
+        default_factory=lambda: {
+            "SCHEDULED": timedelta(seconds=60),
+            "PREPARING": timedelta(seconds=120),
+            "PULLING": timedelta(minutes=30),
+            "PREPARED": timedelta(seconds=60),
+            "CREATING": timedelta(seconds=120),
+            "TERMINATING": timedelta(seconds=120),
+        }
+    )
+    #: Where the console is reached; links are made from it. Never from a request's headers.
+    public_url: str = "http://127.0.0.1:8080"
+
+
+@dataclass
+class Core:
+    db: Database
+    bus: Bus
+    hub: Hub
+    keys: Keys
+    stats: StatsBook
+    settings: Settings = field(default_factory=Settings)
+    #: Names this process among several managers; new with each start.
+    manager_id: str = "manager"
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)

@@ -1,0 +1,66 @@
+"""Opening the database: SQLite (the default, nothing to install) or PostgreSQL, by URL."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import Connection, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+
+class Database:
+    """Two ways in: `read` and `write`.
+
+    On SQLite a write begins IMMEDIATE: writers queue up at their beginning, instead of one failing in the middle when
+    it turns from reader to writer; readers go on beside them (WAL).
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        self.dialect = engine.dialect.name
+        self._read = async_sessionmaker(engine, expire_on_commit=False)
+        self._write = async_sessionmaker(engine.execution_options(immediate=True), expire_on_commit=False)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncGenerator[AsyncSession]:
+        """A session whose changes, were there any, would be lost."""
+        async with self._read() as session:
+            yield session
+
+    @asynccontextmanager
+    async def write(self) -> AsyncGenerator[AsyncSession]:
+        """One transaction: committed at the end of the block, undone by an exception. No other I/O inside."""
+        async with self._write.begin() as session:
+            yield session
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+def open_database(url: str | URL, *, pool_size: int = 10) -> Database:
+    """Open `sqlite+aiosqlite:///path` or `postgresql+asyncpg://user:password@host/name`."""
+    url = make_url(url)
+    if url.get_backend_name() != "sqlite":
+        return Database(
+            create_async_engine(url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True)
+        )
+    engine = create_async_engine(url, connect_args={"timeout": 30}, pool_size=pool_size)
+    event.listen(engine.sync_engine, "connect", _configure_sqlite)
+    event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return Database(engine)
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = (
+        None  # the driver shall not begin transactions on its own: _begin_sqlite does
+    )
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=30000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    immediate = connection.get_execution_options().get("immediate")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")

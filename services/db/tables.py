@@ -1,0 +1,490 @@
+"""The typed tables. What is true is here; everything else (bus, agents' reports, caches) is a hint.
+
+Slots are integers: milli-units for what is counted (cpu 1500 = 1.5 cores), bytes for `mem`. A missing name in a map of
+limits means "unlimited", in a map of amounts "none".
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from services.db.types import Document, Serial, UtcDateTime
+
+Slots = dict[str, int]
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {  # noqa: RUF012  # SQLAlchemy's own form of declaration
+        str: String(255),
+        int: BigInteger,
+        datetime: UtcDateTime,
+        bytes: LargeBinary,
+        Slots: Document,
+        dict[str, str]: Document,
+        dict[str, Any]: Document,
+        list[str]: Document,
+        list[Any]: Document,
+    }
+
+
+class Domain(Base):
+    """A tenant: users, groups and what they may use together."""
+
+    __tablename__ = "domains"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    description: Mapped[str] = mapped_column(Text, default="")
+    active: Mapped[bool] = mapped_column(default=True)
+    total_slots: Mapped[Slots] = mapped_column(default=dict)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Group(Base):
+    """A project of one domain. Sessions belong to exactly one."""
+
+    __tablename__ = "groups"
+    __table_args__ = (Index(None, "domain_id", "name", unique=True),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"))
+    name: Mapped[str]
+    description: Mapped[str] = mapped_column(Text, default="")
+    active: Mapped[bool] = mapped_column(default=True)
+    total_slots: Mapped[Slots] = mapped_column(default=dict)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class GroupMember(Base):
+    __tablename__ = "group_members"
+
+    group_id: Mapped[str] = mapped_column(ForeignKey("groups.id"), primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), primary_key=True, index=True)
+
+
+class User(Base):
+    """A person. Never deleted, only deactivated, so that history keeps its owner."""
+
+    __tablename__ = "users"
+    __table_args__ = (
+        CheckConstraint("role in ('SUPERADMIN', 'DOMAIN_ADMIN', 'USER')", name="role"),
+        Index(None, "domain_id", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"))
+    #: Lower case; unique over all domains.
+    email: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    full_name: Mapped[str] = mapped_column(default="")
+    description: Mapped[str] = mapped_column(Text, default="")
+    role: Mapped[str] = mapped_column(String(16), default="USER")
+    active: Mapped[bool] = mapped_column(default=True)
+    must_change_password: Mapped[bool] = mapped_column(default=False)
+    #: Argon2id in PHC form; None: no password chosen yet, so no login by password.
+    password_hash: Mapped[str | None]
+    main_keypair_id: Mapped[str | None] = mapped_column(String(30))
+    #: Rises when password, role or status change: tokens of an older epoch are void.
+    epoch: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class ResourcePolicy(Base):
+    """Limits of the keypairs that refer to it."""
+
+    __tablename__ = "resource_policies"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    description: Mapped[str] = mapped_column(Text, default="")
+    #: Most that all live sessions of one keypair may occupy together.
+    total_slots: Mapped[Slots] = mapped_column(default=dict)
+    #: None: unlimited.
+    max_concurrent_sessions: Mapped[int | None]
+    max_kernels_per_session: Mapped[int] = mapped_column(default=1)
+    #: 0: never.
+    idle_timeout_seconds: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Keypair(Base):
+    """What a request is signed with. The secret is kept encrypted: signatures are checked with it."""
+
+    __tablename__ = "keypairs"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), index=True)
+    policy_id: Mapped[str] = mapped_column(ForeignKey("resource_policies.id"), index=True)
+    access_key: Mapped[str] = mapped_column(String(64), unique=True)
+    secret_encrypted: Mapped[bytes]
+    active: Mapped[bool] = mapped_column(default=True)
+    #: Requests per 15 minutes.
+    rate_limit: Mapped[int] = mapped_column(default=1000)
+    query_count: Mapped[int] = mapped_column(default=0)
+    last_used_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Login(Base):
+    """A login and with it a family of refresh tokens, of which only the newest counts."""
+
+    __tablename__ = "logins"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), index=True)
+    #: User's epoch at login.
+    epoch: Mapped[int]
+    #: SHA-256 of the current refresh token, and of the one before it (honoured for a short grace: a lost reply).
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    previous_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32), index=True)
+    rotated_at: Mapped[datetime] = mapped_column(default=now)
+    address: Mapped[str] = mapped_column(default="")
+    user_agent: Mapped[str] = mapped_column(Text, default="")
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    last_used_at: Mapped[datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+
+class RetiredRefreshToken(Base):
+    """A refresh token that has been replaced: seeing it again means that somebody stole it."""
+
+    __tablename__ = "retired_refresh_tokens"
+
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    login_id: Mapped[str] = mapped_column(ForeignKey("logins.id"), index=True)
+    retired_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Ticket(Base):
+    """A secret that works once and not for long: a first-password link, a terminal to attach to."""
+
+    __tablename__ = "tickets"
+
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    #: `password` or `terminal`.
+    purpose: Mapped[str] = mapped_column(String(16))
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
+    data: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    used_at: Mapped[datetime | None]
+
+
+class Nonce(Base):
+    """Ids of signed requests already seen, until they would have expired anyway."""
+
+    __tablename__ = "nonces"
+
+    keypair_id: Mapped[str] = mapped_column(primary_key=True)
+    jti: Mapped[str] = mapped_column(String(64), primary_key=True)
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class IdempotencyKey(Base):
+    """What a creating mutation made, stored in its transaction: the same key gives the same object again."""
+
+    __tablename__ = "idempotency_keys"
+
+    user_id: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(128), primary_key=True)
+    mutation: Mapped[str] = mapped_column(String(64))
+    #: SHA-256 of the arguments: the same key with others is an error.
+    arguments_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+    object_id: Mapped[str] = mapped_column(String(30))
+    created_at: Mapped[datetime] = mapped_column(default=now, index=True)
+
+
+class ResourceGroup(Base):
+    """Agents that are scheduled together, and how."""
+
+    __tablename__ = "resource_groups"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    description: Mapped[str] = mapped_column(Text, default="")
+    active: Mapped[bool] = mapped_column(default=True)
+    sequencer: Mapped[str] = mapped_column(default="fifo")
+    sequencer_options: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    placer: Mapped[str] = mapped_column(default="pack")
+    placer_options: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    #: After so long without its node a session is given up; None: it waits until somebody decides.
+    lost_session_grace_seconds: Mapped[int | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class ResourceGroupGrant(Base):
+    """A domain, group or user (by its id, which says what it is) that may use a resource group."""
+
+    __tablename__ = "resource_group_grants"
+
+    resource_group_id: Mapped[str] = mapped_column(ForeignKey("resource_groups.id"), primary_key=True)
+    grantee_id: Mapped[str] = mapped_column(String(30), primary_key=True, index=True)
+
+
+class JoinToken(Base):
+    """Lets one new agent in, once."""
+
+    __tablename__ = "join_tokens"
+
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    resource_group_id: Mapped[str] = mapped_column(ForeignKey("resource_groups.id"))
+    created_by: Mapped[str | None] = mapped_column(String(30))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime]
+    agent_id: Mapped[str | None] = mapped_column(String(30))
+
+
+class Agent(Base):
+    """A worker node."""
+
+    __tablename__ = "agents"
+    __table_args__ = (CheckConstraint("status in ('ALIVE', 'LOST', 'TERMINATED')", name="status"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    resource_group_id: Mapped[str] = mapped_column(ForeignKey("resource_groups.id"), index=True)
+    status: Mapped[str] = mapped_column(String(16), default="LOST")
+    schedulable: Mapped[bool] = mapped_column(default=True)
+    credential_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+    #: Rises with each connection; commands and leases of an older connection are void.
+    epoch: Mapped[int] = mapped_column(default=0)
+    #: The manager process that holds its connection.
+    manager: Mapped[str] = mapped_column(default="")
+    address: Mapped[str] = mapped_column(default="")
+    region: Mapped[str] = mapped_column(default="")
+    runtime: Mapped[str] = mapped_column(default="")
+    isolated: Mapped[bool] = mapped_column(default=True)
+    architecture: Mapped[str] = mapped_column(default="")
+    version: Mapped[str] = mapped_column(default="")
+    hardware: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    slots: Mapped[Slots] = mapped_column(default=dict)
+    #: Event journal of the agent and the newest number committed here.
+    journal: Mapped[str] = mapped_column(default="")
+    acknowledged: Mapped[int] = mapped_column(default=0)
+    first_contact_at: Mapped[datetime | None]
+    last_contact_at: Mapped[datetime | None]
+    lease_expires_at: Mapped[datetime | None]
+    lost_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Image(Base):
+    """An environment that sessions start from, of one architecture."""
+
+    __tablename__ = "images"
+    __table_args__ = (Index(None, "reference", "architecture", unique=True),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    #: As an engine understands it.
+    reference: Mapped[str] = mapped_column(String(512))
+    architecture: Mapped[str]
+    registry_host: Mapped[str] = mapped_column("registry", default="")
+    namespace: Mapped[str] = mapped_column(default="")
+    name: Mapped[str]
+    tag: Mapped[str] = mapped_column(default="")
+    digest: Mapped[str] = mapped_column(default="")
+    size: Mapped[int] = mapped_column(default=0)
+    language: Mapped[str] = mapped_column(default="")
+    version: Mapped[str] = mapped_column(default="")
+    base: Mapped[str] = mapped_column(default="")
+    labels: Mapped[dict[str, str]] = mapped_column(default=dict)
+    minimum_slots: Mapped[Slots] = mapped_column(default=dict)
+    #: True once an admin has changed the minimums: labels no longer overwrite them.
+    minimum_edited: Mapped[bool] = mapped_column(default=False)
+    #: [{name, protocol, port}]
+    service_ports: Mapped[list[Any]] = mapped_column(default=list)
+    environment_names: Mapped[list[str]] = mapped_column(default=list)
+    active: Mapped[bool] = mapped_column(default=True)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class AgentImage(Base):
+    """An image that a node has on its disk."""
+
+    __tablename__ = "agent_images"
+
+    agent_id: Mapped[str] = mapped_column(ForeignKey("agents.id"), primary_key=True)
+    image_id: Mapped[str] = mapped_column(ForeignKey("images.id"), primary_key=True, index=True)
+    digest: Mapped[str] = mapped_column(default="")
+
+
+FINAL = ("TERMINATED", "CANCELLED", "ERROR")
+_LIVE = text("status not in ('TERMINATED', 'CANCELLED', 'ERROR')")
+
+
+class Session(Base):
+    """An environment in which a user's code runs: one or more kernels."""
+
+    __tablename__ = "sessions"
+    __table_args__ = (
+        # A name is unique among the live sessions of a user.
+        Index(
+            "uq_sessions_live_name",
+            "user_id",
+            "name",
+            unique=True,
+            sqlite_where=_LIVE,
+            postgresql_where=_LIVE,
+        ),
+        Index(None, "status", "id"),
+        Index(None, "user_id", "id"),
+        Index(None, "group_id", "id"),
+        Index(None, "domain_id", "id"),
+        Index(None, "resource_group_id", "status", "id"),
+        Index("ix_sessions_deadline", "phase_deadline", sqlite_where=_LIVE, postgresql_where=_LIVE),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(64))
+    type: Mapped[str] = mapped_column(String(16), default="INTERACTIVE")
+    status: Mapped[str] = mapped_column(String(16), default="PENDING")
+    #: Rises with every change; a compare-and-set guards on it where the status alone is not enough.
+    version: Mapped[int] = mapped_column(default=0)
+    reason_code: Mapped[str] = mapped_column(String(64), default="")
+    reason_message: Mapped[str] = mapped_column(Text, default="")
+    #: Why it waits: {code, message, position, slot, asked, free, limit}.
+    pending_reason: Mapped[dict[str, Any] | None] = mapped_column(Document)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
+    keypair_id: Mapped[str] = mapped_column(ForeignKey("keypairs.id"), index=True)
+    group_id: Mapped[str] = mapped_column(ForeignKey("groups.id"))
+    domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"))
+    resource_group_id: Mapped[str] = mapped_column(ForeignKey("resource_groups.id"))
+    image_id: Mapped[str] = mapped_column(ForeignKey("images.id"), index=True)
+    #: Of the whole session.
+    slots: Mapped[Slots] = mapped_column(default=dict)
+    #: Amounts that the image's minimum raised, as they are now.
+    raised: Mapped[Slots] = mapped_column(default=dict)
+    shared_memory: Mapped[int] = mapped_column(default=64 * 1024 * 1024)
+    environ: Mapped[dict[str, str]] = mapped_column(default=dict)
+    startup_command: Mapped[str | None] = mapped_column(Text)
+    bootstrap_script: Mapped[str | None] = mapped_column(Text)
+    priority: Mapped[int] = mapped_column(default=0)
+    #: Set by an admin to force a node.
+    designated_agent_id: Mapped[str | None] = mapped_column(String(30))
+    exit_code: Mapped[int | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    scheduled_at: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
+    terminated_at: Mapped[datetime | None]
+    #: When the present phase has failed; None: it may last.
+    phase_deadline: Mapped[datetime | None]
+    #: Set while its node is lost.
+    unreachable_since: Mapped[datetime | None]
+
+
+class Kernel(Base):
+    """One container of a session."""
+
+    __tablename__ = "kernels"
+    __table_args__ = (
+        Index(None, "session_id", "role", unique=True),
+        Index(None, "agent_id", "status"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id"))
+    #: main1, sub1, sub2 …; also its host name.
+    role: Mapped[str] = mapped_column(String(32), default="main1")
+    status: Mapped[str] = mapped_column(String(16), default="PENDING")
+    #: Rises with each attempt to run it.
+    generation: Mapped[int] = mapped_column(default=0)
+    agent_id: Mapped[str | None] = mapped_column(ForeignKey("agents.id"))
+    container: Mapped[str] = mapped_column(default="")
+    slots: Mapped[Slots] = mapped_column(default=dict)
+    reason_code: Mapped[str] = mapped_column(String(64), default="")
+    reason_message: Mapped[str] = mapped_column(Text, default="")
+    exit_code: Mapped[int | None]
+    started_at: Mapped[datetime | None]
+    terminated_at: Mapped[datetime | None]
+
+
+class Occupancy(Base):
+    """What is taken of a scope (an agent, keypair, group or domain, by its id), a slot a row.
+
+    Changed only in the transaction that changes a kernel's status, by `UPDATE … WHERE used + n <= limit`, so that no
+    committed state exceeds a limit, whatever runs concurrently. The pseudo-slot `sessions` counts sessions.
+    """
+
+    __tablename__ = "occupancies"
+    __table_args__ = (CheckConstraint("used >= 0", name="used"),)
+
+    scope_id: Mapped[str] = mapped_column(String(30), primary_key=True)
+    slot: Mapped[str] = mapped_column(String(64), primary_key=True)
+    used: Mapped[int] = mapped_column(default=0)
+
+
+class SessionEvent(Base):
+    """The timeline of a session; its number is the cursor of `sessionEvents`."""
+
+    __tablename__ = "session_events"
+    __table_args__ = (Index(None, "session_id", "id"),)
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
+    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id"))
+    at: Mapped[datetime] = mapped_column(default=now)
+    #: Status after the event.
+    status: Mapped[str] = mapped_column(String(16))
+    code: Mapped[str] = mapped_column(String(64), default="")
+    message: Mapped[str] = mapped_column(Text, default="")
+
+
+class AgentEvent(Base):
+    """What happened to an agent; its number is the cursor of `agentEvents`."""
+
+    __tablename__ = "agent_events"
+    __table_args__ = (Index(None, "agent_id", "id"),)
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
+    agent_id: Mapped[str] = mapped_column(ForeignKey("agents.id"))
+    at: Mapped[datetime] = mapped_column(default=now)
+    status: Mapped[str] = mapped_column(String(16))
+    code: Mapped[str] = mapped_column(String(64), default="")
+    message: Mapped[str] = mapped_column(Text, default="")
+
+
+class KernelLog(Base):
+    """The log of a kernel that has ended: zlib; the newest part when the whole was too long."""
+
+    __tablename__ = "kernel_logs"
+
+    kernel_id: Mapped[str] = mapped_column(ForeignKey("kernels.id"), primary_key=True)
+    data: Mapped[bytes]
+    #: Bytes of the whole.
+    size: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Lease(Base):
+    """A duty that one manager at a time has. `fence` rises with each new holder; what an older one writes is refused."""
+
+    __tablename__ = "leases"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    holder: Mapped[str] = mapped_column(default="")
+    fence: Mapped[int] = mapped_column(default=0)
+    expires_at: Mapped[datetime]

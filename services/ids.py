@@ -1,0 +1,47 @@
+"""Public ids: `ses_` and 26 characters, the Crockford base32 form of a UUIDv7 (RFC 9562 §5.7).
+
+Sortable by age, short enough to read out, typed by their prefix. The same id is the primary key, the GraphQL id, what
+goes over the wire and what labels a container.
+"""
+
+import secrets
+import time
+from typing import Final
+
+ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+LENGTH: Final = 26
+
+#: Prefix → what it names, in the words of an error message.
+KINDS: Final = {
+    "dom": "domain",
+    "grp": "group",
+    "usr": "user",
+    "lgn": "login",
+    "key": "keypair",
+    "pol": "resource policy",
+    "rgp": "resource group",
+    "agt": "agent",
+    "img": "image",
+    "ses": "session",
+    "knl": "kernel",
+}
+
+
+def new(prefix: str) -> str:
+    """Make an id; `prefix` is one of `KINDS`."""
+    milliseconds = time.time_ns() // 1_000_000
+    value = milliseconds << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62 | secrets.randbits(62)
+    return f"{prefix}_{_encode(value)}"
+
+
+def kind(text: str) -> str | None:
+    """The prefix of a well-formed id, else None."""
+    prefix, _, body = text.partition("_")
+    well_formed = (
+        prefix in KINDS and len(body) == LENGTH and body[0] in "01234567" and set(body) <= set(ALPHABET)
+    )
+    return prefix if well_formed else None
+
+
+def _encode(value: int) -> str:
+    return "".join(ALPHABET[value >> shift & 31] for shift in range(125, -1, -5))

@@ -1,0 +1,170 @@
+"""Keyset pages: forwards and backwards over any order, in one statement a page, however deep."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
+
+from services.db.tables import Base
+from services.errors import BadInput
+
+MAX_PAGE = 100
+DEFAULT_PAGE = 20
+#: Above so many rows a total is no longer counted exactly.
+COUNT_LIMIT = 10_000
+
+Row = TypeVar("Row", bound=Base)
+
+
+@dataclass(frozen=True)
+class PageArgs:
+    """Relay's four: `first`/`after` forwards, `last`/`before` backwards."""
+
+    first: int | None = None
+    after: str | None = None
+    last: int | None = None
+    before: str | None = None
+
+
+@dataclass(frozen=True)
+class Order:
+    """One column of an order. The primary key is always appended, so that every order is total."""
+
+    column: InstrumentedAttribute[Any]
+    descending: bool = False
+
+
+@dataclass(frozen=True)
+class Page(Generic[Row]):
+    rows: Sequence[Row]
+    #: One for each row.
+    cursors: Sequence[str]
+    has_next: bool
+    has_previous: bool
+
+
+@dataclass(frozen=True)
+class Total:
+    count: int
+    #: False: there are more than `COUNT_LIMIT`, and `count` is that limit.
+    exact: bool
+
+
+async def fetch(
+    db: AsyncSession, query: Select[tuple[Row]], table: type[Row], order: Sequence[Order], args: PageArgs
+) -> Page[Row]:
+    """Run `query` (all filters applied, no order) and return one page of it.
+
+    Raises:
+        BadInput: a size is out of bounds, both directions are asked for, or a cursor is not of this order.
+    """
+    size, backwards = _size(args)
+    keys = [*order, Order(table.id, descending=order[0].descending if order else True)]  # pyright: ignore
+    query = query.where(*_bounds(keys, args))
+    directions = [_direction(key, backwards) for key in keys]
+    rows = list((await db.scalars(query.order_by(*directions).limit(size + 1))).all())
+    more = len(rows) > size
+    rows = rows[:size]
+    if backwards:
+        rows.reverse()
+    return Page(
+        rows=rows,
+        cursors=[_cursor(keys, row) for row in rows],
+        has_next=bool(args.before) if backwards else more,
+        has_previous=more if backwards else bool(args.after),
+    )
+
+
+async def count(db: AsyncSession, query: Select[tuple[Row]]) -> Total:
+    """Count a query's rows, up to `COUNT_LIMIT`."""
+    limited = query.with_only_columns(func.literal(1)).order_by(None).limit(COUNT_LIMIT + 1).subquery()
+    number = (await db.scalar(select(func.count()).select_from(limited))) or 0
+    return Total(min(number, COUNT_LIMIT), number <= COUNT_LIMIT)
+
+
+def _size(args: PageArgs) -> tuple[int, bool]:
+    if args.first is not None and args.last is not None:
+        raise BadInput("Give `first` or `last`, not both.", path="last")
+    name, value = ("last", args.last) if args.last is not None else ("first", args.first)
+    value = DEFAULT_PAGE if value is None else value
+    if not 0 <= value <= MAX_PAGE:
+        raise BadInput(f"`{name}` must be between 0 and {MAX_PAGE}.", path=name)
+    return value, name == "last"
+
+
+def _direction(key: Order, backwards: bool) -> ColumnElement[Any]:
+    """Nulls are the smallest, on every database. Said only where there can be some: it would keep an index out."""
+    descending = key.descending != backwards
+    ordered = key.column.desc() if descending else key.column.asc()
+    if not _nullable(key):
+        return ordered
+    return ordered.nulls_last() if descending else ordered.nulls_first()
+
+
+def _nullable(key: Order) -> bool:
+    return bool(key.column.property.columns[0].nullable)
+
+
+def _bounds(keys: Sequence[Order], args: PageArgs) -> list[ColumnElement[bool]]:
+    bounds: list[ColumnElement[bool]] = []
+    if args.after:
+        bounds.append(_beyond(keys, _read_cursor(keys, args.after, "after"), after=True))
+    if args.before:
+        bounds.append(_beyond(keys, _read_cursor(keys, args.before, "before"), after=False))
+    return bounds
+
+
+def _beyond(keys: Sequence[Order], values: Sequence[Any], *, after: bool) -> ColumnElement[bool]:
+    """(a, b) beyond (x, y), spelt out, as columns may run in different directions and be null (smallest)."""
+    alternatives: list[ColumnElement[bool]] = []
+    for position, key in enumerate(keys):
+        equal = [
+            k.column.is_(None) if value is None else k.column == value
+            for k, value in zip(keys[:position], values[:position], strict=True)
+        ]
+        column, value = key.column, values[position]
+        if key.descending == after:
+            if value is None:
+                continue
+            step = or_(column < value, column.is_(None)) if _nullable(key) else column < value
+        else:
+            step = column.is_not(None) if value is None else column > value
+        alternatives.append(and_(*equal, step))
+    return or_(*alternatives)
+
+
+def _cursor(keys: Sequence[Order], row: Base) -> str:
+    values = [getattr(row, key.column.key) for key in keys]
+    return base64.urlsafe_b64encode(msgspec.json.encode(values)).decode().rstrip("=")
+
+
+def _read_cursor(keys: Sequence[Order], cursor: str, name: str) -> list[Any]:
+    try:
+        values = msgspec.json.decode(
+            base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=list[Any]
+        )
+        if len(values) != len(keys):
+            raise ValueError
+        return [_typed(key, value) for key, value in zip(keys, values, strict=True)]
+    except (binascii.Error, msgspec.DecodeError, UnicodeError, ValueError, TypeError) as error:
+        raise BadInput(
+            f"`{name}` is not a cursor of this list in this order; start again without it.", path=name
+        ) from error
+
+
+def _typed(key: Order, value: Any) -> Any:
+    expected = key.column.type.python_type
+    if value is None:
+        return None
+    if expected is datetime:
+        return datetime.fromisoformat(value)
+    if not isinstance(value, expected) or isinstance(value, bool) != (expected is bool):
+        raise TypeError
+    return value

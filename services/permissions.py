@@ -1,0 +1,265 @@
+"""Who may do what: one table, from which lists are scoped, single objects checked and `allowedActions` made.
+
+An action is named like the GraphQL field that performs it; reading is `read:NOUN`. Its reach says on which objects:
+
+    EVERYTHING  all
+    DOMAIN      those of the actor's domain
+    MINE        the actor's own, and what the actor's groups or grants bring along
+    NOTHING     none (the field answers FORBIDDEN)
+
+What a reach means for a noun is written once more: as SQL in `visible`, as Python in `allows`; a property test holds
+the two together.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, false, or_, select, true
+
+from services.db.tables import (
+    Agent,
+    Base,
+    Domain,
+    Group,
+    GroupMember,
+    Image,
+    Kernel,
+    Keypair,
+    Login,
+    ResourceGroup,
+    ResourceGroupGrant,
+    ResourcePolicy,
+    Session,
+    User,
+)
+from services.errors import Forbidden, NotFound
+
+
+class Reach(Enum):
+    EVERYTHING = "EVERYTHING"
+    DOMAIN = "DOMAIN"
+    MINE = "MINE"
+    NOTHING = "NOTHING"
+
+
+_ALL, _DOM, _OWN, _NO = Reach.EVERYTHING, Reach.DOMAIN, Reach.MINE, Reach.NOTHING
+
+ROLES: Final = ("SUPERADMIN", "DOMAIN_ADMIN", "USER")
+RANK: Final = {"USER": 0, "DOMAIN_ADMIN": 1, "SUPERADMIN": 2}
+
+#: action → (superadmin, domain admin, user)
+TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
+    # reading
+    "read:domain": (_ALL, _DOM, _DOM),
+    "read:group": (_ALL, _DOM, _OWN),
+    "read:user": (_ALL, _DOM, _OWN),
+    "read:login": (_OWN, _OWN, _OWN),
+    "read:keypair": (_ALL, _DOM, _OWN),
+    "read:policy": (_ALL, _ALL, _OWN),
+    "read:resourceGroup": (_ALL, _OWN, _OWN),
+    "read:agent": (_ALL, _NO, _NO),
+    "read:image": (_ALL, _OWN, _OWN),
+    "read:session": (_ALL, _DOM, _OWN),
+    "read:kernel": (_ALL, _DOM, _OWN),
+    # domains and groups
+    "createDomain": (_ALL, _NO, _NO),
+    "updateDomain": (_ALL, _NO, _NO),
+    "deactivateDomain": (_ALL, _NO, _NO),
+    "createGroup": (_ALL, _DOM, _NO),
+    "updateGroup": (_ALL, _DOM, _NO),
+    "deactivateGroup": (_ALL, _DOM, _NO),
+    "addGroupMembers": (_ALL, _DOM, _NO),
+    "removeGroupMembers": (_ALL, _DOM, _NO),
+    # users
+    "createUser": (_ALL, _NO, _NO),
+    "updateUser": (_ALL, _DOM, _NO),
+    "deactivateUsers": (_ALL, _NO, _NO),
+    "reactivateUsers": (_ALL, _NO, _NO),
+    # keypairs and their policies
+    "createKeypair": (_ALL, _DOM, _OWN),
+    "updateKeypair": (_ALL, _NO, _NO),
+    "activateKeypairs": (_ALL, _DOM, _OWN),
+    "deactivateKeypairs": (_ALL, _DOM, _OWN),
+    "deleteKeypair": (_ALL, _DOM, _OWN),
+    "createResourcePolicy": (_ALL, _NO, _NO),
+    "updateResourcePolicy": (_ALL, _NO, _NO),
+    "deleteResourcePolicy": (_ALL, _NO, _NO),
+    # the cluster
+    "createResourceGroup": (_ALL, _NO, _NO),
+    "updateResourceGroup": (_ALL, _NO, _NO),
+    "deleteResourceGroup": (_ALL, _NO, _NO),
+    "grantResourceGroup": (_ALL, _NO, _NO),
+    "revokeResourceGroup": (_ALL, _NO, _NO),
+    "createJoinToken": (_ALL, _NO, _NO),
+    "updateAgent": (_ALL, _NO, _NO),
+    "removeAgent": (_ALL, _NO, _NO),
+    "updateImage": (_ALL, _NO, _NO),
+    "forgetImages": (_ALL, _NO, _NO),
+    "installImages": (_ALL, _NO, _NO),
+    "removeImages": (_ALL, _NO, _NO),
+    # sessions
+    "createSession": (_OWN, _OWN, _OWN),
+    "updateSession": (_ALL, _DOM, _OWN),
+    "terminateSessions": (_ALL, _DOM, _OWN),
+    "openTerminal": (_OWN, _OWN, _OWN),
+    "closeTerminal": (_OWN, _OWN, _OWN),
+}
+
+#: Actions that concern one existing object of a noun: what `allowedActions` may list.
+ACTIONS_ON: Final[dict[type[Base], tuple[str, ...]]] = {
+    Domain: ("updateDomain", "deactivateDomain", "createGroup", "createUser"),
+    Group: ("updateGroup", "deactivateGroup", "addGroupMembers", "removeGroupMembers", "createSession"),
+    User: ("updateUser", "deactivateUsers", "reactivateUsers", "createKeypair"),
+    Keypair: ("updateKeypair", "activateKeypairs", "deactivateKeypairs", "deleteKeypair"),
+    ResourcePolicy: ("updateResourcePolicy", "deleteResourcePolicy"),
+    ResourceGroup: (
+        "updateResourceGroup",
+        "deleteResourceGroup",
+        "grantResourceGroup",
+        "revokeResourceGroup",
+        "createJoinToken",
+    ),
+    Agent: ("updateAgent", "removeAgent"),
+    Image: ("updateImage", "forgetImages", "installImages", "removeImages"),
+    Session: ("updateSession", "terminateSessions", "openTerminal", "closeTerminal"),
+}
+
+READ: Final[dict[type[Base], str]] = {
+    Domain: "read:domain",
+    Group: "read:group",
+    User: "read:user",
+    Login: "read:login",
+    Keypair: "read:keypair",
+    ResourcePolicy: "read:policy",
+    ResourceGroup: "read:resourceGroup",
+    Agent: "read:agent",
+    Image: "read:image",
+    Session: "read:session",
+    Kernel: "read:kernel",
+}
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who asks. Made anew for each request from its token; `group_ids` are the groups that the user is a member of."""
+
+    user_id: str
+    domain_id: str
+    role: str
+    group_ids: frozenset[str] = field(default_factory=frozenset[str])
+    #: The keypair whose limits count.
+    keypair_id: str = ""
+    #: Empty for a signed request.
+    login_id: str = ""
+    must_change_password: bool = False
+
+    @property
+    def grantee_ids(self) -> tuple[str, ...]:
+        """What a resource group may have been granted to."""
+        return (self.user_id, self.domain_id, *sorted(self.group_ids))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Whose an object is. Empty: nobody's in particular."""
+
+    domain_id: str = ""
+    group_id: str = ""
+    user_id: str = ""
+    #: Role of the user whom it is or belongs to: nobody acts on a higher rank.
+    role: str = "USER"
+    #: It belongs to the actor by a grant (a resource group) or to everybody (an active image).
+    granted: bool = False
+
+
+def reach(actor: Actor, action: str) -> Reach:
+    return TABLE[action][ROLES.index(actor.role)]
+
+
+def allows(actor: Actor, action: str, subject: Subject) -> bool:
+    """May the actor perform the action on an object that is the subject's?"""
+    own = subject.user_id == actor.user_id
+    if RANK[subject.role] > RANK[actor.role] and not own:
+        return False
+    match reach(actor, action):
+        case Reach.EVERYTHING:
+            return True
+        case Reach.DOMAIN:
+            return own or (bool(subject.domain_id) and subject.domain_id == actor.domain_id)
+        case Reach.MINE:
+            if subject.user_id:
+                return own
+            return subject.granted or (bool(subject.group_id) and subject.group_id in actor.group_ids)
+        case Reach.NOTHING:
+            return False
+
+
+def require(actor: Actor, action: str, subject: Subject, *, visible: bool = True) -> None:
+    """Raise unless allowed.
+
+    Args:
+        visible: whether the actor may know that the object exists.
+
+    Raises:
+        NotFound: the object is not the actor's to know of; the same as if it did not exist.
+        Forbidden: the actor may see it, but not do this.
+    """
+    if allows(actor, action, subject):
+        return
+    if not visible:
+        raise NotFound("There is no such object, or it is not yours to see.")
+    raise Forbidden(f"Your role does not allow {action} here. Ask an administrator of your domain.")
+
+
+def require_role(actor: Actor, action: str) -> None:
+    """Raise `Forbidden` when the actor may perform the action on nothing at all."""
+    if reach(actor, action) is Reach.NOTHING:
+        raise Forbidden(f"Your role does not allow {action}. Ask an administrator.")
+
+
+def visible(actor: Actor, table: type[Base], action: str | None = None) -> ColumnElement[bool]:
+    """The rows of a table on which the actor may perform the action (by default: which the actor may read)."""
+    match reach(actor, action or READ[table]):
+        case Reach.EVERYTHING:
+            return true()
+        case Reach.DOMAIN:
+            return _in_domain(actor, table)
+        case Reach.MINE:
+            return _mine(actor, table)
+        case Reach.NOTHING:
+            return false()
+
+
+def _in_domain(actor: Actor, table: type[Base]) -> ColumnElement[bool]:
+    if table is Domain:
+        return Domain.id == actor.domain_id
+    if table is Keypair:
+        return Keypair.user_id.in_(select(User.id).where(User.domain_id == actor.domain_id))
+    if table is Kernel:
+        return Kernel.session_id.in_(select(Session.id).where(Session.domain_id == actor.domain_id))
+    column: Any = getattr(table, "domain_id", None)
+    return false() if column is None else column == actor.domain_id
+
+
+def _mine(actor: Actor, table: type[Base]) -> ColumnElement[bool]:
+    if table is User:
+        return User.id == actor.user_id
+    if table is Group:
+        return Group.id.in_(select(GroupMember.group_id).where(GroupMember.user_id == actor.user_id))
+    if table is ResourceGroup:
+        return ResourceGroup.id.in_(
+            select(ResourceGroupGrant.resource_group_id).where(
+                ResourceGroupGrant.grantee_id.in_(actor.grantee_ids)
+            )
+        )
+    if table is ResourcePolicy:
+        return ResourcePolicy.id.in_(select(Keypair.policy_id).where(Keypair.user_id == actor.user_id))
+    if table is Image:
+        return or_(
+            Image.active, Image.id.in_(select(Session.image_id).where(Session.user_id == actor.user_id))
+        )
+    if table is Kernel:
+        return Kernel.session_id.in_(select(Session.id).where(Session.user_id == actor.user_id))
+    column: Any = getattr(table, "user_id", None)
+    return false() if column is None else column == actor.user_id

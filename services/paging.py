@@ -150,8 +150,6 @@ def _read_cursor(keys: Sequence[Order], cursor: str, name: str) -> list[Any]:
         values = msgspec.json.decode(
             base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=list[Any]
         )
-        if len(values) != len(keys):
-            raise ValueError
         return [_typed(key, value) for key, value in zip(keys, values, strict=True)]
     except (binascii.Error, msgspec.DecodeError, UnicodeError, ValueError, TypeError) as error:
         raise BadInput(

@@ -29,6 +29,15 @@ class AgentChanged(Hint, frozen=True, tag="agent"):
     event_id: int = 0
 
 
+class PullAdvanced(Hint, frozen=True, tag="pull"):
+    """More of a session's image has arrived on its node; `total` is 0 while unknown (bytes)."""
+
+    session_id: str
+    kernel_id: str
+    current: int
+    total: int
+
+
 class Revoked(Hint, frozen=True, tag="revoked"):
     """Tokens of this user (or of this one login) are void from now on: cached checks and open streams end."""
 
@@ -53,7 +62,7 @@ class StatsSampled(Hint, frozen=True, tag="stats"):
     frame: bytes
 
 
-AnyHint = SessionChanged | AgentChanged | Revoked | Wake | Deliver | StatsSampled
+AnyHint = SessionChanged | AgentChanged | PullAdvanced | Revoked | Wake | Deliver | StatsSampled
 T = TypeVar("T")
 
 
@@ -97,6 +106,14 @@ class Queue(AsyncIterator[T]):
         else:
             self._items.append(item)
         self._ready.set()
+
+    def drain(self) -> list[T]:
+        """Take what is there, without waiting."""
+        items = list(self._items)
+        self._items.clear()
+        if not self._lagged:
+            self._ready.clear()
+        return items
 
     async def __anext__(self) -> T:
         await self._ready.wait()

@@ -58,7 +58,7 @@ class Total:
 
 
 async def fetch(
-    db: AsyncSession, query: Select[tuple[Row]], table: type[Row], order: Sequence[Order], args: PageArgs
+    db: AsyncSession, query: Select[Row], table: type[Row], order: Sequence[Order], args: PageArgs
 ) -> Page[Row]:
     """Run `query` (all filters applied, no order) and return one page of it.
 
@@ -82,7 +82,7 @@ async def fetch(
     )
 
 
-async def count(db: AsyncSession, query: Select[tuple[Row]]) -> Total:
+async def count(db: AsyncSession, query: Select[Row]) -> Total:
     """Count a query's rows, up to `COUNT_LIMIT`."""
     limited = query.with_only_columns(func.literal(1)).order_by(None).limit(COUNT_LIMIT + 1).subquery()
     number = (await db.scalar(select(func.count()).select_from(limited))) or 0

@@ -42,18 +42,17 @@ class Latest(AsyncIterator[T], Generic[T]):
     """One subscriber's newest value, given once."""
 
     def __init__(self) -> None:
-        self._value: T | None = None
+        self._values: deque[T] = deque(maxlen=1)
         self._ready = asyncio.Event()
 
     def put(self, value: T) -> None:
-        self._value = value
+        self._values.append(value)
         self._ready.set()
 
     async def __anext__(self) -> T:
         await self._ready.wait()
         self._ready.clear()
-        assert self._value is not None
-        return self._value
+        return self._values.popleft()
 
 
 class StatsBook:

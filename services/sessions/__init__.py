@@ -1,0 +1,45 @@
+"""Sessions and their kernels: made, moved, observed, ended, listed, watched."""
+
+from services.sessions.create import SessionSpec, create
+from services.sessions.read import (
+    ORDERS,
+    Log,
+    SessionFilter,
+    counts,
+    get,
+    kernels,
+    log,
+    many,
+    many_kernels,
+    page,
+    page_kernels,
+    timelines,
+    total,
+    total_kernels,
+)
+from services.sessions.terminate import Outcome, fail_overdue, terminate
+from services.sessions.watch import SessionNotice, watch
+
+__all__ = [
+    "ORDERS",
+    "Log",
+    "Outcome",
+    "SessionFilter",
+    "SessionNotice",
+    "SessionSpec",
+    "counts",
+    "create",
+    "fail_overdue",
+    "get",
+    "kernels",
+    "log",
+    "many",
+    "many_kernels",
+    "page",
+    "page_kernels",
+    "terminate",
+    "timelines",
+    "total",
+    "total_kernels",
+    "watch",
+]

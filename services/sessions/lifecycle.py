@@ -1,0 +1,220 @@
+"""The state machine of kernels and sessions: the only place where a status is written.
+
+    PENDING ─▶ SCHEDULED ─▶ PREPARING ─▶ PULLING ─▶ PREPARED ─▶ CREATING ─▶ RUNNING ─▶ TERMINATING ─▶ TERMINATED
+       ▲           │             └────────── steps may be left out ─────────┘  │            ▲
+       └───────────┘ (the node refused: back to the queue)                     └────────────┘ (ended by itself)
+
+    CANCELLED   from any state before RUNNING, when somebody wanted it ended
+    ERROR       from any state that is not final, with a reason
+
+A kernel moves by one compare-and-set `UPDATE` (id, generation, allowed statuses); its session's status is derived from
+its kernels in the same transaction, with a row in the session's timeline. What a kernel occupies is released in the
+transaction that makes it final. Illegal transitions cannot be written.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services import occupancy
+from services.bus import AnyHint, SessionChanged, Wake
+from services.db.tables import FINAL, Kernel, Session, SessionEvent, Slots
+from services.occupancy import SESSIONS
+
+_STARTING: Final = ("SCHEDULED", "PREPARING", "PULLING", "PREPARED", "CREATING")
+ORDER: Final = ("PENDING", *_STARTING, "RUNNING", "TERMINATING", "TERMINATED", "CANCELLED", "ERROR")
+#: Statuses in which a kernel occupies its node.
+PLACED: Final = (*_STARTING, "RUNNING", "TERMINATING")
+LIVE: Final = ("PENDING", *PLACED)
+
+#: status → those it may be reached from.
+FROM: Final[Mapping[str, tuple[str, ...]]] = {
+    "PENDING": ("SCHEDULED",),
+    "SCHEDULED": ("PENDING",),
+    "PREPARING": ("SCHEDULED",),
+    "PULLING": ("SCHEDULED", "PREPARING"),
+    "PREPARED": ("SCHEDULED", "PREPARING", "PULLING"),
+    "CREATING": ("SCHEDULED", "PREPARING", "PULLING", "PREPARED"),
+    "RUNNING": _STARTING,
+    "TERMINATING": (*_STARTING, "RUNNING"),
+    "TERMINATED": ("RUNNING", "TERMINATING"),
+    "CANCELLED": ("PENDING", *_STARTING, "TERMINATING"),
+    "ERROR": LIVE,
+}
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why something changed: a stable code and a sentence that a person understands."""
+
+    code: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Was:
+    """A kernel as it was when its session was locked."""
+
+    id: str
+    status: str
+    agent_id: str
+    slots: Slots
+
+    @classmethod
+    def all(cls, kernels: Iterable[Kernel]) -> "list[Was]":
+        return [cls(kernel.id, kernel.status, kernel.agent_id or "", kernel.slots) for kernel in kernels]
+
+
+@dataclass
+class Changes:
+    """What a transaction changed, to be published after its commit: the bus must not run ahead of the database."""
+
+    hints: list[AnyHint] = field(default_factory=list[AnyHint])
+    #: Kernels that became final: what is kept of them in memory may go.
+    ended: list[str] = field(default_factory=list[str])
+
+
+async def lock(db: AsyncSession, session_id: str) -> Session | None:
+    """Read a session and hold its row until the transaction ends, so that its kernels move one after another."""
+    return await db.scalar(
+        select(Session)
+        .where(Session.id == session_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+
+
+async def kernels_of(db: AsyncSession, session_id: str) -> Sequence[Kernel]:
+    rows = await db.scalars(
+        select(Kernel)
+        .where(Kernel.session_id == session_id)
+        .order_by(Kernel.id)
+        .execution_options(populate_existing=True)
+    )
+    return rows.all()
+
+
+async def move_kernel(
+    db: AsyncSession,
+    kernel: Kernel,
+    to: str,
+    *,
+    at: datetime,
+    reason: Reason | None = None,
+    values: Mapping[str, Any] | None = None,
+) -> bool:
+    """Move one kernel of a locked session, if it still is where that is legal. Returns whether it moved."""
+    reason = reason or Reason()
+    changes: dict[str, Any] = {"status": to, **(values or {})}
+    if to == "RUNNING":
+        changes["started_at"] = at
+    if to in FINAL:
+        changes["terminated_at"] = at
+    if reason.code:
+        changes |= {"reason_code": reason.code, "reason_message": reason.message}
+    result = await db.execute(
+        update(Kernel)
+        .where(Kernel.id == kernel.id, Kernel.generation == kernel.generation, Kernel.status.in_(FROM[to]))
+        .values(**changes)
+        .returning(Kernel.id)
+        .execution_options(synchronize_session=False)
+    )
+    return result.first() is not None
+
+
+async def settle(
+    db: AsyncSession,
+    session: Session,
+    before: Sequence[Was],
+    changes: Changes,
+    *,
+    at: datetime,
+    deadlines: Mapping[str, timedelta],
+    reason: Reason | None = None,
+) -> None:
+    """After kernels moved: release what those occupied that became final, and derive the session's status.
+
+    Args:
+        before: the session's kernels as they were before any moved.
+    """
+    reason = reason or Reason()
+    was_placed = {kernel.id: kernel for kernel in before if kernel.status in PLACED}
+    after = await kernels_of(db, session.id)
+    released = [was_placed[k.id] for k in after if k.id in was_placed and k.status not in PLACED]
+    changes.ended += [kernel.id for kernel in after if kernel.status in FINAL]
+    status = derive(kernel.status for kernel in after)
+    amounts = _release(session, released)
+    if session.status in PLACED and status not in PLACED:
+        amounts[session.keypair_id, SESSIONS] = -1
+    await occupancy.change(db, amounts)
+    if released:
+        changes.hints.append(Wake())
+    if status == session.status:
+        return
+    main = after[0]
+    values: dict[str, Any] = {
+        "status": status,
+        "version": Session.version + 1,
+        "phase_deadline": at + deadlines[status] if status in deadlines else None,
+    }
+    if status == "RUNNING":
+        values["started_at"] = at
+    if status in FINAL:
+        values |= {"terminated_at": at, "exit_code": main.exit_code, "unreachable_since": None}
+    if status != "PENDING":
+        values["pending_reason"] = None
+    shown = reason if reason.code else Reason(main.reason_code, main.reason_message)
+    if status in (*FINAL, "TERMINATING") or reason.code:
+        values |= {"reason_code": shown.code, "reason_message": shown.message}
+    await db.execute(
+        update(Session)
+        .where(Session.id == session.id)
+        .values(**values)
+        .execution_options(synchronize_session=False)
+    )
+    await record(db, session.id, status, changes, at=at, reason=shown if status in FINAL else reason)
+
+
+async def record(
+    db: AsyncSession,
+    session_id: str,
+    status: str,
+    changes: Changes,
+    *,
+    at: datetime,
+    reason: Reason | None = None,
+) -> None:
+    """Add a row to the session's timeline."""
+    reason = reason or Reason()
+    event = SessionEvent(
+        session_id=session_id, at=at, status=status, code=reason.code, message=reason.message
+    )
+    db.add(event)
+    await db.flush()
+    changes.hints.append(SessionChanged(session_id=session_id, event_id=event.id))
+
+
+def derive(statuses: Iterable[str]) -> str:
+    """A session's status from its kernels': it is only as far as the one that is least far, and failed if one is."""
+    distinct = set(statuses)
+    if len(distinct) == 1:
+        return distinct.pop()
+    live = [status for status in distinct if status in LIVE]
+    if live:
+        ending = distinct - set(live) or "TERMINATING" in distinct
+        return "TERMINATING" if ending else min(live, key=ORDER.index)
+    return "ERROR" if "ERROR" in distinct else "TERMINATED" if "TERMINATED" in distinct else "CANCELLED"
+
+
+def _release(session: Session, kernels: Sequence[Was]) -> occupancy.Amounts:
+    amounts: occupancy.Amounts = {}
+    for kernel in kernels:
+        scopes = (session.domain_id, session.group_id, session.keypair_id, kernel.agent_id)
+        for scope_id in scopes:
+            for slot, amount in kernel.slots.items():
+                amounts[scope_id, slot] = amounts.get((scope_id, slot), 0) - amount
+    return amounts

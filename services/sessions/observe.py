@@ -1,0 +1,108 @@
+"""Taking what agents report: from a report to a committed transition."""
+
+import zlib
+from dataclasses import dataclass
+
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from agents import protocol
+from services.core import Core
+from services.db.tables import FINAL, Kernel, KernelLog
+from services.sessions import lifecycle
+from services.sessions.lifecycle import Changes, Reason, Was
+
+#: A kept log is not inflated beyond this, whatever an agent sends (bytes).
+_MAX_INFLATED = protocol.MAX_KEPT_LOG + 1024
+
+
+@dataclass(frozen=True)
+class Stray:
+    """A kernel that the agent has and must not have."""
+
+    kernel: str
+    generation: int
+
+
+async def phase(
+    core: Core, db: AsyncSession, agent_id: str, report: protocol.KernelPhase, changes: Changes
+) -> Stray | None:
+    """Commit one phase of a kernel. Reports of another agent's kernels and of older generations change nothing.
+
+    Returns what is to be destroyed, when the report shows that the agent runs what it must not.
+    """
+    kernel = await db.get(Kernel, report.kernel)
+    alive = report.phase not in ("TERMINATED", "ERROR")
+    if kernel is None or kernel.agent_id != agent_id:
+        return Stray(report.kernel, report.generation) if alive else None
+    session = await lifecycle.lock(db, kernel.session_id)
+    if session is None:
+        return Stray(report.kernel, report.generation) if alive else None
+    kernels = await lifecycle.kernels_of(db, session.id)
+    kernel = next(k for k in kernels if k.id == report.kernel)
+    if kernel.generation != report.generation or kernel.status in FINAL:
+        return Stray(report.kernel, report.generation) if alive else None
+    before = Was.all(kernels)
+    at = core.now()
+    moved = await lifecycle.move_kernel(
+        db,
+        kernel,
+        _status(kernel, report),
+        at=at,
+        reason=_reason(kernel, report),
+        values=_values(report),
+    )
+    if moved:
+        await lifecycle.settle(db, session, before, changes, at=at, deadlines=core.settings.phase_deadlines)
+    return None
+
+
+async def keep_log(db: AsyncSession, agent_id: str, report: protocol.KernelLog) -> None:
+    """Keep the log of a kernel that has ended; of several reports the newest counts."""
+    kernel = await db.get(Kernel, report.kernel)
+    if kernel is None or kernel.agent_id != agent_id or kernel.generation != report.generation:
+        return
+    if not _inflates(report.data):
+        return
+    dialect = postgresql if db.get_bind().dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(KernelLog).values(kernel_id=kernel.id, data=report.data, size=report.size)
+    await db.execute(
+        statement.on_conflict_do_update(
+            index_elements=[KernelLog.kernel_id], set_={"data": report.data, "size": report.size}
+        )
+    )
+
+
+def _status(kernel: Kernel, report: protocol.KernelPhase) -> str:
+    if report.phase not in ("TERMINATED", "ERROR"):
+        return report.phase
+    if kernel.status == "TERMINATING":
+        return "TERMINATED" if kernel.started_at else "CANCELLED"
+    # What never ran and was not asked to end has failed, whatever its node calls it.
+    return report.phase if kernel.started_at else "ERROR"
+
+
+def _reason(kernel: Kernel, report: protocol.KernelPhase) -> Reason:
+    if report.phase not in ("TERMINATED", "ERROR"):
+        return Reason()
+    if kernel.status == "TERMINATING" and kernel.reason_code:
+        return Reason(kernel.reason_code, kernel.reason_message)
+    return Reason(report.code or report.phase, report.message)
+
+
+def _values(report: protocol.KernelPhase) -> dict[str, object]:
+    values: dict[str, object] = {}
+    if report.exit_code is not None:
+        values["exit_code"] = report.exit_code
+    if report.container:
+        values["container"] = report.container
+    return values
+
+
+def _inflates(data: bytes) -> bool:
+    inflater = zlib.decompressobj()
+    try:
+        inflater.decompress(data, _MAX_INFLATED)
+    except zlib.error:
+        return False
+    return not inflater.unconsumed_tail

@@ -1,0 +1,222 @@
+"""Lists and details of sessions, scoped by role; a page and everything on it in a constant number of statements."""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from agents.protocol import MAX_KEPT_LOG, LogTarget
+from services import paging, permissions
+from services.core import Core
+from services.db.tables import FINAL, Kernel, KernelLog, Session, SessionEvent
+from services.errors import NotFound
+from services.paging import Order, Page, PageArgs, Total
+from services.permissions import Actor
+from services.sessions.lifecycle import LIVE
+
+Category = Literal["RUNNING", "FINISHED", "OTHER"]
+
+_OTHER: Final = tuple(status for status in (*LIVE, "ERROR") if status != "RUNNING")
+CATEGORIES: Final[dict[str, tuple[str, ...]]] = {
+    "RUNNING": ("RUNNING",),
+    "FINISHED": ("TERMINATED", "CANCELLED"),
+    "OTHER": _OTHER,
+}
+
+
+@dataclass(frozen=True)
+class SessionFilter:
+    """All given conditions hold together."""
+
+    status_in: Sequence[str] | None = None
+    category: Category | None = None
+    #: Part of the name, or the beginning of an id.
+    search: str | None = None
+    user_id: str | None = None
+    group_id: str | None = None
+    domain_id: str | None = None
+    resource_group_id: str | None = None
+    agent_id: str | None = None
+    type: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+#: Orders that a list may be asked for, by name.
+ORDERS: Final = {
+    "CREATED_AT": Session.id,  # an id is as old as its session, and indexed beside every filter
+    "NAME": Session.name,
+    "STATUS": Session.status,
+    "STARTED_AT": Session.started_at,
+    "TERMINATED_AT": Session.terminated_at,
+}
+
+
+async def page(
+    core: Core, actor: Actor, where: SessionFilter, order: Sequence[Order], args: PageArgs
+) -> Page[Session]:
+    async with core.db.read() as db:
+        return await paging.fetch(db, _query(actor, where), Session, order, args)
+
+
+async def total(core: Core, actor: Actor, where: SessionFilter) -> Total:
+    async with core.db.read() as db:
+        return await paging.count(db, _query(actor, where))
+
+
+async def many(core: Core, actor: Actor, ids: Sequence[str]) -> dict[str, Session]:
+    """Sessions by id; what the actor may not see is left out."""
+    async with core.db.read() as db:
+        rows = await db.scalars(
+            select(Session).where(Session.id.in_(ids), permissions.visible(actor, Session))
+        )
+        return {row.id: row for row in rows}
+
+
+async def get(core: Core, actor: Actor, session_id: str) -> Session:
+    """One session.
+
+    Raises:
+        NotFound: it does not exist or is not the actor's to see.
+    """
+    found = await many(core, actor, [session_id])
+    if session_id not in found:
+        raise NotFound("There is no such session, or it is not yours to see.")
+    return found[session_id]
+
+
+async def kernels(core: Core, actor: Actor, session_ids: Sequence[str]) -> dict[str, list[Kernel]]:
+    """Kernels of several sessions, main1 first; a session that the actor may not see has none."""
+    result: dict[str, list[Kernel]] = {session_id: [] for session_id in session_ids}
+    async with core.db.read() as db:
+        rows = await db.scalars(
+            select(Kernel)
+            .where(Kernel.session_id.in_(session_ids), permissions.visible(actor, Kernel))
+            .order_by(Kernel.id)
+        )
+        for row in rows:
+            result[row.session_id].append(row)
+    return result
+
+
+async def many_kernels(core: Core, actor: Actor, ids: Sequence[str]) -> dict[str, Kernel]:
+    async with core.db.read() as db:
+        rows = await db.scalars(select(Kernel).where(Kernel.id.in_(ids), permissions.visible(actor, Kernel)))
+        return {row.id: row for row in rows}
+
+
+async def page_kernels(core: Core, actor: Actor, agent_id: str, args: PageArgs) -> Page[Kernel]:
+    """Live kernels on an agent."""
+    async with core.db.read() as db:
+        return await paging.fetch(db, _kernels_on(actor, agent_id), Kernel, (), args)
+
+
+async def total_kernels(core: Core, actor: Actor, agent_id: str) -> Total:
+    async with core.db.read() as db:
+        return await paging.count(db, _kernels_on(actor, agent_id))
+
+
+async def timelines(core: Core, actor: Actor, session_ids: Sequence[str]) -> dict[str, list[SessionEvent]]:
+    """Timelines of several sessions, oldest first."""
+    result: dict[str, list[SessionEvent]] = {session_id: [] for session_id in session_ids}
+    async with core.db.read() as db:
+        visible = select(Session.id).where(Session.id.in_(session_ids), permissions.visible(actor, Session))
+        rows = await db.scalars(
+            select(SessionEvent).where(SessionEvent.session_id.in_(visible)).order_by(SessionEvent.id)
+        )
+        for row in rows:
+            result[row.session_id].append(row)
+    return result
+
+
+@dataclass(frozen=True)
+class Log:
+    """`text` is the end of the whole log of `size` bytes; shorter than it when `truncated`."""
+
+    text: str
+    size: int
+    truncated: bool
+
+
+async def log(core: Core, actor: Actor, session_id: str, tail: int | None = None) -> Log:
+    """The log of a session's main kernel: from its node while it lives, the kept one after its end."""
+    await get(core, actor, session_id)
+    async with core.db.read() as db:
+        kernel = await main_kernel(db, session_id)
+        kept = await db.get(KernelLog, kernel.id)
+    limit = min(tail or MAX_KEPT_LOG, MAX_KEPT_LOG)
+    if kept is not None:
+        data = zlib.decompress(kept.data)
+        size = kept.size
+    elif kernel.status == "RUNNING" and kernel.agent_id:
+        data = b""
+        target = LogTarget(kernel=kernel.id, tail=limit, follow=False)
+        async with core.hub.open_stream(kernel.agent_id, target, deadline=10) as stream:
+            async for part in stream.data():
+                data = (data + part)[-limit:]
+        size = len(data)
+    else:
+        return Log("", 0, truncated=False)
+    return Log(data[-limit:].decode(errors="replace"), size, truncated=size > min(limit, len(data)))
+
+
+async def main_kernel(db: AsyncSession, session_id: str) -> Kernel:
+    return (
+        await db.scalars(select(Kernel).where(Kernel.session_id == session_id).order_by(Kernel.id).limit(1))
+    ).one()
+
+
+async def counts(core: Core, actor: Actor) -> dict[str, int]:
+    """Status → number of sessions that the actor sees."""
+    async with core.db.read() as db:
+        rows = await db.execute(
+            select(Session.status, func.count())
+            .where(permissions.visible(actor, Session), Session.status.not_in(FINAL))
+            .group_by(Session.status)
+        )
+        return {status: number for status, number in rows.tuples()}
+
+
+def _query(actor: Actor, where: SessionFilter) -> Select[Session]:
+    return select(Session).where(permissions.visible(actor, Session), *conditions(where))
+
+
+def _kernels_on(actor: Actor, agent_id: str) -> Select[Kernel]:
+    return select(Kernel).where(
+        Kernel.agent_id == agent_id, Kernel.status.not_in(FINAL), permissions.visible(actor, Kernel)
+    )
+
+
+def conditions(where: SessionFilter) -> list[ColumnElement[bool]]:
+    """The filter as SQL."""
+    found: list[ColumnElement[bool]] = []
+    if where.status_in is not None:
+        found.append(Session.status.in_(where.status_in))
+    if where.category is not None:
+        found.append(Session.status.in_(CATEGORIES[where.category]))
+    if where.search:
+        found.append(
+            or_(
+                Session.name.icontains(where.search, autoescape=True),
+                Session.id.startswith(where.search.lower(), autoescape=True),
+            )
+        )
+    equal = {
+        Session.user_id: where.user_id,
+        Session.group_id: where.group_id,
+        Session.domain_id: where.domain_id,
+        Session.resource_group_id: where.resource_group_id,
+        Session.type: where.type,
+    }
+    found += [column == value for column, value in equal.items() if value is not None]
+    if where.agent_id is not None:
+        found.append(Session.id.in_(select(Kernel.session_id).where(Kernel.agent_id == where.agent_id)))
+    if where.created_after is not None:
+        found.append(Session.created_at >= where.created_after)
+    if where.created_before is not None:
+        found.append(Session.created_at < where.created_before)
+    return found

@@ -40,6 +40,11 @@ CLOSE_PROTOCOL = 4406
 CLOSE_MALFORMED = 4400
 CLOSE_SUPERSEDED = 4409
 CLOSE_REMOVED = 4410
+CLOSE_NO_STREAM = 4404
+#: These end one connection only; the agent dials again and replays from what was acknowledged.
+CLOSE_SILENT = 4408
+CLOSE_GAP = 4411
+CLOSE_FLOOD = 4429
 
 T = TypeVar("T")
 
@@ -187,6 +192,8 @@ class Hello(Message, frozen=True, tag="hello"):
     journal: str = ""
     address: str = ""
     region: str = ""
+    #: False where kernels are not safe from each other.
+    isolated: bool = True
 
 
 class Heartbeat(Message, frozen=True, tag="heartbeat"):
@@ -350,7 +357,8 @@ class OpenStream(Message, frozen=True, tag="stream"):
     """Dial `/agents/streams/TOKEN` and serve the target on it.
 
     Binary frames carry bytes in both directions; text frames carry JSON control messages: `{"resize": [columns, rows]}`
-    to a terminal, `{"exit": code}` and `{"error": "…", "code": "…"}` from the agent as its last frame.
+    to a terminal, `{"eof": true}` in either direction of a port (no more bytes this way), `{"exit": code}` and
+    `{"error": "…", "code": "…"}` from the agent as its last frame.
     """
 
     request: int

@@ -178,7 +178,7 @@ async def counts(core: Core, actor: Actor) -> dict[str, int]:
             .where(permissions.visible(actor, Session), Session.status.not_in(FINAL))
             .group_by(Session.status)
         )
-        return {status: number for status, number in rows.tuples()}
+        return dict(rows.tuples())
 
 
 def _query(actor: Actor, where: SessionFilter) -> Select[Session]:

@@ -1,0 +1,183 @@
+"""Lists and details of agents."""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from sqlalchemy import Select, func, or_, select
+
+from services import paging, permissions
+from services.bus import AgentChanged, Lagged
+from services.core import Core
+from services.db.tables import Agent, AgentEvent, AgentImage
+from services.errors import BadInput, NotFound
+from services.occupancy import of
+from services.paging import Order, Page, PageArgs, Total
+from services.permissions import Actor
+from services.stats import KernelSample, Latest, NodeSample
+
+ORDERS: Final = {
+    "NAME": Agent.name,
+    "CREATED_AT": Agent.id,
+    "STATUS": Agent.status,
+    "LAST_CONTACT_AT": Agent.last_contact_at,
+}
+_REPLAY_LIMIT: Final = 500
+_OVERLAP: Final = 50
+
+
+@dataclass(frozen=True)
+class AgentFilter:
+    status_in: Sequence[str] | None = None
+    resource_group_id: str | None = None
+    schedulable: bool | None = None
+    #: Only those that have this image.
+    image_id: str | None = None
+    search: str | None = None
+
+
+@dataclass(frozen=True)
+class AgentNotice:
+    """CHANGED: the agent is new or has changed. RESYNC: read afresh."""
+
+    kind: Literal["CHANGED", "RESYNC"]
+    cursor: str
+    agent: Agent | None = None
+    event: AgentEvent | None = None
+
+
+async def page(
+    core: Core, actor: Actor, where: AgentFilter, order: Sequence[Order], args: PageArgs
+) -> Page[Agent]:
+    async with core.db.read() as db:
+        return await paging.fetch(db, _query(actor, where), Agent, order, args)
+
+
+async def total(core: Core, actor: Actor, where: AgentFilter) -> Total:
+    async with core.db.read() as db:
+        return await paging.count(db, _query(actor, where))
+
+
+async def many(core: Core, actor: Actor, agent_ids: Sequence[str]) -> dict[str, Agent]:
+    async with core.db.read() as db:
+        rows = await db.scalars(
+            select(Agent).where(Agent.id.in_(agent_ids), permissions.visible(actor, Agent))
+        )
+        return {row.id: row for row in rows}
+
+
+async def get(core: Core, actor: Actor, agent_id: str) -> Agent:
+    found = await many(core, actor, [agent_id])
+    if agent_id not in found:
+        raise NotFound("There is no such agent, or it is not yours to see.")
+    return found[agent_id]
+
+
+async def occupied(core: Core, agent_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Agent → slot → what its kernels occupy."""
+    async with core.db.read() as db:
+        return await of(db, agent_ids)
+
+
+async def watch(core: Core, actor: Actor, after: str | None = None) -> AsyncGenerator[AgentNotice]:
+    """Agents as they change; `after` resumes as `services.sessions.watch` does.
+
+    Raises:
+        Forbidden: the actor may see no agents.
+        BadInput: `after` is not a cursor.
+    """
+    permissions.require_role(actor, "read:agent")
+    if after is not None and not (after.isascii() and after.isdigit() and len(after) <= 18):
+        raise BadInput("`after` is not a cursor of this stream; leave it out to begin now.", path="after")
+    async with core.bus.subscribe(AgentChanged) as hints:
+        cursor = await _newest(core) if after is None else int(after)
+        if after is not None:
+            for notice in await _replay(core, actor, cursor):
+                cursor = int(notice.cursor)
+                yield notice
+        while True:
+            try:
+                batch = [await anext(hints), *hints.drain()]
+            except Lagged:
+                cursor = await _newest(core)
+                yield AgentNotice("RESYNC", str(cursor))
+                continue
+            newest: dict[str, int] = {}
+            for hint in batch:
+                newest[hint.agent_id] = max(hint.event_id, newest.get(hint.agent_id, 0))
+            for notice in await _notices(core, actor, newest, cursor):
+                cursor = int(notice.cursor)
+                yield notice
+
+
+async def watch_stats(core: Core, actor: Actor, agent_id: str) -> AsyncGenerator[NodeSample]:
+    """Samples of one node, the newest when the watcher is ready for one."""
+    await get(core, actor, agent_id)
+    async with core.stats.watch_node(agent_id) as latest:
+        async for sample in latest:
+            yield sample
+
+
+async def watch_kernel_stats(core: Core, kernel_id: str) -> AsyncGenerator[KernelSample]:
+    """Samples of one kernel. The caller has checked that it may be seen."""
+    async with core.stats.watch_kernel(kernel_id) as latest:
+        stream: Latest[KernelSample] = latest
+        async for sample in stream:
+            yield sample
+
+
+async def _replay(core: Core, actor: Actor, cursor: int) -> Sequence[AgentNotice]:
+    async with core.db.read() as db:
+        rows = await db.execute(
+            select(AgentEvent.agent_id, func.max(AgentEvent.id))
+            .where(AgentEvent.id > cursor - _OVERLAP)
+            .group_by(AgentEvent.agent_id)
+            .limit(_REPLAY_LIMIT + 1)
+        )
+        missed = dict(rows.tuples().all())
+    if len(missed) > _REPLAY_LIMIT:
+        return [AgentNotice("RESYNC", str(await _newest(core)))]
+    return await _notices(core, actor, missed, cursor)
+
+
+async def _notices(core: Core, actor: Actor, changed: dict[str, int], cursor: int) -> Sequence[AgentNotice]:
+    found = await many(core, actor, list(changed))
+    async with core.db.read() as db:
+        rows = await db.scalars(
+            select(AgentEvent).where(AgentEvent.id.in_([n for n in changed.values() if n]))
+        )
+        events = {event.id: event for event in rows}
+    notices: list[AgentNotice] = []
+    for agent_id, number in sorted(changed.items(), key=lambda item: item[1]):
+        if agent_id in found:
+            cursor = max(cursor, number)
+            notices.append(AgentNotice("CHANGED", str(cursor), found[agent_id], events.get(number)))
+    return notices
+
+
+async def _newest(core: Core) -> int:
+    async with core.db.read() as db:
+        return (await db.scalar(select(func.max(AgentEvent.id)))) or 0
+
+
+def _query(actor: Actor, where: AgentFilter) -> Select[Agent]:
+    query = select(Agent).where(permissions.visible(actor, Agent))
+    if where.status_in is not None:
+        query = query.where(Agent.status.in_(where.status_in))
+    if where.resource_group_id is not None:
+        query = query.where(Agent.resource_group_id == where.resource_group_id)
+    if where.schedulable is not None:
+        query = query.where(Agent.schedulable == where.schedulable)
+    if where.image_id is not None:
+        query = query.where(
+            Agent.id.in_(select(AgentImage.agent_id).where(AgentImage.image_id == where.image_id))
+        )
+    if where.search:
+        query = query.where(
+            or_(
+                Agent.name.icontains(where.search, autoescape=True),
+                Agent.address.icontains(where.search, autoescape=True),
+                Agent.id.startswith(where.search.lower(), autoescape=True),
+            )
+        )
+    return query

@@ -31,6 +31,8 @@ STREAM_SUBPROTOCOL = "berth-stream.1"
 
 #: No frame is longer than this (bytes); a longer one ends the connection with close code 1009.
 MAX_FRAME = 4 * 1024 * 1024
+#: An agent sends at most this many events that are not acknowledged yet.
+EVENT_WINDOW = 32
 #: A kernel's log kept after its end is at most this long (bytes, the newest kept).
 MAX_KEPT_LOG = 1024 * 1024
 

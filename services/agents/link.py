@@ -72,6 +72,7 @@ class AgentLinks:
             await images.take(db, agent_id, hello.images)
             expected = await _expected(db, agent_id)
             remove = _unwanted(hello, expected)
+            await _confirm_absent(db, agent_id, hello)
             connection = _Connection(agent.epoch, _missing(hello, expected), hello.newest_seq)
             if agent.acknowledged >= hello.newest_seq:
                 await self._judge_missing(db, agent_id, connection, changes)
@@ -113,25 +114,22 @@ class AgentLinks:
 
     async def renew_leases(self) -> None:
         """Write down who has been heard of since the last call: one statement, however many agents."""
-        heard, self._alive = list(self._alive), {}
-        if not heard:
+        heard, self._alive = self._alive, {}
+        held = [
+            {"agent": agent_id, "held": self._connections[agent_id].epoch}
+            for agent_id in heard
+            if agent_id in self._connections
+        ]
+        if not held:
             return
         now = self._core.now()
+        renewal = (
+            update(Agent)
+            .where(Agent.id == bindparam("agent"), Agent.epoch == bindparam("held"), Agent.status == "ALIVE")
+            .values(last_contact_at=now, lease_expires_at=now + self._core.settings.lease)
+        )
         async with self._core.db.write() as db:
-            connection = await db.connection()
-            await connection.execute(
-                update(Agent)
-                .where(
-                    Agent.id == bindparam("agent"), Agent.epoch == bindparam("held"), Agent.status == "ALIVE"
-                )
-                .values(last_contact_at=now, lease_expires_at=now + self._core.settings.lease),
-                [
-                    {"agent": agent_id, "held": self._connections[agent_id].epoch}
-                    for agent_id in heard
-                    if agent_id in self._connections
-                ]
-                or [{"agent": "", "held": 0}],
-            )
+            await (await db.connection()).execute(renewal, held)
 
     async def _event(self, agent_id: str, event: Event) -> Ack:
         core, changes = self._core, Changes()
@@ -320,6 +318,13 @@ async def _sessions_on(db: AsyncSession, agent_ids: Sequence[str]) -> Sequence[S
 async def _expected(db: AsyncSession, agent_id: str) -> dict[str, Kernel]:
     rows = await db.scalars(select(Kernel).where(Kernel.agent_id == agent_id, Kernel.status.not_in(FINAL)))
     return {row.id: row for row in rows}
+
+
+async def _confirm_absent(db: AsyncSession, agent_id: str, hello: Hello) -> None:
+    """Abandoned kernels that the agent no longer has are gone."""
+    reported = {report.kernel for report in hello.kernels}
+    abandoned = await db.scalars(select(Kernel.id).where(Kernel.agent_id == agent_id, Kernel.abandoned))
+    await observe.confirm_gone(db, [kernel_id for kernel_id in abandoned if kernel_id not in reported])
 
 
 def _unwanted(hello: Hello, expected: dict[str, Kernel]) -> list[KernelRef]:

@@ -415,6 +415,8 @@ class Kernel(Base):
     generation: Mapped[int] = mapped_column(default=0)
     agent_id: Mapped[str | None] = mapped_column(ForeignKey("agents.id"))
     container: Mapped[str] = mapped_column(default="")
+    #: Final here, while its node has not confirmed that nothing of it is left: it is told until it does.
+    abandoned: Mapped[bool] = mapped_column(default=False)
     slots: Mapped[Slots] = mapped_column(default=dict)
     reason_code: Mapped[str] = mapped_column(String(64), default="")
     reason_message: Mapped[str] = mapped_column(Text, default="")

@@ -1,11 +1,13 @@
 """Sessions and their kernels: made, moved, observed, ended, listed, watched."""
 
 from services.sessions.create import SessionSpec, create
+from services.sessions.edit import edit
 from services.sessions.read import (
     ORDERS,
     Log,
     SessionFilter,
     counts,
+    follow_log,
     get,
     kernels,
     log,
@@ -29,7 +31,9 @@ __all__ = [
     "SessionSpec",
     "counts",
     "create",
+    "edit",
     "fail_overdue",
+    "follow_log",
     "get",
     "kernels",
     "log",

@@ -106,14 +106,20 @@ async def move_kernel(
     at: datetime,
     reason: Reason | None = None,
     values: Mapping[str, Any] | None = None,
+    abandon: bool = False,
 ) -> bool:
-    """Move one kernel of a locked session, if it still is where that is legal. Returns whether it moved."""
+    """Move one kernel of a locked session, if it still is where that is legal. Returns whether it moved.
+
+    Args:
+        abandon: it becomes final without its node's word for it; the node is told until nothing of it is left.
+    """
     reason = reason or Reason()
     changes: dict[str, Any] = {"status": to, **(values or {})}
     if to == "RUNNING":
         changes["started_at"] = at
     if to in FINAL:
         changes["terminated_at"] = at
+        changes["abandoned"] = abandon and kernel.status in PLACED
     if reason.code:
         changes |= {"reason_code": reason.code, "reason_message": reason.message}
     result = await db.execute(

@@ -1,8 +1,10 @@
 """Taking what agents report: from a report to a committed transition."""
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sqlalchemy import update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -41,6 +43,8 @@ async def phase(
     kernels = await lifecycle.kernels_of(db, session.id)
     kernel = next(k for k in kernels if k.id == report.kernel)
     if kernel.generation != report.generation or kernel.status in FINAL:
+        if not alive and kernel.abandoned and kernel.generation == report.generation:
+            await confirm_gone(db, [kernel.id])
         return Stray(report.kernel, report.generation) if alive else None
     before = Was.all(kernels)
     at = core.now()
@@ -55,6 +59,16 @@ async def phase(
     if moved:
         await lifecycle.settle(db, session, before, changes, at=at, deadlines=core.settings.phase_deadlines)
     return None
+
+
+async def confirm_gone(db: AsyncSession, kernel_ids: Sequence[str]) -> None:
+    """Their node has said that nothing is left of these kernels."""
+    await db.execute(
+        update(Kernel)
+        .where(Kernel.id.in_(kernel_ids))
+        .values(abandoned=False)
+        .execution_options(synchronize_session=False)
+    )
 
 
 async def keep_log(db: AsyncSession, agent_id: str, report: protocol.KernelLog) -> None:

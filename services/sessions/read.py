@@ -1,7 +1,8 @@
 """Lists and details of sessions, scoped by role; a page and everything on it in a constant number of statements."""
 
+import codecs
 import zlib
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
@@ -9,14 +10,17 @@ from typing import Final, Literal
 from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from agents.hub import AgentOffline, AgentRefused, CallTimedOut, Stream, Target
 from agents.protocol import MAX_KEPT_LOG, LogTarget
 from services import paging, permissions
 from services.core import Core
 from services.db.tables import FINAL, Kernel, KernelLog, Session, SessionEvent
-from services.errors import NotFound
+from services.errors import NotFound, Unavailable
 from services.paging import Order, Page, PageArgs, Total
 from services.permissions import Actor
 from services.sessions.lifecycle import LIVE
+
+_STREAM_DEADLINE: Final = 15.0
 
 Category = Literal["RUNNING", "FINISHED", "OTHER"]
 
@@ -150,18 +154,70 @@ async def log(core: Core, actor: Actor, session_id: str, tail: int | None = None
         kept = await db.get(KernelLog, kernel.id)
     limit = min(tail or MAX_KEPT_LOG, MAX_KEPT_LOG)
     if kept is not None:
-        data = zlib.decompress(kept.data)
-        size = kept.size
+        data, size = zlib.decompress(kept.data), kept.size
     elif kernel.status == "RUNNING" and kernel.agent_id:
-        data = b""
-        target = LogTarget(kernel=kernel.id, tail=limit, follow=False)
-        async with core.hub.open_stream(kernel.agent_id, target, deadline=10) as stream:
-            async for part in stream.data():
-                data = (data + part)[-limit:]
+        data = await _live_log(core, kernel, limit)
         size = len(data)
     else:
         return Log("", 0, truncated=False)
-    return Log(data[-limit:].decode(errors="replace"), size, truncated=size > min(limit, len(data)))
+    data = data[-limit:]
+    return Log(data.decode(errors="replace"), size, truncated=size > len(data))
+
+
+async def follow_log(
+    core: Core, actor: Actor, session_id: str, tail: int | None = None
+) -> AsyncGenerator[str]:
+    """The log of a session's main kernel as it grows, from `tail` bytes before its end; ends with the kernel.
+
+    Raises:
+        NotFound: there is no such session for the actor.
+        Unavailable: its node is not connected.
+    """
+    session = await get(core, actor, session_id)
+    async with core.db.read() as db:
+        kernel = await main_kernel(db, session_id)
+    if session.status in FINAL or kernel.agent_id is None:
+        kept = await log(core, actor, session_id, tail)
+        if kept.text:
+            yield kept.text
+        return
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    target = LogTarget(kernel=kernel.id, tail=min(tail or MAX_KEPT_LOG, MAX_KEPT_LOG), follow=True)
+    stream = await open_stream(core, kernel.agent_id, target)
+    try:
+        async for frame in stream:
+            if isinstance(frame, bytes) and (text := decoder.decode(frame)):
+                yield text
+    finally:
+        await stream.close()
+
+
+async def _live_log(core: Core, kernel: Kernel, limit: int) -> bytes:
+    data = b""
+    stream = await open_stream(
+        core, kernel.agent_id or "", LogTarget(kernel=kernel.id, tail=limit, follow=False)
+    )
+    try:
+        async for frame in stream:
+            if isinstance(frame, bytes):
+                data = (data + frame)[-limit:]
+    finally:
+        await stream.close()
+    return data
+
+
+async def open_stream(core: Core, agent_id: str, target: Target) -> Stream:
+    """Open a byte stream to a kernel, with errors that a person understands."""
+    try:
+        return await core.hub.open_stream(agent_id, target, deadline=_STREAM_DEADLINE)
+    except (AgentOffline, CallTimedOut) as error:
+        raise Unavailable(
+            "The session's node does not answer. The session goes on there; try again when it is connected.",
+            part=agent_id,
+            retry_after=5,
+        ) from error
+    except AgentRefused as refused:
+        raise Unavailable(refused.message, part=agent_id) from refused
 
 
 async def main_kernel(db: AsyncSession, session_id: str) -> Kernel:

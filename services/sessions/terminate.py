@@ -80,7 +80,7 @@ async def end(
         elif force:
             to = "TERMINATED" if kernel.started_at else "CANCELLED"
             await lifecycle.move_kernel(db, kernel, "TERMINATING", at=at, reason=reason)
-            await lifecycle.move_kernel(db, kernel, to, at=at, reason=reason)
+            await lifecycle.move_kernel(db, kernel, to, at=at, reason=reason, abandon=True)
         else:
             await lifecycle.move_kernel(db, kernel, "TERMINATING", at=at, reason=reason)
         if kernel.agent_id:
@@ -125,7 +125,7 @@ async def fail(core: Core, db: AsyncSession, session: Session, changes: Changes,
     kernels = await lifecycle.kernels_of(db, session.id)
     before = Was.all(kernels)
     for kernel in kernels:
-        await lifecycle.move_kernel(db, kernel, "ERROR", at=at, reason=reason)
+        await lifecycle.move_kernel(db, kernel, "ERROR", at=at, reason=reason, abandon=True)
         if kernel.agent_id:
             changes.hints.append(Deliver(agent_id=kernel.agent_id))
     await lifecycle.settle(

@@ -1,0 +1,223 @@
+"""Telling agents what the database wants of them.
+
+Nothing is queued: what is to be said is read from the kernels' rows, so a lost command is said again at the next
+occasion (a hint, the agent's return, a sweep), and commands are idempotent.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Final
+
+from sqlalchemy import or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from agents.hub import AgentOffline, AgentRefused, CallTimedOut
+from agents.protocol import CreateKernel, DestroyKernel, KernelSpec, ServicePort
+from services.agents.link import AgentLinks
+from services.bus import Deliver, Lagged
+from services.core import Core
+from services.db.tables import Image, Kernel, Session
+from services.sessions import lifecycle
+from services.sessions.lifecycle import Changes, Reason, Was
+from services.sessions.observe import Stray
+from services.sessions.terminate import fail, publish
+
+log = logging.getLogger(__name__)
+
+_CALL_DEADLINE: Final = 15.0
+#: Seconds between SIGTERM and SIGKILL for what ends on request.
+_GRACE: Final = 5.0
+#: A node's refusal sends a session back to the queue at most so often.
+_ATTEMPTS: Final = 5
+_STARTING: Final = ("SCHEDULED", "PREPARING", "PULLING", "PREPARED", "CREATING")
+
+
+class Commands:
+    """Sends commands to the agents that are connected to this manager; one at a time for each kernel."""
+
+    def __init__(self, core: Core, links: AgentLinks) -> None:
+        self._core = core
+        self._links = links
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+        #: Agent → (kernel, generation) that it has accepted on its present connection.
+        self._accepted: dict[str, set[tuple[str, int]]] = {}
+
+    def forget(self, agent_id: str) -> None:
+        """The agent has connected anew: whatever it accepted before, it is told again."""
+        self._accepted.pop(agent_id, None)
+
+    async def follow_bus(self) -> None:
+        """Deliver whenever a hint says so, for ever."""
+        while True:
+            async with self._core.bus.subscribe(Deliver) as hints:
+                try:
+                    async for hint in hints:
+                        agents = {hint.agent_id, *(later.agent_id for later in hints.drain())}
+                        await self.deliver(agents)
+                except Lagged:
+                    await self.deliver(self._core.hub.connected)
+
+    async def deliver(self, agent_ids: Iterable[str]) -> None:
+        """Say to these agents, those connected here, what they have not been told yet. Does not wait for answers."""
+        mine = [agent_id for agent_id in agent_ids if agent_id in self._core.hub.connected]
+        if not mine:
+            return
+        async with self._core.db.read() as db:
+            rows = (
+                await db.execute(
+                    select(Kernel, Session, Image)
+                    .join(Session, Session.id == Kernel.session_id)
+                    .join(Image, Image.id == Session.image_id)
+                    .where(
+                        Kernel.agent_id.in_(mine),
+                        or_(Kernel.status.in_((*_STARTING, "TERMINATING")), Kernel.abandoned),
+                    )
+                    .order_by(Kernel.id)
+                )
+            ).tuples()
+            for kernel, session, image in rows:
+                if kernel.status in _STARTING:
+                    self._start(kernel.id, self._create(kernel, session, image))
+                else:
+                    grace = 0.0 if kernel.abandoned else _GRACE
+                    self._start(
+                        kernel.id, self._destroy(kernel.agent_id or "", kernel.id, kernel.generation, grace)
+                    )
+        for agent_id in mine:
+            for stray in self._links.strays.pop(agent_id, set[Stray]()):
+                self._start(stray.kernel, self._destroy(agent_id, stray.kernel, stray.generation, 0.0))
+
+    async def close(self) -> None:
+        """Let what is under way come to its end or its deadline."""
+        if self._under_way:
+            await asyncio.wait(self._under_way.values(), timeout=_CALL_DEADLINE)
+
+    def _start(self, kernel_id: str, command: Coroutine[None, None, None]) -> None:
+        if kernel_id in self._under_way:
+            command.close()
+            return
+        task = asyncio.create_task(command)
+        self._under_way[kernel_id] = task
+        task.add_done_callback(lambda done: self._done(kernel_id, done))
+
+    def _done(self, kernel_id: str, task: "asyncio.Task[None]") -> None:
+        self._under_way.pop(kernel_id, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a command for kernel %s failed", kernel_id, exc_info=error)
+
+    async def _create(self, kernel: Kernel, session: Session, image: Image) -> None:
+        agent_id = kernel.agent_id or ""
+        accepted = self._accepted.setdefault(agent_id, set())
+        if (kernel.id, kernel.generation) in accepted:
+            return
+        spec = describe(kernel, session, image)
+        try:
+            await self._core.hub.call(
+                agent_id,
+                lambda request: CreateKernel(
+                    request=request, kernel=kernel.id, generation=kernel.generation, spec=spec
+                ),
+                deadline=_CALL_DEADLINE,
+            )
+        except (AgentOffline, CallTimedOut) as error:
+            log.info("kernel %s was not delivered: %s", kernel.id, error)
+        except AgentRefused as refused:
+            await self._refused(kernel, refused)
+        else:
+            accepted.add((kernel.id, kernel.generation))
+            await self._prepare(kernel)
+
+    async def _prepare(self, kernel: Kernel) -> None:
+        """The node has taken it."""
+        core, changes = self._core, Changes()
+        async with core.db.write() as db:
+            session = await lifecycle.lock(db, kernel.session_id)
+            if session is None:
+                return
+            before = Was.all(await lifecycle.kernels_of(db, session.id))
+            if await lifecycle.move_kernel(db, kernel, "PREPARING", at=core.now()):
+                await lifecycle.settle(
+                    db, session, before, changes, at=core.now(), deadlines=core.settings.phase_deadlines
+                )
+        await publish(core, changes)
+
+    async def _refused(self, kernel: Kernel, refused: AgentRefused) -> None:
+        """Back to the queue when the node has no room after all; an error when it never will."""
+        if refused.code == "STALE_GENERATION":
+            return
+        core, changes = self._core, Changes()
+        async with core.db.write() as db:
+            session = await lifecycle.lock(db, kernel.session_id)
+            if session is None:
+                return
+            kernels = await lifecycle.kernels_of(db, session.id)
+            current = next((k for k in kernels if k.id == kernel.id), None)
+            if current is None or current.generation != kernel.generation or current.status != "SCHEDULED":
+                return
+            if refused.code == "NO_CAPACITY" and kernel.generation < _ATTEMPTS:
+                await self._requeue(db, session, kernels, changes, refused)
+            else:
+                reason = Reason(refused.code, f"The node refused the session: {refused.message}")
+                await fail(core, db, session, changes, reason=reason)
+        await publish(core, changes)
+
+    async def _requeue(
+        self,
+        db: AsyncSession,
+        session: Session,
+        kernels: Sequence[Kernel],
+        changes: Changes,
+        refused: AgentRefused,
+    ) -> None:
+        at = self._core.now()
+        before = Was.all(kernels)
+        for kernel in kernels:
+            await lifecycle.move_kernel(db, kernel, "PENDING", at=at, values={"agent_id": None})
+        await lifecycle.settle(
+            db,
+            session,
+            before,
+            changes,
+            at=at,
+            deadlines=self._core.settings.phase_deadlines,
+            reason=Reason("REQUEUED", f"The node had no room after all ({refused.message}); it waits again."),
+        )
+
+    async def _destroy(self, agent_id: str, kernel_id: str, generation: int, grace: float) -> None:
+        try:
+            await self._core.hub.call(
+                agent_id,
+                lambda request: DestroyKernel(
+                    request=request, kernel=kernel_id, generation=generation, grace_seconds=grace
+                ),
+                deadline=_CALL_DEADLINE,
+            )
+        except (AgentOffline, CallTimedOut, AgentRefused) as error:
+            log.info("the end of kernel %s was not delivered: %s", kernel_id, error)
+
+
+def describe(kernel: Kernel, session: Session, image: Image) -> KernelSpec:
+    """All that a node must know to run a kernel."""
+    environ = {
+        "BERTH_SESSION_ID": session.id,
+        "BERTH_SESSION_NAME": session.name,
+        "BERTH_KERNEL_ROLE": kernel.role,
+        **dict.fromkeys(image.environment_names, str(max(1, -(-kernel.slots.get("cpu", 1000) // 1000)))),
+        **session.environ,
+    }
+    batch = session.type == "BATCH"
+    scripts = [session.bootstrap_script, None if batch else session.startup_command]
+    return KernelSpec(
+        session=session.id,
+        session_name=session.name,
+        image=image.reference,
+        architecture=image.architecture,
+        slots=kernel.slots,
+        hostname=kernel.role,
+        environ=environ,
+        services=tuple(ServicePort(p["name"], p["protocol"], p["port"]) for p in image.service_ports),
+        bootstrap="\n".join(script for script in scripts if script) or None,
+        command=session.startup_command if batch else None,
+        shared_memory=session.shared_memory,
+    )

@@ -1,0 +1,45 @@
+"""Changing what may be changed of a session once it is there."""
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from services import permissions
+from services.bus import SessionChanged
+from services.core import Core
+from services.db.tables import FINAL, Session
+from services.errors import BadInput, Conflict, NotFound
+from services.permissions import Actor, Subject
+from services.sessions.create import NAME
+
+
+async def edit(core: Core, actor: Actor, session_id: str, *, name: str) -> Session:
+    """Rename a session.
+
+    Raises:
+        BadInput, NotFound, Forbidden, Conflict: its owner has another live session of this name, or it has ended.
+    """
+    if not NAME.fullmatch(name):
+        raise BadInput(
+            "A name has 1 to 64 letters, digits, dots, hyphens or underscores and begins and ends with a letter or digit.",
+            path="input.name",
+        )
+    try:
+        async with core.db.write() as db:
+            session = await db.scalar(
+                select(Session)
+                .where(Session.id == session_id, permissions.visible(actor, Session))
+                .with_for_update()
+            )
+            if session is None:
+                raise NotFound("There is no such session, or it is not yours to see.")
+            permissions.require(
+                actor, "updateSession", Subject(session.domain_id, session.group_id, session.user_id)
+            )
+            if session.status in FINAL:
+                raise Conflict("The session has ended; its name stays as it was.")
+            session.name = name
+            session.version += 1
+    except IntegrityError as error:
+        raise Conflict(f"There already is a live session named {name!r}.", path="input.name") from error
+    await core.bus.publish(SessionChanged(session_id=session_id))
+    return session

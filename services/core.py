@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from agents.hub import Hub
-
 from services.bus import Bus
 from services.db.engine import Database
 from services.keys import Keys
+from services.progress import ProgressBook
 from services.stats import StatsBook
 
 
@@ -52,6 +52,7 @@ class Core:
     hub: Hub
     keys: Keys
     stats: StatsBook
+    progress: ProgressBook
     settings: Settings = field(default_factory=Settings)
     #: Names this process among several managers; new with each start.
     manager_id: str = "manager"

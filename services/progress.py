@@ -1,7 +1,6 @@
 """How far image pulls are, in memory: for those who look in the middle of one."""
 
-from services.bus import Lagged, PullAdvanced
-from services.core import Core
+from services.bus import Bus, Lagged, PullAdvanced
 
 #: Pulls remembered at most; the oldest is forgotten first.
 _KEPT = 10_000
@@ -10,8 +9,8 @@ _KEPT = 10_000
 class ProgressBook:
     """The newest progress of each session's pull."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
         self._pulls: dict[str, PullAdvanced] = {}
 
     def of(self, session_id: str) -> PullAdvanced | None:
@@ -20,7 +19,7 @@ class ProgressBook:
     async def follow_bus(self) -> None:
         """Take what is told, for ever."""
         while True:
-            async with self._core.bus.subscribe(PullAdvanced) as hints:
+            async with self._bus.subscribe(PullAdvanced) as hints:
                 try:
                     async for hint in hints:
                         self._pulls.pop(hint.session_id, None)

@@ -1,0 +1,86 @@
+"""The manager's configuration: one typed object, from `berth.toml` and `BERTH_*` variables, everything with a default.
+
+Later wins: defaults, `berth.toml` (in the working directory, or `BERTH_CONFIG`), `BERTH_*`, the command line.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+
+def default_data_dir() -> Path:
+    """`.berth` in a clone that has one of its scripts, else the state directory of the user."""
+    state = os.environ.get("XDG_STATE_HOME") or (Path.home() / ".local/state")
+    return Path(state) / "berth"
+
+
+class Config(BaseSettings):
+    """See `docs/operator.md` for what each does; `berth config` prints them."""
+
+    model_config = SettingsConfigDict(env_prefix="BERTH_", extra="ignore", validate_default=True)
+
+    data_dir: Path = Field(
+        default_factory=default_data_dir, description="Where database, secrets and logs live."
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on.")
+    public_url: str = Field("", description="Where people reach the console; links are made from it.")
+    database_url: str = Field(
+        "", description="sqlite+aiosqlite:///PATH or postgresql+asyncpg://…; empty: SQLite in data_dir."
+    )
+    redis_url: str = Field("", description="redis://…, for several managers; empty: one manager.")
+    allowed_hosts: list[str] = Field(
+        default_factory=list, description="Host names that requests may name, besides public_url's."
+    )
+    trusted_proxies: str = Field("", description="Addresses whose X-Forwarded-For is believed, by commas.")
+    insecure: bool = Field(False, description="Listen on a public address without TLS.")
+    introspection: Literal["signed-in", "open", "off"] = "signed-in"
+    graphiql: Literal["signed-in", "open", "off"] = Field(
+        "open", description="Who gets the GraphQL playground's page; what it may ask, introspection says."
+    )
+    admin_email: str = Field("admin@localhost.local", description="The first superadmin.")
+    admin_password: SecretStr | None = Field(None, description="Its password, for unattended starts.")
+    join_token: SecretStr | None = Field(None, description="A join token for a first agent.")
+    sign_up: Literal["closed", "invitation", "open"] = "closed"
+    log_format: Literal["text", "json"] = "text"
+    query_timeout: float = Field(10.0, gt=0, description="Seconds that one GraphQL operation may take.")
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return (
+            [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        )
+
+    @property
+    def url(self) -> str:
+        """Where the console is reached, without a slash at the end."""
+        return (self.public_url or f"http://{_reachable(self.host)}:{self.port}").rstrip("/")
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite+aiosqlite:///{self.data_dir / 'berth.db'}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = Path(os.environ.get("BERTH_CONFIG", "berth.toml"))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+
+
+def _reachable(host: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104

@@ -1,0 +1,152 @@
+"""One manager put together: database, bus, hub, dispatcher and the rounds that notice what nobody reports."""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from services.db.migrate import upgrade
+from services.dispatch import Dispatcher
+from services.redis_bus import RedisBus
+
+from agents.hub import Hub
+from server import secretsfile
+from server.config import Config
+from services import agents, bootstrap, sessions
+from services.agents import AgentLinks
+from services.bus import Bus, LocalBus
+from services.commands import Commands
+from services.core import Core, Settings
+from services.db.engine import open_database
+from services.progress import ProgressBook
+from services.stats import StatsBook
+
+log = logging.getLogger(__name__)
+
+_RENEW_EVERY: Final = 1.0
+_SWEEP_EVERY: Final = 2.0
+_REDELIVER_EVERY: Final = 5.0
+
+
+@dataclass
+class Manager:
+    """A running manager. `ready` once it serves; `bootstrap.FirstRun` tells what the first start made."""
+
+    config: Config
+    core: Core
+    links: AgentLinks
+    commands: Commands
+    dispatcher: Dispatcher
+    first_run: bootstrap.FirstRun
+
+
+@asynccontextmanager
+async def running(config: Config) -> AsyncGenerator[Manager]:
+    """Open everything, serve until the block ends, close in order. Sessions go on without a manager."""
+    config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    keys = secretsfile.load(config.data_dir / "secrets.json")
+    await upgrade(config.database)
+    db = open_database(config.database)
+    bus: Bus = RedisBus(config.redis_url) if config.redis_url else LocalBus()
+    await bus.open()
+    core = Core(
+        db=db,
+        bus=bus,
+        hub=Hub(),
+        keys=keys,
+        stats=StatsBook(bus),
+        progress=ProgressBook(bus),
+        settings=Settings(public_url=config.url),
+        manager_id=f"mgr-{secrets.token_hex(6)}",
+    )
+    password = config.admin_password.get_secret_value() if config.admin_password else None
+    first_run = await bootstrap.ensure_first_run(core, config.admin_email, password)
+    links = AgentLinks(core)
+    commands = Commands(core, links)
+    dispatcher = Dispatcher(core)
+    await _admit(core, config, first_run)
+    duties = [
+        _forever("dispatching", dispatcher.run),
+        _forever("delivering commands", commands.follow_bus),
+        _forever("following stats", core.stats.follow_bus),
+        _forever("following pulls", core.progress.follow_bus),
+        _every(_RENEW_EVERY, "renewing leases", links.renew_leases),
+        _every(_SWEEP_EVERY, "sweeping", _Sweep(core).run),
+        _every(_REDELIVER_EVERY, "delivering again", lambda: commands.deliver(core.hub.connected)),
+    ]
+    tasks = [asyncio.create_task(duty) for duty in duties]
+    try:
+        yield Manager(config, core, links, commands, dispatcher, first_run)
+    finally:
+        await core.hub.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await commands.close()
+        await dispatcher.close()
+        await bus.close()
+        await db.close()
+
+
+class _Sweep:
+    """What nobody reports: leases that ended, phases that take too long, nodes that do not come back."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        # Agents must have had the time to return to a manager that has just started, before any is called lost.
+        self._judge_from = time.monotonic() + core.settings.lease.total_seconds()
+
+    async def run(self) -> None:
+        await sessions.fail_overdue(self._core)
+        if time.monotonic() >= self._judge_from:
+            await agents.expire_leases(self._core)
+            await agents.give_up_lost(self._core)
+
+
+async def _admit(core: Core, config: Config, first_run: bootstrap.FirstRun) -> None:
+    """Let the join token of the configuration in: once, however often the manager starts."""
+    if config.join_token is None:
+        return
+    async with core.db.write() as db:
+        await agents.admit(
+            db,
+            config.join_token.get_secret_value(),
+            first_run.resource_group_id,
+            core.now() + timedelta(days=3650),
+            created_by=None,
+            at=core.now(),
+        )
+
+
+async def _forever(what: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Run a duty that never ends; when it fails all the same, say so and begin again, less and less soon."""
+    pause = 0.5
+    while True:
+        began = time.monotonic()
+        try:
+            await work()
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("%s failed; it begins again", what)
+        pause = 0.5 if time.monotonic() - began > 60 else min(pause * 2, 30)
+        await asyncio.sleep(pause)
+
+
+async def _every(seconds: float, what: str, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    """Do something again and again; a failure is logged and does not end it."""
+    while True:
+        with contextlib.suppress(asyncio.TimeoutError):
+            try:
+                await work()
+            except asyncio.CancelledError:
+                raise
+            except Exception:
+                log.exception("%s failed", what)
+        await asyncio.sleep(seconds)

@@ -1,0 +1,276 @@
+"""Decisions a second of the scheduler, and of a plain loop over agents with Decimal slots, in one run.
+
+A decision is a waiting session that was placed or refused. The workload: 5 slots, agents of 8 types with 0 to 78 %
+of each in use, 60 shapes in 2 architectures, 24 images of which each agent has some, 1,000 users (Zipf) with limits
+of keypair, group and domain, 5 % gangs of 2 to 8 kernels. The baseline makes the same kind of decisions (filter,
+best fit, limits, gangs with rollback) on dictionaries of Decimals; it is stopped after --seconds, so its rate is of
+the first, cheaper part of the queue. Both rates leave out the making of the workload; `snapshot` is what building
+the scheduler's input from rows costs.
+"""
+
+import argparse
+import random
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from scheduler.engine import Scheduler, plan
+from scheduler.placers import Pack, PackOptions
+from scheduler.plan import Plan
+from scheduler.sequencers import Fifo, FifoOptions
+from scheduler.snapshot import SESSIONS, Snapshot, SnapshotBuilder
+
+GIB = 2**30
+AGENT_TYPES = [
+    {"cpu": 32_000, "mem": 128 * GIB},
+    {"cpu": 64_000, "mem": 256 * GIB},
+    {"cpu": 96_000, "mem": 768 * GIB},
+    {"cpu": 128_000, "mem": 512 * GIB, "cuda.device": 8_000},
+    {"cpu": 96_000, "mem": 1024 * GIB, "cuda.device": 16_000},
+    {"cpu": 64_000, "mem": 256 * GIB, "cuda.device": 4_000},
+    {"cpu": 64_000, "mem": 512 * GIB, "cuda.shares": 8_000},
+    {"cpu": 48_000, "mem": 384 * GIB, "tpu.device": 4_000},
+]
+ARCHITECTURES = ("x86_64", "x86_64", "x86_64", "aarch64")
+
+
+@dataclass
+class Workload:
+    agents: list[dict[str, object]] = field(default_factory=list)
+    requests: list[dict[str, object]] = field(default_factory=list)
+    limits: list[tuple[str, str, int, int | None]] = field(default_factory=list)
+
+
+def make(agents: int, pending: int, shapes: int, images: int, seed: int) -> Workload:
+    chance = random.Random(seed)
+    work = Workload()
+    names = [f"img_{number:02d}" for number in range(images)]
+    for number in range(agents):
+        capacity = AGENT_TYPES[number % len(AGENT_TYPES)]
+        work.agents.append(
+            {
+                "id": f"agt_{number:06d}",
+                "capacity": capacity,
+                "used": {
+                    slot: int(amount * chance.uniform(0, 0.78))
+                    // (1000 if "device" in slot else 1)
+                    * (1000 if "device" in slot else 1)
+                    for slot, amount in capacity.items()
+                },
+                "architecture": chance.choice(ARCHITECTURES),
+                "images": chance.sample(names, k=images // 3),
+            }
+        )
+    kinds = [_shape(chance) for _ in range(shapes)]
+    users = list(range(1000))
+    weights = [1 / (rank + 1) for rank in users]
+    for number, user in enumerate(chance.choices(users, weights, k=pending)):
+        group = user % 50
+        work.requests.append(
+            {
+                "id": f"ses_{number:06d}",
+                "slots": chance.choice(kinds),
+                "kernels": chance.randint(2, 8) if chance.random() < 0.05 else 1,
+                "architecture": chance.choice(ARCHITECTURES),
+                "image": chance.choice(names) if names else "",
+                "scopes": (f"key_{user}", f"grp_{group}", f"dom_{group % 5}"),
+                "queued": number,
+            }
+        )
+    for user in users:
+        work.limits.append((f"key_{user}", "cpu", chance.randint(0, 64_000), 400_000))
+        work.limits.append((f"key_{user}", "cuda.device", 0, 32_000))
+        work.limits.append((f"key_{user}", SESSIONS, chance.randint(0, 5), 100))
+    for group in range(50):
+        work.limits.append((f"grp_{group}", "mem", 0, agents * 16 * GIB))
+        work.limits.append((f"grp_{group}", "cuda.device", 0, max(agents * 200, 32_000)))
+    for domain in range(5):
+        work.limits.append((f"dom_{domain}", "cpu", 0, agents * 20_000))
+    return work
+
+
+def _shape(chance: random.Random) -> dict[str, int]:
+    shape = {
+        "cpu": chance.choice((500, 1000, 2000, 4000, 8000)),
+        "mem": chance.choice((1, 2, 4, 8, 16, 32)) * GIB,
+    }
+    kind = chance.random()
+    if kind < 0.25:
+        shape["cuda.device"] = chance.choice((1000, 2000, 4000))
+    elif kind < 0.35:
+        shape["cuda.shares"] = chance.choice((100, 250, 500))
+    elif kind < 0.4:
+        shape["tpu.device"] = 1000
+    return shape
+
+
+def snapshot_of(work: Workload) -> Snapshot:
+    builder = SnapshotBuilder()
+    for agent in work.agents:
+        builder.agent(
+            agent["id"],
+            resource_group="rgp",
+            architecture=agent["architecture"],
+            capacity=agent["capacity"],
+            used=agent["used"],
+            images=agent["images"],
+        )
+    for request in work.requests:
+        builder.request(
+            request["id"],
+            resource_group="rgp",
+            slots=request["slots"],
+            kernels=request["kernels"],
+            architectures=(request["architecture"],),
+            image_id=request["image"],
+            scopes=request["scopes"],
+            queued=request["queued"],
+        )
+    for scope, slot, used, cap in work.limits:
+        builder.limit(scope, slot, used=used, cap=cap)
+    return builder.build()
+
+
+class Baseline:
+    """The plain way: for each session look at every agent, amounts are Decimals in dictionaries."""
+
+    def __init__(self, work: Workload) -> None:
+        self.agents = [
+            {**agent, "free": {s: Decimal(n - agent["used"][s]) / 1000 for s, n in agent["capacity"].items()}}
+            for agent in work.agents
+        ]
+        slots = {slot for agent in work.agents for slot in agent["capacity"]}
+        self.largest = {
+            slot: max(Decimal(agent["capacity"].get(slot, 0)) / 1000 for agent in work.agents)
+            for slot in slots
+        }
+        self.limits: dict[str, dict[str, list[Decimal]]] = {}
+        for scope, slot, used, cap in work.limits:
+            scale = 1 if slot == SESSIONS else 1000
+            self.limits.setdefault(scope, {})[slot] = [Decimal(used) / scale, Decimal(cap or 0) / scale]
+        self.requests = [
+            {**request, "slots": {s: Decimal(n) / 1000 for s, n in request["slots"].items()}}
+            for request in work.requests
+        ]
+
+    def decisions(self) -> Iterator[bool]:
+        for request in self.requests:
+            yield self._allowed(request) and self._place(request)
+
+    def _charges(self, request: dict) -> Iterator[tuple[list[Decimal], Decimal]]:
+        for scope in request["scopes"]:
+            for slot, cell in self.limits.get(scope, {}).items():
+                amount = (
+                    Decimal(1)
+                    if slot == SESSIONS
+                    else request["slots"].get(slot, Decimal(0)) * request["kernels"]
+                )
+                if amount:
+                    yield cell, amount
+
+    def _allowed(self, request: dict) -> bool:
+        return all(cell[0] + amount <= cell[1] for cell, amount in self._charges(request))
+
+    def _place(self, request: dict) -> bool:
+        chosen = []
+        for _ in range(request["kernels"]):
+            best = min(
+                (agent for agent in self.agents if self._fits(agent, request)),
+                key=lambda agent: (self._left(agent), request["image"] not in agent["images"], agent["id"]),
+                default=None,
+            )
+            if best is None:
+                for agent in chosen:
+                    self._take(agent, request, -1)
+                return False
+            self._take(best, request, 1)
+            chosen.append(best)
+        for cell, amount in self._charges(request):
+            cell[0] += amount
+        return True
+
+    @staticmethod
+    def _fits(agent: dict, request: dict) -> bool:
+        return agent["architecture"] == request["architecture"] and all(
+            agent["free"].get(slot, Decimal(0)) >= amount for slot, amount in request["slots"].items()
+        )
+
+    def _left(self, agent: dict) -> Decimal:
+        return sum((amount / self.largest[slot] for slot, amount in agent["free"].items()), Decimal(0))
+
+    @staticmethod
+    def _take(agent: dict, request: dict, sign: int) -> None:
+        for slot, amount in request["slots"].items():
+            agent["free"][slot] -= sign * amount
+
+
+def measure(work: Workload, runs: int) -> tuple[float, float, Plan]:
+    """(seconds to build the snapshot, seconds to plan), medians, and the plan."""
+    scheduler = Scheduler(Fifo(FifoOptions()), Pack(PackOptions()))
+    built, planned = [], []
+    plans = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        snapshot = snapshot_of(work)
+        middle = time.perf_counter()
+        plans.append(plan(snapshot, {"rgp": scheduler}))
+        built.append(middle - start)
+        planned.append(time.perf_counter() - middle)
+    if any(one != plans[0] for one in plans):
+        raise SystemExit("the same snapshot gave different plans")
+    return statistics.median(built), statistics.median(planned), plans[0]
+
+
+def baseline_rate(work: Workload, seconds: float) -> float:
+    decisions = Baseline(work).decisions()
+    start = time.perf_counter()
+    made = 0
+    for _ in decisions:
+        made += 1
+        if time.perf_counter() - start > seconds:
+            break
+    return made / (time.perf_counter() - start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--sizes",
+        nargs="+",
+        default=["100x1000", "1000x10000", "1000x100000", "10000x10000"],
+        metavar="AGENTSxPENDING",
+        help="what to measure (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--shapes", type=int, default=60, help="distinct sets of slots (default: %(default)s)"
+    )
+    parser.add_argument("--images", type=int, default=24, help="distinct images (default: %(default)s)")
+    parser.add_argument(
+        "--runs", type=int, default=3, help="the median of so many is shown (default: %(default)s)"
+    )
+    parser.add_argument("--seconds", type=float, default=4.0, help="for each baseline (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    print(
+        f"{'agents':>7} {'pending':>8} {'placed':>7} {'snapshot ms':>12} {'plan ms':>9} {'decisions/s':>12} "
+        f"{'baseline/s':>11} {'ratio':>8}"
+    )
+    for size in options.sizes:
+        agents, pending = map(int, size.split("x"))
+        work = make(agents, pending, options.shapes, options.images, options.seed)
+        built, planned, result = measure(work, options.runs)
+        base = baseline_rate(work, options.seconds)
+        rate = pending / planned
+        print(
+            f"{agents:>7} {pending:>8} {len(result.placements):>7} {built * 1e3:>12.1f} {planned * 1e3:>9.1f} "
+            f"{rate:>12,.0f} {base:>11,.1f} {rate / base:>8,.0f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

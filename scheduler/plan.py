@@ -1,0 +1,178 @@
+"""What the scheduler answers: where sessions go, and for each one that waits, why.
+
+A reason is data: a `code` for machines and translations, numbers in the units of the snapshot, and `sentence` for
+people. `msgspec.to_builtins(reason)` is a plain dictionary with its `code`; `msgspec.convert(document, Reason)` is
+the way back.
+"""
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+
+class _Reason(msgspec.Struct, frozen=True, kw_only=True, tag_field="code"):
+    @property
+    def code(self) -> str:
+        """Stable, UPPER_SNAKE."""
+        return str(self.__struct_config__.tag)
+
+
+class LimitReached(_Reason, frozen=True, tag="LIMIT_REACHED"):
+    """With it, `scope` would have more of `slot` than it may: `used` + `asked` > `cap`."""
+
+    scope: str
+    #: A slot's name or `sessions`.
+    slot: str
+    #: By the whole session, all its kernels together.
+    asked: int
+    used: int
+    cap: int
+
+
+class NoAgents(_Reason, frozen=True, tag="NO_AGENTS"):
+    """The resource group has no agent that takes work; `agents` of them are there all the same."""
+
+    resource_group: str
+    agents: int
+
+
+class DesignatedAgentsUnavailable(_Reason, frozen=True, tag="DESIGNATED_AGENTS_UNAVAILABLE"):
+    """None of the agents that an admin chose for it takes work in this resource group."""
+
+    resource_group: str
+    agents: tuple[str, ...]
+
+
+class WrongArchitecture(_Reason, frozen=True, tag="WRONG_ARCHITECTURE"):
+    """The agents that take work are of other architectures than its image."""
+
+    accepted: tuple[str, ...]
+    available: tuple[str, ...]
+
+
+class NoAgentFits(_Reason, frozen=True, tag="NO_AGENT_FITS"):
+    """No agent has what one kernel asks for, all slots together.
+
+    The numbers are about the scarcest slot of the nearest agent, the one whose worst lack is the smallest part of
+    what is asked. `never`: even empty, no agent that takes work now is large enough; the nearest is then chosen by
+    capacity.
+    """
+
+    slot: str
+    #: By one kernel.
+    asked: int
+    #: On the nearest agent.
+    free: int
+    #: On any one suitable agent. It may cover what is asked where another slot is missing.
+    largest_free: int
+    largest_capacity: int
+    never: bool
+
+
+class GangDoesNotFit(_Reason, frozen=True, tag="GANG_DOES_NOT_FIT"):
+    """All its kernels must start together: `fitting` find a place now, on empty agents `at_most` would."""
+
+    kernels: int
+    fitting: int
+    at_most: int
+    never: bool
+
+
+class SchedulerFailed(_Reason, frozen=True, tag="SCHEDULER_FAILED"):
+    """The resource group's sequencer or placer is at fault: nothing of this group was placed."""
+
+    #: Which, and its name or class: `placer Pack`.
+    plugin: str
+    #: For an admin.
+    message: str
+
+
+Reason = (
+    LimitReached
+    | NoAgents
+    | DesignatedAgentsUnavailable
+    | WrongArchitecture
+    | NoAgentFits
+    | GangDoesNotFit
+    | SchedulerFailed
+)
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """`position` counts from 1 in the order of the sequencer, over what still waits in the resource group."""
+
+    position: int
+    reason: Reason
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """Each waiting session of the snapshot is in exactly one of the two."""
+
+    #: Session → agents, one a kernel, in the order of decisions: commit in this order and limits hold at each step.
+    placements: dict[str, tuple[str, ...]]
+    waiting: dict[str, Waiting]
+
+
+def plain_amount(slot: str, amount: int) -> str:
+    """An amount in the units of the snapshot."""
+    return f"{amount} {slot}"
+
+
+def sentence(
+    reason: Reason,
+    *,
+    amount: Callable[[str, int], str] = plain_amount,
+    name: Callable[[str], str] = str,
+) -> str:
+    """Say it to the person whose session waits.
+
+    Args:
+        amount: (slot, amount) as people write them: `1.5 GiB mem`.
+        name: an id of a scope, resource group or agent as that person may see it: `the group "vision"`.
+    """
+    match reason:
+        case LimitReached():
+            return (
+                f"It asks for {amount(reason.slot, reason.asked)}, and {name(reason.scope)} already has "
+                f"{amount(reason.slot, reason.used)} of the {amount(reason.slot, reason.cap)} that it may have."
+            )
+        case NoAgents(agents=0):
+            return f"{name(reason.resource_group)} has no agents."
+        case NoAgents():
+            return f"{name(reason.resource_group)} has {_agents(reason.agents)}; none takes new sessions now."
+        case DesignatedAgentsUnavailable():
+            chosen = _list(map(name, reason.agents)) or "no agent"
+            return f"It may only run on {chosen}; none of them takes new sessions in {name(reason.resource_group)} now."
+        case WrongArchitecture():
+            return f"It runs on {_list(reason.accepted)}; the agents that take new sessions are {_list(reason.available)}."
+        case NoAgentFits():
+            return _no_agent_fits(reason, amount)
+        case GangDoesNotFit():
+            if reason.never:
+                return (
+                    f"It needs places for {reason.kernels} kernels at once; even with all agents empty there would be "
+                    f"{reason.at_most}."
+                )
+            return f"It needs places for {reason.kernels} kernels at once; there are {reason.fitting} now."
+        case SchedulerFailed():
+            return f"The {reason.plugin} of its resource group failed: {reason.message}"
+
+
+def _no_agent_fits(reason: NoAgentFits, amount: Callable[[str, int], str]) -> str:
+    asked = amount(reason.slot, reason.asked)
+    if reason.never and reason.largest_capacity < reason.asked:
+        return f"It asks for {asked}; the largest agent has {amount(reason.slot, reason.largest_capacity)} in all."
+    if reason.never:
+        return f"It asks for {asked} and more that no one agent has together, even empty."
+    free = amount(reason.slot, max(reason.free, 0))
+    if reason.largest_free < reason.asked:
+        return f"It asks for {asked}; the nearest agent has {free} free, no agent more than {amount(reason.slot, max(reason.largest_free, 0))}."
+    return f"It asks for {asked}; the agent that is nearest to all that it asks for has {free} free."
+
+
+def _agents(count: int) -> str:
+    return "1 agent" if count == 1 else f"{count} agents"
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(names)

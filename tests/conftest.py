@@ -1,0 +1,72 @@
+"""What suites need of the machine. A marker alone asks for it: missing, the test is skipped with the reason, or fails
+where `BERTH_REQUIRE` (names by commas, or `all`) says that it must be there."""
+
+import os
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+
+def _engine() -> str:
+    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    where = urlsplit(host)
+    try:
+        if where.scheme == "unix":
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(5)
+                connection.connect(where.path)
+        else:
+            socket.create_connection((where.hostname or "localhost", where.port or 2375), timeout=5).close()
+    except OSError as error:
+        return f"no container engine answers at {host} ({error}); start one or set DOCKER_HOST"
+    return ""
+
+
+def _database() -> str:
+    return "" if os.environ.get("BERTH_TEST_DATABASE_URL") else "BERTH_TEST_DATABASE_URL names no PostgreSQL"
+
+
+def _redis() -> str:
+    return "" if os.environ.get("BERTH_TEST_REDIS_URL") else "BERTH_TEST_REDIS_URL names no Redis"
+
+
+def _browser() -> str:
+    named = os.environ.get("CHROME_PATH", "")
+    found = (
+        Path(named).is_file() if named else bool(shutil.which("chromium") or shutil.which("google-chrome"))
+    )
+    return "" if found else "no Chromium: install it, or set CHROME_PATH"
+
+
+def _sandbox() -> str:
+    return "" if shutil.which("bwrap") else "no bubblewrap on PATH"
+
+
+_PROBES: dict[str, Callable[[], str]] = {
+    "engine": _engine,
+    "postgres": _database,
+    "redis": _redis,
+    "browser": _browser,
+    "sandbox": _sandbox,
+}
+
+
+def require(name: str) -> None:
+    """Skip the test, or fail it where `BERTH_REQUIRE` demands, unless the machine has `name`."""
+    reason = _PROBES[name]()
+    if not reason:
+        return
+    wanted = {part.strip() for part in os.environ.get("BERTH_REQUIRE", "").split(",")}
+    if wanted & {name, "all"}:
+        pytest.fail(f"{name} is required by BERTH_REQUIRE: {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for name in _PROBES:
+        if item.get_closest_marker(name) is not None:
+            require(name)

@@ -88,10 +88,11 @@ class ServedLink:
         self._flood = flood
         self._tokens = flood.burst
         self._lease = welcome.lease_seconds
-        # An agent whose bounded journal had to drop events begins later than asked: that gap cannot be replayed.
-        lost = max(hello.oldest_seq - 1 - welcome.acknowledged, 0) if hello.oldest_seq else 0
+        # What the agent no longer holds (its journal is bounded; the manager's database may be new) cannot be replayed.
+        oldest = hello.oldest_seq or hello.newest_seq + 1
+        lost = max(oldest - 1 - welcome.acknowledged, 0)
         if lost:
-            log.warning("agent %s no longer has %d events before number %d", agent_id, lost, hello.oldest_seq)
+            log.warning("agent %s no longer has %d events before number %d", agent_id, lost, oldest)
         self._received = self._acknowledged = welcome.acknowledged + lost
         self._events: asyncio.Queue[Event] = asyncio.Queue(2 * EVENT_WINDOW)
         self._ended = asyncio.Event()

@@ -1,0 +1,367 @@
+"""The node's daemon: the state machine between the link and the runtime.
+
+    manager ◀─▶ Link ─── commands ──▶ queue ──▶ State ──▶ Emit ──▶ Journal ──▶ Link
+                                        ▲         └─────▶ work ──▶ Executor ──▶ Runtime
+                                        └── what came of it ◀──────────┘
+
+One task feeds the state machine, so nothing here needs a lock. Kernels live on when the daemon stops, however it stops.
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from agents.connections import Connection
+from agents.executor import Executor
+from agents.journal import Body, Journal
+from agents.link import Backoff, Link
+from agents.nodes import sample
+from agents.protocol import (
+    PROTOCOL,
+    CloseTerminal,
+    CreateKernel,
+    DestroyKernel,
+    Hello,
+    ImageInfo,
+    ImagesChanged,
+    KernelReport,
+    OpenStream,
+    PullImage,
+    RemoveImage,
+    Reply,
+    Stats,
+    ToAgent,
+    Welcome,
+)
+from agents.pulls import Images
+from agents.runtimes.contract import Fingerprint, Runtime, RuntimeFailure
+from agents.sockets import Manager, dial
+from agents.state import State
+from agents.steps import Answer, Cancel, Connected, Emit, Instruction, Recovered, StateEvent, Tick
+from agents.streams import Streams
+from agents.terminals import Terminals
+
+log = logging.getLogger(__name__)
+
+#: Seconds for the runtime to tell what it has; later the agent goes by what it knows.
+RECOVER_SECONDS = 10.0
+#: Seconds until a journal that could not be written, or an engine that did not answer, is tried again.
+RETRY_SECONDS = 2.0
+
+Replies = Callable[[Reply], None]
+
+
+@dataclass(frozen=True)
+class _Item:
+    event: StateEvent
+    reply: Replies | None = None
+    #: Set once its instructions are on their way and its events are in the journal.
+    done: asyncio.Event | None = None
+
+
+class Agent:
+    """One node. `run` until cancelled.
+
+    Args:
+        disk: a path on the file system whose use is reported.
+        stats_deadline: seconds for one sample of all kernels.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        journal: Journal,
+        manager: Manager,
+        credential: str,
+        *,
+        disk: Path = Path("/"),
+        region: str = "",
+        backoff: Backoff | None = None,
+        exit_when_rejected: bool = False,
+        stats_deadline: float = 10.0,
+    ) -> None:
+        self._runtime = runtime
+        self._journal = journal
+        self._disk = disk
+        self._region = region
+        self._stats_deadline = stats_deadline
+        self._boot = secrets.token_hex(8)
+        self._queue: asyncio.Queue[_Item] = asyncio.Queue()
+        self._unwritten: list[Body] = []
+        self._writing = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stats_seconds = 2.0
+        self._fingerprint: Fingerprint | None = None
+        self._state: State | None = None
+        self.terminals = Terminals(runtime)
+        self.link = Link(
+            manager, credential, journal, self, backoff=backoff, exit_when_rejected=exit_when_rejected
+        )
+        self.images = Images(runtime, self.link.offer, self._images_changed)
+        self.executor = Executor(runtime, self.images, self._feed, self.terminals.close_kernel)
+
+        async def dial_back(path: str, subprotocol: str) -> Connection:
+            return await dial(manager, path, credential, subprotocol)
+
+        self.streams = Streams(runtime, self.terminals, dial_back)
+
+    @property
+    def state(self) -> State:
+        if self._state is None:
+            raise RuntimeError("the agent has not recovered yet")
+        return self._state
+
+    async def run(self) -> None:
+        """Recover, then serve. Opens and closes the runtime and the journal. Raises `LinkRejected` if asked to."""
+        await self._journal.open()
+        parts: list[asyncio.Task[None]] = []
+        try:
+            await self._recover()
+            work = (self._process(), self._sample(), self._flush(), self.images.watch(), self.link.run())
+            parts += [asyncio.create_task(part) for part in work]
+            # None of them ends by itself: the first to end has failed.
+            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            for part in done:
+                part.result()
+        finally:
+            await self._close(parts)
+
+    def status(self) -> dict[str, object]:
+        """For `berth agent status`."""
+        return {
+            "connected": self.link.connected,
+            "runtime": self._runtime.name,
+            "recovered": self._state is not None,
+            "kernels": [[*a.ref, a.step.value] for a in self._state.attempts] if self._state else [],
+            "unacknowledged": self._journal.newest - self._journal.acknowledged,
+            "unwritten": len(self._unwritten),
+        }
+
+    # What the link asks
+
+    async def hello(self) -> Hello:
+        reports = await self._reports()
+        if reports is not None:
+            await self._handled(Recovered(tuple(reports)))
+        with contextlib.suppress(RuntimeFailure, TimeoutError):
+            async with asyncio.timeout(RECOVER_SECONDS):
+                self._fingerprint = await self._runtime.fingerprint()
+        fingerprint = self._known_fingerprint()
+        self.state.attempts.capacity = dict(fingerprint.slots)
+        return Hello(
+            protocol=PROTOCOL,
+            version=_version(),
+            boot=self._boot,
+            runtime=self._runtime.name,
+            architecture=fingerprint.architecture,
+            slots=fingerprint.slots,
+            hardware=fingerprint.hardware,
+            kernels=self.state.reports(),
+            images=self.images.known,
+            region=self._region,
+            isolated=fingerprint.isolated,
+        )
+
+    def welcomed(self, welcome: Welcome) -> None:
+        self._stats_seconds = welcome.stats_seconds
+        self._feed(Connected(welcome))
+
+    def disconnected(self) -> None:
+        """Nothing is lost: events wait in the journal, kernels go on."""
+
+    def command(self, message: ToAgent, reply: Replies) -> None:
+        match message:
+            case CreateKernel() | DestroyKernel():
+                self._queue.put_nowait(_Item(message, reply))
+            case OpenStream():
+                self._answer(message.request, self.streams.open(message), reply)
+            case PullImage():
+                pull = self.images.pull(message.image, message.username, message.password)
+                self._answer(message.request, pull, reply)
+            case RemoveImage():
+                self._answer(message.request, self.images.remove(message.image), reply)
+            case CloseTerminal():
+                closing = self.terminals.close(message.kernel, message.terminal)
+                self._answer(message.request, closing, reply)
+            case _:
+                log.warning("the manager sent a %s out of turn", type(message).__name__)
+
+    # The state machine's surroundings
+
+    async def _recover(self) -> None:
+        """Learn what this node runs, however long the engine takes: before that, no work can be taken."""
+        while True:
+            try:
+                async with asyncio.timeout(RECOVER_SECONDS):
+                    await self._runtime.open()
+                    self._fingerprint = await self._runtime.fingerprint()
+                await self.images.refresh()
+            except (RuntimeFailure, TimeoutError) as error:
+                log.error("the runtime does not answer yet (%s); trying again", error or "timed out")  # noqa: TRY400
+            else:
+                if (reports := await self._reports()) is not None:
+                    break
+            await asyncio.sleep(RETRY_SECONDS)
+        self._state = State(self._fingerprint.slots, await self._journal.ended())
+        log.info("%d kernels found", len(reports))
+        await self._carry_out(self._state.handle(Recovered(tuple(reports)), time.monotonic()), None)
+
+    async def _reports(self) -> Sequence[KernelReport] | None:
+        try:
+            async with asyncio.timeout(RECOVER_SECONDS):
+                return await self._runtime.recover()
+        except (RuntimeFailure, TimeoutError) as error:
+            log.warning("the runtime did not say what it has: %s", error or "timed out")
+        except Exception:
+            log.exception("the runtime could not say what it has")
+        return None
+
+    async def _process(self) -> None:
+        """Feed the state machine: events as they come, ticks when they are due."""
+        while True:
+            item = await self._next()
+            await self._carry_out(self.state.handle(item.event, time.monotonic()), item.reply)
+            if item.done:
+                item.done.set()
+
+    async def _next(self) -> _Item:
+        due = self.state.next_deadline()
+        if due is None:
+            return await self._queue.get()
+        wait = due - time.monotonic()
+        if wait <= 0:
+            return _Item(Tick())
+        try:
+            async with asyncio.timeout(wait):
+                return await self._queue.get()
+        except TimeoutError:
+            return _Item(Tick())
+
+    async def _handled(self, event: StateEvent) -> None:
+        done = asyncio.Event()
+        self._queue.put_nowait(_Item(event, done=done))
+        await done.wait()
+
+    def _feed(self, event: StateEvent) -> None:
+        self._queue.put_nowait(_Item(event))
+
+    async def _carry_out(self, instructions: Sequence[Instruction], reply: Replies | None) -> None:
+        bodies: list[Body] = []
+        for instruction in instructions:
+            if isinstance(instruction, Emit):
+                bodies.append(instruction.body)
+                continue
+            if isinstance(instruction, Answer):
+                if reply:
+                    reply(Reply(instruction.request, instruction.error, instruction.message))
+                continue
+            await self._write(bodies)
+            bodies = []
+            if isinstance(instruction, Cancel):
+                self.executor.cancel(instruction.ref)
+            else:
+                self.executor.start(instruction)
+        await self._write(bodies)
+
+    async def _write(self, bodies: Sequence[Body]) -> None:
+        """Journal events in order. On a full disk they wait in memory, and the work goes on: ending kernels and
+        removing their homes is what makes room again."""
+        async with self._writing:
+            self._unwritten += bodies
+            if not self._unwritten:
+                return
+            try:
+                await self._journal.append(self._unwritten)
+            except sqlite3.Error as error:
+                log.error("the journal cannot be written (%s); %d events wait", error, len(self._unwritten))  # noqa: TRY400
+                return
+            self._unwritten = []
+        self.link.journalled()
+
+    async def _flush(self) -> None:
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            if self._unwritten:
+                await self._write(())
+
+    def _images_changed(self, images: tuple[ImageInfo, ...]) -> None:
+        if self._state is not None:  # before that, Hello is to come and tells all
+            self._spawn(self._write([ImagesChanged(images)]))
+
+    async def _sample(self) -> None:
+        sample(self._disk)
+        while True:
+            began = time.monotonic()
+            if self.link.connected:
+                await self._sample_once()
+            await asyncio.sleep(max(self._stats_seconds - (time.monotonic() - began), 0.1))
+
+    async def _sample_once(self) -> None:
+        try:
+            async with asyncio.timeout(self._stats_deadline):
+                kernels = await self._runtime.stats(self.state.running())
+        except (RuntimeFailure, TimeoutError) as error:
+            log.warning("kernels were not sampled: %s", error or "timed out")
+            return
+        except Exception:
+            log.exception("kernels were not sampled")
+            return
+        self.link.offer(Stats(time.time(), sample(self._disk), tuple(kernels)))
+
+    def _answer(self, request: int, work: Coroutine[None, None, None], reply: Replies) -> None:
+        """Do it beside everything else, and answer with how it went."""
+
+        async def answered() -> None:
+            try:
+                await work
+            except RuntimeFailure as failure:
+                reply(Reply(request, failure.code, failure.message))
+            except Exception:
+                log.exception("a command failed")
+                reply(Reply(request, "AGENT_FAILED", "the agent failed; its log says more"))
+            else:
+                reply(Reply(request))
+
+        self._spawn(answered())
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _known_fingerprint(self) -> Fingerprint:
+        if self._fingerprint is None:
+            raise RuntimeError("the agent has not recovered yet")
+        return self._fingerprint
+
+    async def _close(self, parts: list[asyncio.Task[None]]) -> None:
+        """Let go of everything; kernels go on. Each step stands alone, so that none keeps the next from happening."""
+        for task in (*parts, *self._tasks):
+            task.cancel()
+        await asyncio.gather(*parts, *self._tasks, return_exceptions=True)
+        for step in (
+            self.streams.close,
+            self.terminals.detach,
+            self.executor.close,
+            self._journal.close,
+            self._runtime.close,
+        ):
+            try:
+                async with asyncio.timeout(RECOVER_SECONDS):
+                    await step()
+            except Exception:
+                log.exception("a part of the agent did not close in order")
+
+
+def _version() -> str:
+    try:
+        return version("berth")
+    except PackageNotFoundError:
+        return "0+unknown"

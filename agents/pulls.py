@@ -1,0 +1,132 @@
+"""The node's images: what is there, and pulls that everybody who needs the same image shares."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+from agents.protocol import ImageInfo, PullProgress
+from agents.runtimes.contract import Runtime, RuntimeFailure
+
+log = logging.getLogger(__name__)
+
+#: Pulls at once; more would only make all of them late.
+PARALLEL = 3
+#: Seconds between looks at what the engine has: images come and go by other hands too.
+REFRESH_SECONDS = 60.0
+#: Seconds for the engine to list its images.
+LIST_SECONDS = 20.0
+
+Policy = Literal["if-not-present", "always", "never"]
+
+
+@dataclass
+class _Pull:
+    task: "asyncio.Task[None]"
+    #: How many wait for it; nobody: it is given up.
+    waiting: int = 0
+    kernels: list[str] = field(default_factory=list[str])
+
+
+class Images:
+    """All images of the node.
+
+    Args:
+        progress: told how far a pull is.
+        changed: told all images after one came or went.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        progress: Callable[[PullProgress], None],
+        changed: Callable[[tuple[ImageInfo, ...]], None],
+    ) -> None:
+        self._runtime = runtime
+        self._progress = progress
+        self._changed = changed
+        self._known: tuple[ImageInfo, ...] = ()
+        self._pulls: dict[str, _Pull] = {}
+        self._slots = asyncio.Semaphore(PARALLEL)
+
+    @property
+    def known(self) -> tuple[ImageInfo, ...]:
+        return self._known
+
+    async def refresh(self) -> None:
+        """Ask the engine. Raises `RuntimeFailure`; `TIMED_OUT` when it does not answer."""
+        try:
+            async with asyncio.timeout(LIST_SECONDS):
+                found = tuple(sorted(await self._runtime.images(), key=lambda image: image.reference))
+        except TimeoutError:
+            raise RuntimeFailure("TIMED_OUT", "the engine did not list its images in time") from None
+        if found != self._known:
+            self._known = found
+            self._changed(found)
+
+    async def watch(self) -> None:
+        """Keep `known` fresh until cancelled."""
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            try:
+                await self.refresh()
+            except RuntimeFailure as failure:
+                log.warning("images were not listed: %s", failure.message)
+
+    async def ensure(self, kernel: str, image: str, policy: Policy) -> None:
+        """Have an image here for a kernel, as its pull policy says. May be cancelled.
+
+        Raises:
+            RuntimeFailure: `IMAGE_NOT_FOUND`, `PULL_FAILED`, `NO_SPACE`, …
+        """
+        if policy != "always":
+            if self._has(image):
+                return
+            await self.refresh()  # it may have come by another way a moment ago
+            if self._has(image):
+                return
+        if policy == "never":
+            raise RuntimeFailure("IMAGE_NOT_FOUND", f"{image} is not on the node, and it may not be pulled")
+        await self.pull(image, kernel=kernel)
+
+    async def pull(self, image: str, username: str = "", password: str = "", *, kernel: str = "") -> None:
+        """Pull, or join the pull of the same image that is under way. Cancelled by the last who waits for it."""
+        pull = self._pulls.get(image)
+        if pull is None or pull.task.done():
+            work = self._pull(image, username, password)
+            pull = self._pulls[image] = _Pull(asyncio.create_task(work))
+        pull.waiting += 1
+        if kernel:
+            pull.kernels.append(kernel)
+        try:
+            await asyncio.shield(pull.task)
+        finally:
+            pull.waiting -= 1
+            if kernel:
+                pull.kernels.remove(kernel)
+            if not pull.waiting:
+                pull.task.cancel()
+                if self._pulls.get(image) is pull:
+                    del self._pulls[image]
+
+    async def remove(self, image: str) -> None:
+        await self._runtime.remove_image(image)
+        await self.refresh()
+
+    def doubt(self) -> None:
+        """An image that was believed to be here was not: look anew before the next kernel."""
+        self._known = ()
+
+    async def _pull(self, image: str, username: str, password: str) -> None:
+        async with self._slots:
+            await self._runtime.pull(image, partial(self._report, image), username, password)
+        await self.refresh()
+
+    def _report(self, image: str, current: int, total: int) -> None:
+        pull = self._pulls.get(image)
+        self._progress(PullProgress(image, current, total, tuple(pull.kernels) if pull else ()))
+
+    def _has(self, image: str) -> bool:
+        return any(image in (info.reference, info.digest) for info in self._known)

@@ -85,7 +85,7 @@ class Engine:
             if response.status >= 400:
                 raise Failure(json.loads(response.read() or b"{}").get("message", response.reason))
             for line in response:
-                message = json.loads(line) if line.strip() else {}
+                message: dict[str, Any] = json.loads(line) if line.strip() else {}
                 if "error" in message:
                     raise Failure(str(message["error"]))
                 yield message

@@ -167,7 +167,18 @@ def read_operation(fields: dict[str, Any]) -> Operation:
         raise Malformed(400, "`operationName` must be a string.")
     if extensions is not None and not isinstance(extensions, dict):
         raise Malformed(400, "`extensions` must be an object.")
+    if "\\u0000" in query or "\0" in query or _has_null(variables):
+        raise Malformed(400, "Null characters (U+0000) are not accepted in texts.")
     return Operation(query, variables, name or None)
+
+
+def _has_null(value: Any) -> bool:
+    """No database column takes one, so none gets further than here."""
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(_has_null(key) or _has_null(item) for key, item in value.items())
+    return isinstance(value, list) and any(_has_null(item) for item in value)
 
 
 def _json(text: str | bytes, what: str) -> Any:

@@ -64,18 +64,16 @@ class Commands:
         if not mine:
             return
         async with self._core.db.read() as db:
-            rows = (
-                await db.execute(
-                    select(Kernel, Session, Image)
-                    .join(Session, Session.id == Kernel.session_id)
-                    .join(Image, Image.id == Session.image_id)
-                    .where(
-                        Kernel.agent_id.in_(mine),
-                        or_(Kernel.status.in_((*_STARTING, "TERMINATING")), Kernel.abandoned),
-                    )
-                    .order_by(Kernel.id)
+            rows = await db.execute(
+                select(Kernel, Session, Image)
+                .join(Session, Session.id == Kernel.session_id)
+                .join(Image, Image.id == Session.image_id)
+                .where(
+                    Kernel.agent_id.in_(mine),
+                    or_(Kernel.status.in_((*_STARTING, "TERMINATING")), Kernel.abandoned),
                 )
-            ).tuples()
+                .order_by(Kernel.id)
+            )
             for kernel, session, image in rows:
                 if kernel.status in _STARTING:
                     self._start(kernel.id, self._create(kernel, session, image))

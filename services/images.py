@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from agents.hub import AgentOffline, AgentRefused, CallTimedOut
 from sqlalchemy import Select, delete, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from agents.hub import AgentOffline, AgentRefused, CallTimedOut
 from agents.protocol import ImageInfo, PullImage, RemoveImage
 from services import ids, paging, permissions, slots
 from services.bus import AgentChanged
@@ -113,7 +113,7 @@ async def on_agents(core: Core, actor: Actor, agent_ids: Sequence[str]) -> dict[
             .where(AgentImage.agent_id.in_(agent_ids), permissions.visible(actor, Image))
             .order_by(Image.reference)
         )
-        for agent_id, image in rows.tuples():
+        for agent_id, image in rows:
             result[agent_id].append(image)
     return result
 

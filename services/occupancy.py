@@ -62,7 +62,7 @@ class Ledger:
             .order_by(_rank(), Occupancy.scope_id, Occupancy.slot)
             .with_for_update()
         )
-        return cls({(scope_id, slot): used for scope_id, slot, used in found.tuples()})
+        return cls({(scope_id, slot): used for scope_id, slot, used in found})
 
     def shortage(self, wanted: Mapping[tuple[str, str], tuple[int, int | None]]) -> Shortage | None:
         """The first of `wanted` ((scope, slot) → amount, limit) that does not fit, None when all do."""

@@ -104,7 +104,7 @@ async def attach(core: Core, ticket: str) -> Attachment:
         ).first()
     if used is None:
         raise Unauthenticated("This ticket is unknown, used or expired. Open the terminal again.")
-    user_id, data = used.tuple()
+    user_id, data = used
     target = TerminalTarget(
         kernel=data["kernel"], terminal=data["terminal"], columns=data["columns"], rows=data["rows"]
     )

@@ -253,7 +253,7 @@ async def give_up_lost(core: Core) -> int:
         )
         overdue = [
             agent_id
-            for agent_id, since, grace in lost.tuples()
+            for agent_id, since, grace in lost
             if since is not None and since + timedelta(seconds=grace or 0) < core.now()
         ]
         sessions = [session.id for session in await _sessions_on(db, overdue)]

@@ -143,6 +143,8 @@ async def authenticate(core: Core, credential: str) -> str:
         Unauthenticated: it is nobody's, or the agent was removed.
     """
     agent_id, _, secret = credential.partition(".")
+    if ids.kind(agent_id) != "agt":
+        raise Unauthenticated("The agent's credential is not valid here. Join again with a new token.")
     async with core.db.read() as db:
         known = await db.scalar(
             select(Agent.credential_hash).where(Agent.id == agent_id, Agent.status != "TERMINATED")

@@ -134,7 +134,7 @@ async def _replay(core: Core, actor: Actor, cursor: int) -> Sequence[AgentNotice
             .group_by(AgentEvent.agent_id)
             .limit(_REPLAY_LIMIT + 1)
         )
-        missed = dict(rows.tuples().all())
+        missed = dict(rows.all())
     if len(missed) > _REPLAY_LIMIT:
         return [AgentNotice("RESYNC", str(await _newest(core)))]
     return await _notices(core, actor, missed, cursor)

@@ -234,7 +234,7 @@ async def counts(core: Core, actor: Actor) -> dict[str, int]:
             .where(permissions.visible(actor, Session), Session.status.not_in(FINAL))
             .group_by(Session.status)
         )
-        return dict(rows.tuples())
+        return dict(rows.all())
 
 
 def _query(actor: Actor, where: SessionFilter) -> Select[Session]:

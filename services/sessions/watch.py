@@ -88,7 +88,7 @@ async def _missed(core: Core, cursor: int) -> dict[str, int] | None:
             .group_by(SessionEvent.session_id)
             .limit(_REPLAY_LIMIT + 1)
         )
-        missed = dict(rows.tuples())
+        missed = dict(rows.all())
     return missed if len(missed) <= _REPLAY_LIMIT else None
 
 

@@ -1,0 +1,139 @@
+"""The ASGI application: GraphQL, the agents' doors, terminals, health, the console."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import text
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from resolvers.context import RequestContext
+from resolvers.root import make_schema
+from server import links, manager
+from server.config import Config
+from server.console import Console
+from server.graphql_http import GraphQLHTTP
+from server.graphql_ws import GraphQLWebSocket
+from server.manager import Manager
+from server.security import Perimeter
+from services import auth
+from services.permissions import Actor
+
+CONSOLE: Final = Path(__file__).resolve().parent.parent / "webui" / "dist"
+
+
+def make_app(config: Config) -> Starlette:
+    """Make the application; its lifespan opens and closes everything that it needs."""
+    console = Console(CONSOLE)
+    inner = Router()
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncGenerator[None]:
+        async with manager.running(config) as running:
+            app.state.manager = running
+            inner.routes[:] = _routes(config, running, console)
+            yield
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        await inner(scope, receive, send)
+
+    app = Starlette(
+        lifespan=lifespan,
+        middleware=[Middleware(Perimeter, url=config.url, allowed_hosts=config.allowed_hosts)],
+    )
+    app.router.default = serve
+    return app
+
+
+def _routes(config: Config, running: Manager, console: Console) -> list[BaseRoute]:
+    schema = make_schema(introspection=config.introspection != "off")
+    gate = _Gate(config, running)
+    over_http = GraphQLHTTP(schema, gate.http_context, timeout=config.query_timeout)
+    over_websocket = GraphQLWebSocket(schema, gate, timeout=config.query_timeout)
+
+    async def graphql(request: Request) -> Response:
+        if _is_page_visit(request):
+            page = console.page("graphiql.html") if config.graphiql != "off" else None
+            return console.serve(request, page) if page else Response("Not found", 404)
+        return await over_http(request)
+
+    async def live(_request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def ready(_request: Request) -> Response:
+        async with running.core.db.read() as db:
+            await db.execute(text("select 1"))
+        return JSONResponse({"status": "ok", "agents": len(running.core.hub.connected)})
+
+    return [
+        Route("/graphql", graphql, methods=["GET", "POST"]),
+        WebSocketRoute("/graphql", over_websocket.__call__),
+        *links.routes(running),
+        Route("/health/live", live),
+        Route("/health/ready", ready),
+        Route("/{path:path}", console.__call__, methods=["GET", "HEAD"]),
+    ]
+
+
+class _Gate:
+    """Who asks, and the context that an operation of theirs runs in."""
+
+    def __init__(self, config: Config, running: Manager) -> None:
+        self._config = config
+        self._core = running.core
+        self._links = running.links
+
+    async def http_context(self, request: Request, body: bytes) -> RequestContext:
+        actor = await self._actor(request, body)
+        return self._context(request, actor)
+
+    async def authenticate(self, websocket: WebSocket, payload: dict[str, Any]) -> Actor | None:
+        token = payload.get("accessToken")
+        if token is None:
+            scheme, _, token = websocket.headers.get("authorization", "").partition(" ")
+            if scheme.lower() != "bearer":
+                return None
+        return await auth.authenticate_bearer(self._core, str(token))
+
+    async def stands(self, actor: Actor) -> bool:
+        return await auth.still_stands(self._core, actor.user_id, actor.login_id)
+
+    def context(self, websocket: WebSocket, actor: Actor | None) -> RequestContext:
+        return self._context(websocket, actor)
+
+    async def _actor(self, request: Request, body: bytes) -> Actor | None:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            return None
+        if auth.is_signed_request(self._core, token):
+            return await auth.authenticate_request(
+                self._core, token, method=request.method, path=request.scope["path"], body=body
+            )
+        return await auth.authenticate_bearer(self._core, token)
+
+    def _context(self, connection: Request | WebSocket, actor: Actor | None) -> RequestContext:
+        return RequestContext(
+            self._core,
+            actor,
+            address=connection.client.host if connection.client else "",
+            user_agent=connection.headers.get("user-agent", "")[:500],
+            cookies=connection.cookies,
+            secure=self._config.url.startswith("https:"),
+            introspection=self._config.introspection == "open" or actor is not None,
+            sign_up=self._config.sign_up,
+        )
+
+
+def _is_page_visit(request: Request) -> bool:
+    return (
+        request.method == "GET"
+        and "query" not in request.query_params
+        and "text/html" in request.headers.get("accept", "")
+    )

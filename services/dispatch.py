@@ -1,0 +1,392 @@
+"""The dispatcher: one manager at a time turns what waits into placements.
+
+    woken ─▶ lease ─▶ snapshot ─▶ scheduler.plan ─▶ commit (fenced; limits checked again under locks) ─▶ commands
+                                        └─▶ reasons of those left waiting
+
+Planning reads without locks and may be overtaken; committing takes the rows' locks, checks versions and limits, and
+leaves what no longer holds in the queue for the next cycle. So limits hold at every committed state, whatever else runs.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from scheduler.engine import Scheduler, plan
+from scheduler.plan import Plan, Reason, SchedulerFailed, Waiting, sentence
+from scheduler.plugins import PluginError, placers, sequencers
+from scheduler.snapshot import Snapshot, SnapshotBuilder
+from services import leases, occupancy, slots
+from services.bus import AnyHint, Deliver, Lagged, Queue, SessionChanged, Wake
+from services.core import Core
+from services.db.tables import (
+    Agent,
+    AgentImage,
+    Domain,
+    Group,
+    Image,
+    Kernel,
+    Keypair,
+    ResourceGroup,
+    ResourcePolicy,
+    Session,
+    SessionEvent,
+    Slots,
+)
+from services.occupancy import SESSIONS, Ledger
+
+log = logging.getLogger(__name__)
+
+LEASE: Final = "dispatch"
+_LEASE_LIFE: Final = timedelta(seconds=10)
+_RENEW_EVERY: Final = 3.0
+#: Sessions looked at in one cycle, oldest first.
+_BATCH: Final = 10_000
+#: Sessions committed in one transaction.
+_COMMIT: Final = 500
+#: Reasons written in one cycle, the front of the queue first.
+_REASONS: Final = 500
+
+
+@dataclass
+class _View:
+    """What a cycle read, beside the scheduler's own snapshot."""
+
+    snapshot: Snapshot
+    versions: dict[str, int] = field(default_factory=dict[str, int])
+    reasons: dict[str, dict[str, Any] | None] = field(default_factory=dict[str, dict[str, Any] | None])
+    groups: dict[str, ResourceGroup] = field(default_factory=dict[str, ResourceGroup])
+    #: Id → as a sentence calls it.
+    names: dict[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass
+class _Order:
+    """One session in the committing transaction."""
+
+    session: Session
+    kernels: list[Kernel]
+    agents: tuple[str, ...]
+    #: (scope, slot) → amount, limit.
+    wanted: dict[tuple[str, str], tuple[int, int | None]] = field(
+        default_factory=dict[tuple[str, str], tuple[int, int | None]]
+    )
+
+
+class Dispatcher:
+    """Runs cycles while this manager has the duty."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._fence: int | None = None
+
+    async def run(self) -> None:
+        """Dispatch for ever: at once when woken, and now and then in case that a hint was lost."""
+        async with self._core.bus.subscribe(Wake) as hints:
+            while True:
+                if await self.take_duty():
+                    while await self.cycle():
+                        pass
+                await _woken(hints)
+
+    async def take_duty(self) -> bool:
+        """Take or renew the duty. False while another manager has it."""
+        self._fence = await leases.acquire(self._core, LEASE, _LEASE_LIFE)
+        return self._fence is not None
+
+    async def close(self) -> None:
+        """Give the duty up, so that another manager can take it at once."""
+        if self._fence is not None:
+            await leases.release(self._core, LEASE)
+
+    async def cycle(self) -> bool:
+        """Plan and commit once. Returns whether another cycle may place more right away."""
+        if self._fence is None:
+            return False
+        view = await _read(self._core)
+        if not view.versions:
+            return False
+        made = await asyncio.to_thread(_plan, view)
+        committed = 0
+        placements = list(made.placements.items())
+        for start in range(0, len(placements), _COMMIT):
+            part = dict(placements[start : start + _COMMIT])
+            committed += await self._commit(view, part)
+        await _write_reasons(self._core, view, made)
+        # What was planned and not committed was overtaken: plan it again on what is true now.
+        return committed < len(placements) and committed > 0
+
+    async def _commit(self, view: _View, placements: Mapping[str, tuple[str, ...]]) -> int:
+        core, hints = self._core, list[AnyHint]()
+        async with core.db.write() as db:
+            if self._fence is None or not await leases.holds(core, db, LEASE, self._fence):
+                self._fence = None
+                return 0
+            orders = await _orders(db, view, placements)
+            ledger = await Ledger.lock(db, [key for order in orders for key in order.wanted])
+            fitting: list[_Order] = []
+            for order in orders:
+                if ledger.shortage(order.wanted) is None:
+                    ledger.add({key: amount for key, (amount, _) in order.wanted.items()})
+                    fitting.append(order)
+            await ledger.write(db)
+            hints += await _place(core, db, fitting)
+        for hint in dict.fromkeys(hints):
+            await core.bus.publish(hint)
+        return len(fitting)
+
+
+async def _woken(hints: Queue[Wake]) -> None:
+    try:
+        async with asyncio.timeout(_RENEW_EVERY):
+            await anext(hints)
+        hints.drain()
+    except (TimeoutError, Lagged):
+        return
+
+
+async def _read(core: Core) -> _View:
+    """Read all that a plan depends on."""
+    build = SnapshotBuilder()
+    view = _View(Snapshot(slots=()))
+    async with core.db.read() as db:
+        waiting = (
+            await db.execute(
+                select(Session, Image.architecture)
+                .join(Image, Image.id == Session.image_id)
+                .where(Session.status == "PENDING")
+                .order_by(Session.priority.desc(), Session.id)
+                .limit(_BATCH)
+            )
+        ).all()
+        if not waiting:
+            return view
+        view.groups = {group.id: group for group in await db.scalars(select(ResourceGroup))}
+        await _read_agents(db, build, view)
+        await _read_limits(db, build, view, [session for session, _ in waiting])
+    for session, architecture in waiting:
+        view.versions[session.id] = session.version
+        view.reasons[session.id] = session.pending_reason
+        build.request(
+            session.id,
+            resource_group=session.resource_group_id,
+            slots=session.slots,
+            architectures=[architecture],
+            image_id=session.image_id,
+            designated=[session.designated_agent_id] if session.designated_agent_id else None,
+            scopes=(session.keypair_id, session.group_id, session.domain_id),
+            queued=int(session.created_at.timestamp() * 1e6),
+            priority=session.priority,
+        )
+    view.snapshot = build.build()
+    return view
+
+
+async def _read_agents(db: AsyncSession, build: SnapshotBuilder, view: _View) -> None:
+    agents = (await db.scalars(select(Agent).where(Agent.status == "ALIVE"))).all()
+    used = await occupancy.of(db, [agent.id for agent in agents])
+    images: dict[str, list[str]] = {}
+    for agent_id, image_id in await db.execute(select(AgentImage.agent_id, AgentImage.image_id)):
+        images.setdefault(agent_id, []).append(image_id)
+    for agent in agents:
+        view.names[agent.id] = agent.name
+        build.agent(
+            agent.id,
+            resource_group=agent.resource_group_id,
+            architecture=agent.architecture,
+            capacity=agent.slots,
+            used=used.get(agent.id, {}),
+            schedulable=agent.schedulable,
+            images=images.get(agent.id, ()),
+        )
+
+
+async def _read_limits(
+    db: AsyncSession, build: SnapshotBuilder, view: _View, sessions: Sequence[Session]
+) -> None:
+    limits = await _limits(db, sessions, view.names)
+    used = await occupancy.of(db, limits)
+    for scope_id, caps in limits.items():
+        for slot, cap in caps.items():
+            build.limit(scope_id, slot, used=used.get(scope_id, {}).get(slot, 0), cap=cap)
+
+
+async def _limits(db: AsyncSession, sessions: Iterable[Session], names: dict[str, str]) -> dict[str, Slots]:
+    """Scope → slot → limit, for the keypairs, groups and domains of these sessions."""
+    wanted = {(s.keypair_id, s.group_id, s.domain_id) for s in sessions}
+    limits: dict[str, Slots] = {}
+    policies = await db.execute(
+        select(Keypair.id, ResourcePolicy)
+        .join(ResourcePolicy, ResourcePolicy.id == Keypair.policy_id)
+        .where(Keypair.id.in_({keypair for keypair, _, _ in wanted}))
+    )
+    for keypair_id, policy in policies:
+        names[keypair_id] = f"your resource policy {policy.name!r}"
+        limits[keypair_id] = dict(policy.total_slots)
+        if policy.max_concurrent_sessions is not None:
+            limits[keypair_id][SESSIONS] = policy.max_concurrent_sessions
+    for group in await db.scalars(select(Group).where(Group.id.in_({group for _, group, _ in wanted}))):
+        names[group.id] = f"the group {group.name!r}"
+        limits[group.id] = dict(group.total_slots)
+    for domain in await db.scalars(select(Domain).where(Domain.id.in_({domain for _, _, domain in wanted}))):
+        names[domain.id] = f"the domain {domain.name!r}"
+        limits[domain.id] = dict(domain.total_slots)
+    return limits
+
+
+async def _orders(db: AsyncSession, view: _View, placements: Mapping[str, tuple[str, ...]]) -> list[_Order]:
+    """The planned sessions that still wait as they were when the plan was made, locked, with what they would take."""
+    locked = {
+        session.id: session
+        for session in await db.scalars(
+            select(Session)
+            .where(Session.id.in_(placements), Session.status == "PENDING")
+            .order_by(Session.id)
+            .with_for_update()
+            .execution_options(populate_existing=True)
+        )
+        if session.version == view.versions[session.id]
+    }
+    kernels: dict[str, list[Kernel]] = {}
+    for kernel in await db.scalars(select(Kernel).where(Kernel.session_id.in_(locked)).order_by(Kernel.id)):
+        kernels.setdefault(kernel.session_id, []).append(kernel)
+    agents = {
+        agent.id: agent
+        for agent in await db.scalars(
+            select(Agent).where(
+                Agent.id.in_({agent for chosen in placements.values() for agent in chosen}),
+                Agent.status == "ALIVE",
+                Agent.schedulable,
+            )
+        )
+    }
+    limits = await _limits(db, locked.values(), {})
+    orders: list[_Order] = []
+    for session_id, chosen in placements.items():
+        if session_id not in locked or any(agent_id not in agents for agent_id in chosen):
+            continue
+        order = _Order(locked[session_id], kernels[session_id], chosen)
+        for kernel, agent_id in zip(order.kernels, chosen, strict=True):
+            _want(order, agent_id, kernel.slots, agents[agent_id].slots, absent=0)
+        session = order.session
+        for scope_id in (session.keypair_id, session.group_id, session.domain_id):
+            _want(order, scope_id, session.slots, limits.get(scope_id, {}), absent=None)
+        order.wanted[session.keypair_id, SESSIONS] = 1, limits.get(session.keypair_id, {}).get(SESSIONS)
+        orders.append(order)
+    return orders
+
+
+def _want(order: _Order, scope_id: str, amounts: Slots, limits: Slots, *, absent: int | None) -> None:
+    for slot, amount in amounts.items():
+        before = order.wanted.get((scope_id, slot), (0, None))[0]
+        order.wanted[scope_id, slot] = before + amount, limits.get(slot, absent)
+
+
+async def _place(core: Core, db: AsyncSession, orders: Sequence[_Order]) -> list[AnyHint]:
+    if not orders:
+        return []
+    now = core.now()
+    connection = await db.connection()
+    await connection.execute(
+        update(Session)
+        .where(Session.id == bindparam("session"), Session.status == "PENDING")
+        .values(
+            status="SCHEDULED",
+            version=Session.version + 1,
+            scheduled_at=now,
+            pending_reason=None,
+            reason_code="",
+            reason_message="",
+            phase_deadline=now + core.settings.phase_deadlines["SCHEDULED"],
+        ),
+        [{"session": order.session.id} for order in orders],
+    )
+    await connection.execute(
+        update(Kernel)
+        .where(Kernel.id == bindparam("kernel"), Kernel.status == "PENDING")
+        .values(status="SCHEDULED", agent_id=bindparam("agent"), generation=Kernel.generation + 1),
+        [
+            {"kernel": kernel.id, "agent": agent_id}
+            for order in orders
+            for kernel, agent_id in zip(order.kernels, order.agents, strict=True)
+        ],
+    )
+    events = [SessionEvent(session_id=order.session.id, at=now, status="SCHEDULED") for order in orders]
+    db.add_all(events)
+    await db.flush()
+    hints: list[AnyHint] = [
+        SessionChanged(session_id=event.session_id, event_id=event.id) for event in events
+    ]
+    hints += [
+        Deliver(agent_id=agent_id) for agent_id in sorted({a for order in orders for a in order.agents})
+    ]
+    return hints
+
+
+def _plan(view: _View) -> Plan:
+    """Ask the scheduler, with the plug-ins that each resource group has chosen."""
+    schedulers: dict[str, Scheduler | SchedulerFailed] = {}
+    for group_id in {request.resource_group for request in view.snapshot.requests}:
+        group = view.groups[group_id]
+        try:
+            schedulers[group_id] = Scheduler(
+                sequencers.load(group.sequencer, group.sequencer_options),
+                placers.load(group.placer, group.placer_options),
+            )
+        except PluginError as error:
+            log.warning("the resource group %s cannot be scheduled: %s", group.name, error)
+            schedulers[group_id] = error.reason
+    return plan(view.snapshot, schedulers)
+
+
+async def _write_reasons(core: Core, view: _View, made: Plan) -> None:
+    """Tell those left waiting why, where that has changed."""
+    changed: list[tuple[str, dict[str, Any]]] = []
+    for session_id, waiting in made.waiting.items():
+        reason = _document(view, waiting)
+        if reason != view.reasons[session_id]:
+            changed.append((session_id, reason))
+    changed = sorted(changed, key=lambda item: item[1]["position"])[:_REASONS]
+    if not changed:
+        return
+    async with core.db.write() as db:
+        await (await db.connection()).execute(
+            update(Session)
+            .where(Session.id == bindparam("session"), Session.status == "PENDING")
+            .values(pending_reason=bindparam("reason")),
+            [{"session": session_id, "reason": reason} for session_id, reason in changed],
+        )
+    for session_id, _ in changed:
+        await core.bus.publish(SessionChanged(session_id=session_id))
+
+
+def _document(view: _View, waiting: Waiting) -> dict[str, Any]:
+    """A reason as it is stored: amounts as exact decimal strings, a sentence with the numbers in it."""
+    reason: Reason = waiting.reason
+    names = {
+        **view.names,
+        **{group.id: f"The resource group {group.name!r}" for group in view.groups.values()},
+    }
+    fields = msgspec.to_builtins(reason)
+    slot = fields.get("slot")
+    numbers = {
+        "asked": fields.get("asked"),
+        "free": fields.get("free"),
+        "limit": fields.get("cap", fields.get("largest_capacity")),
+    }
+    return {
+        "code": reason.code,
+        "message": sentence(reason, amount=slots.describe, name=lambda one: names.get(one, one)),
+        "position": waiting.position,
+        "slot": slot,
+        **{
+            name: slots.render(slot, max(value, 0)) if slot and value is not None else None
+            for name, value in numbers.items()
+        },
+    }

@@ -25,6 +25,16 @@ HURRY_SECONDS = 10.0
 #: Ended kernels remembered, so that a command that comes late starts nothing again.
 ENDED_KEPT = 10_000
 FINAL = ("TERMINATED", "ERROR")
+#: The phases of one attempt are told in this order and never backwards.
+ORDER: tuple[Phase, ...] = (
+    "PULLING",
+    "PREPARED",
+    "CREATING",
+    "RUNNING",
+    "TERMINATING",
+    "ERROR",
+    "TERMINATED",
+)
 
 
 class Step(StrEnum):
@@ -76,12 +86,22 @@ class Attempt:
 
 
 class Attempts:
-    """All attempts of the node, the slots they take, and the kernels that ended here."""
+    """All attempts of the node, the slots they take, and what was told of kernels before.
 
-    def __init__(self, capacity: Mapping[str, int], ended: Iterable[KernelPhase] = ()) -> None:
+    Args:
+        past: the last phase of each kernel that was told before the agent's start, oldest first.
+    """
+
+    def __init__(self, capacity: Mapping[str, int], past: Iterable[KernelPhase] = ()) -> None:
         self.capacity = dict(capacity)
         self._attempts: dict[Ref, Attempt] = {}
-        self._ended: OrderedDict[str, KernelPhase] = OrderedDict((body.kernel, body) for body in ended)
+        self._ended: OrderedDict[str, KernelPhase] = OrderedDict()
+        self._unfinished: dict[str, KernelPhase] = {}
+        for body in past:
+            if body.phase in FINAL:
+                self._ended[body.kernel] = body
+            else:
+                self._unfinished[body.kernel] = body
 
     def __iter__(self) -> Iterator[Attempt]:
         return iter(tuple(self._attempts.values()))
@@ -111,8 +131,14 @@ class Attempts:
 
     def newest(self, kernel: str) -> int:
         """The newest generation ever heard of; 0: none."""
-        ended = self._ended.get(kernel)
-        return max([attempt.ref[1] for attempt in self.of(kernel)] + [ended.generation if ended else 0])
+        bodies = (self._ended.get(kernel), self._unfinished.get(kernel))
+        past = [body.generation for body in bodies if body]
+        return max([attempt.ref[1] for attempt in self.of(kernel)] + past, default=0)
+
+    def told_before(self, ref: Ref) -> Phase | None:
+        """What was told of an attempt before the agent's start, if it had not ended then."""
+        body = self._unfinished.get(ref[0])
+        return body.phase if body and body.generation == ref[1] else None
 
     def ended(self, kernel: str) -> KernelPhase | None:
         """The final event of the newest generation that has ended."""

@@ -12,7 +12,7 @@ import contextlib
 import fcntl
 import json
 import os
-import struct
+import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -25,10 +25,6 @@ from agents.runtimes.contract import Runtime
 
 #: The order in which `auto` looks for a runtime that works here.
 AUTO = ("docker", "process")
-
-
-#: `struct flock`: type, whence, start, length, pid.
-_FLOCK = "hhqqi4x"
 
 
 class BadState(Exception):
@@ -112,27 +108,22 @@ class StateDir:
         except OSError as error:
             raise BadState(f"cannot use {self.path} as the agent's directory: {error}") from error
         try:
-            # A process-wide record lock, unlike flock, can be looked at without being taken (`is_locked`).
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(descriptor)
-            raise BadState(
-                f"another agent runs in {self.path}: stop it, or give this one another --state-dir"
-            ) from None
-        try:
+            if not _lock(descriptor, fcntl.LOCK_EX, tries=5):
+                raise BadState(
+                    f"another agent runs in {self.path}: stop it, or give this one another --state-dir"
+                )
             yield
         finally:
             os.close(descriptor)
 
     def is_locked(self) -> bool:
-        """Whether an agent runs here (another process than this one)."""
+        """Whether an agent runs here."""
         try:
             descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CLOEXEC)
         except OSError:
             return False
         try:
-            answer = fcntl.fcntl(descriptor, fcntl.F_GETLK, struct.pack(_FLOCK, fcntl.F_WRLCK, 0, 0, 0, 0))
-            return struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK
+            return not _lock(descriptor, fcntl.LOCK_SH, tries=1)
         finally:
             os.close(descriptor)
 
@@ -149,6 +140,19 @@ class StateDir:
             temporary.rename(self.path / name)
         except OSError as error:
             raise BadState(f"cannot write {self.path / name}: {error}") from error
+
+
+def _lock(descriptor: int, kind: int, *, tries: int) -> bool:
+    # More than one try: `berth agent status` holds it for an instant to see whether it can.
+    for attempt in range(tries):
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if attempt < tries - 1:
+                time.sleep(0.05)
+        else:
+            return True
+    return False
 
 
 def runtimes() -> dict[str, Callable[[], type]]:

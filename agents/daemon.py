@@ -209,7 +209,7 @@ class Agent:
                 if (reports := await self._reports()) is not None:
                     break
             await asyncio.sleep(RETRY_SECONDS)
-        self._state = State(self._fingerprint.slots, await self._journal.ended())
+        self._state = State(self._fingerprint.slots, await self._journal.phases())
         log.info("%d kernels found", len(reports))
         await self._carry_out(self._state.handle(Recovered(tuple(reports)), time.monotonic()), None)
 

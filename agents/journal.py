@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 MAX_EVENTS = 20_000
 #: Bytes of unacknowledged events kept at most: kept logs go first (their kernels' ends are worth more).
 MAX_BYTES = 256 * 1024 * 1024
-#: Ended kernels remembered.
-MAX_ENDED = 10_000
+#: Kernels whose last phase is remembered.
+MAX_KERNELS = 10_000
 
 T = TypeVar("T")
 Body = KernelPhase | KernelLog | ImagesChanged
@@ -42,7 +42,15 @@ PRAGMA journal_mode = WAL;
 PRAGMA synchronous = FULL;
 CREATE TABLE IF NOT EXISTS meta (id TEXT NOT NULL, newest INTEGER NOT NULL, acknowledged INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, at REAL NOT NULL, log INTEGER NOT NULL, body BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS ended (kernel TEXT PRIMARY KEY, number INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS phases (
+    kernel TEXT PRIMARY KEY, generation INTEGER NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL
+);
+"""
+
+_REMEMBER = """
+INSERT INTO phases VALUES (?, ?, ?, ?) ON CONFLICT (kernel) DO UPDATE
+SET generation = excluded.generation, number = excluded.number, body = excluded.body
+WHERE excluded.generation >= phases.generation
 """
 
 
@@ -91,9 +99,9 @@ class Journal:
         """The number of the oldest event still held; 0: none."""
         return await self._do(self._oldest)
 
-    async def ended(self) -> list[KernelPhase]:
-        """The final events of the kernels that ended here, oldest first."""
-        return await self._do(self._ended)
+    async def phases(self) -> list[KernelPhase]:
+        """The last phase of each kernel that was here, acknowledged or not, oldest first."""
+        return await self._do(self._phases)
 
     async def _do(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -147,10 +155,10 @@ class Journal:
             self._make_room(len(rows), size)
             db.executemany("INSERT INTO events VALUES (?, ?, ?, ?)", rows)
             for event, row in zip(events, rows, strict=True):
-                if isinstance(event.body, KernelPhase) and event.body.phase in ("TERMINATED", "ERROR"):
-                    final = (event.body.kernel, event.seq, row[3])
-                    db.execute("INSERT OR REPLACE INTO ended VALUES (?, ?, ?)", final)
-            db.execute("DELETE FROM ended WHERE number <= ?", (events[-1].seq - 10 * MAX_ENDED,))
+                if isinstance(event.body, KernelPhase):
+                    last = (event.body.kernel, event.body.generation, event.seq, row[3])
+                    db.execute(_REMEMBER, last)
+            db.execute("DELETE FROM phases WHERE number <= ?", (events[-1].seq - 20 * MAX_KERNELS,))
             db.execute("UPDATE meta SET newest = ?", (events[-1].seq,))
         self.newest = events[-1].seq
         self._count += len(rows)
@@ -201,9 +209,9 @@ class Journal:
     def _oldest(self) -> int:
         return self._connection.execute("SELECT coalesce(min(seq), 0) FROM events").fetchone()[0]
 
-    def _ended(self) -> list[KernelPhase]:
-        query = "SELECT body FROM (SELECT * FROM ended ORDER BY number DESC LIMIT ?) ORDER BY number"
-        return [_decode_phase(row[0]) for row in self._connection.execute(query, (MAX_ENDED,)).fetchall()]
+    def _phases(self) -> list[KernelPhase]:
+        query = "SELECT body FROM (SELECT * FROM phases ORDER BY number DESC LIMIT ?) ORDER BY number"
+        return [_decode_phase(row[0]) for row in self._connection.execute(query, (MAX_KERNELS,)).fetchall()]
 
     @contextlib.contextmanager
     def _transaction(self) -> Generator[None]:

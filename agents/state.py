@@ -27,6 +27,7 @@ from agents.attempts import (
     FINAL,
     HALF_SECONDS,
     HURRY_SECONDS,
+    ORDER,
     REMOVE_SECONDS,
     RETRY_SECONDS,
     STOP_SECONDS,
@@ -82,11 +83,11 @@ class State:
 
     Args:
         capacity: slots of the node, in milli-units / bytes.
-        ended: final events of kernels that ended before the agent's start, oldest first (from the journal).
+        past: the last phase of each kernel that was told before the agent's start, oldest first (from the journal).
     """
 
-    def __init__(self, capacity: Mapping[str, int], ended: Iterable[KernelPhase] = ()) -> None:
-        self.attempts = Attempts(capacity, ended)
+    def __init__(self, capacity: Mapping[str, int], past: Iterable[KernelPhase] = ()) -> None:
+        self.attempts = Attempts(capacity, past)
         self._out: list[Instruction] = []
         self._now = 0.0
 
@@ -146,8 +147,7 @@ class State:
             self._do(Answer(event.request, "NO_CAPACITY", lacking))
         else:
             self._do(Answer(event.request))
-            attempt = known or Attempt(ref, event.spec.session, Step.WAIT)
-            self.attempts.add(attempt)
+            attempt = known or self._new(ref, event.spec.session, Step.WAIT)
             attempt.step, attempt.spec, attempt.slots = Step.WAIT, event.spec, event.spec.slots
             attempt.deadline = self._now + event.spec.pull_timeout
             self._end_older(attempt)
@@ -178,9 +178,8 @@ class State:
             self._do(Emit(ended))
         elif attempt is None:
             # Never heard of, or long forgotten: what is absent is stopped at once, and what is not must go.
-            attempt = Attempt(ref, "", Step.WAIT)
+            attempt = self._new(ref, "", Step.WAIT)
             attempt.outcome = Outcome("TERMINATED", code, "It was not on this node.")
-            self.attempts.add(attempt)
             self._end_older(attempt)
             if not self.attempts.living_before(attempt):
                 self._stop(attempt, grace)
@@ -405,8 +404,13 @@ class State:
 
     @_on.register
     def _(self, event: Tick) -> None:
-        for attempt in list(self.attempts):
-            if attempt.deadline is not None and attempt.deadline <= self._now:
+        for attempt in self.attempts:
+            # One that is late may take another with it.
+            if (
+                attempt.ref in self.attempts
+                and attempt.deadline is not None
+                and attempt.deadline <= self._now
+            ):
                 self._late(attempt)
 
     def _late(self, attempt: Attempt) -> None:
@@ -474,19 +478,17 @@ class State:
             self._end_older(self.attempts.of(kernel)[-1])
 
     def _recover(self, report: KernelReport) -> None:
-        attempt = Attempt(
-            (report.kernel, report.generation),
-            report.session,
-            Step.HALF,
-            slots=report.slots,
-            container=report.container,
-        )
-        self.attempts.add(attempt)
-        ended = self.attempts.ended(report.kernel)
-        if ended and ended.generation >= report.generation:
-            # Its end was told already: whatever is left of it must go, and nothing more is said.
-            attempt.outcome = Outcome(ended.phase, ended.code, ended.message, ended.exit_code)
-            attempt.told = ended.phase
+        newest, ended = self.attempts.newest(report.kernel), self.attempts.ended(report.kernel)
+        attempt = self._new((report.kernel, report.generation), report.session, Step.HALF)
+        attempt.slots, attempt.container = report.slots, report.container
+        if newest > report.generation or (ended and ended.generation == report.generation):
+            # Its end was told already, or is of no interest any more: what is left must go, and nothing is said.
+            attempt.outcome = Outcome("TERMINATED", "SUPERSEDED", "")
+            attempt.told = attempt.outcome.phase
+            if report.phase in FINAL:
+                attempt.slots = {}  # given back when its end was told, and perhaps taken by another since
+            self._stop(attempt, 0)
+        elif attempt.outcome:
             self._stop(attempt, 0)
         elif report.phase in ("PULLING", "PREPARED", "CREATING"):
             attempt.deadline = self._now + HALF_SECONDS
@@ -494,17 +496,23 @@ class State:
             # One that ended meanwhile did run, and is watched like one that does: `wait` tells how it ended.
             if report.phase in ("RUNNING", "TERMINATED"):
                 self._tell(attempt, "RUNNING")
-            else:
-                attempt.told = "TERMINATING"
             self._watch(attempt)
 
     # Beneath
+
+    def _new(self, ref: Ref, session: str, step: Step) -> Attempt:
+        attempt = Attempt(ref, session, step, told=self.attempts.told_before(ref))
+        if attempt.told == "TERMINATING":
+            # Its end was asked for before the agent was restarted: that stands.
+            attempt.outcome = Outcome("TERMINATED", "REQUESTED", "Terminated as requested.")
+        self.attempts.add(attempt)
+        return attempt
 
     def _do(self, *instructions: Instruction) -> None:
         self._out.extend(instructions)
 
     def _tell(self, attempt: Attempt, phase: Phase) -> None:
-        if attempt.told != phase:
+        if attempt.told is None or ORDER.index(attempt.told) < ORDER.index(phase):
             attempt.told = phase
             kernel, generation = attempt.ref
             self._do(

@@ -40,6 +40,7 @@ class Book:
 
     def write(self) -> None:
         draft = self._path.with_suffix(".new")
+        draft.touch(0o600)
         draft.write_text(json.dumps(self.services, indent=2))
         draft.replace(self._path)
 

@@ -433,8 +433,8 @@ def test_a_waiting_generation_ends_with_the_one_that_it_waits_for() -> None:
 
 def test_a_dead_container_that_was_not_removed_takes_no_slots_again() -> None:
     """Generation 2 began before the container of generation 1 was removed; a reconnect finds it."""
-    story = Story(cpu=1000).run()
-    new = ("knl_1", 2)
-    story.tell(create(new), Stopped(REF), LogFailed(REF))
+    story = Story().run()
+    small = KernelSpec("ses_1", "one", "python:3", "x86_64", {"cpu": 100})
+    story.tell(create(("knl_1", 2), spec=small), Stopped(REF), LogFailed(REF))
     story.tell(Recovered((report(phase="TERMINATED"),)))
-    assert story.state.attempts.used() == {"cpu": 1000}
+    assert story.state.attempts.used() == {"cpu": 100}

@@ -98,6 +98,7 @@ class Agent:
         self._writing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stats_seconds = 2.0
+        self._online = asyncio.Event()
         self._fingerprint: Fingerprint | None = None
         self._state: State | None = None
         self.terminals = Terminals(runtime)
@@ -171,10 +172,12 @@ class Agent:
 
     def welcomed(self, welcome: Welcome) -> None:
         self._stats_seconds = welcome.stats_seconds
+        self._online.set()
         self._feed(Connected(welcome))
 
     def disconnected(self) -> None:
-        """Nothing is lost: events wait in the journal, kernels go on."""
+        """Nothing is lost: events wait in the journal, kernels go on; only samples are not taken."""
+        self._online.clear()
 
     def command(self, message: ToAgent, reply: Replies) -> None:
         match message:
@@ -298,9 +301,9 @@ class Agent:
     async def _sample(self) -> None:
         sample(self._disk)
         while True:
+            await self._online.wait()
             began = time.monotonic()
-            if self.link.connected:
-                await self._sample_once()
+            await self._sample_once()
             await asyncio.sleep(max(self._stats_seconds - (time.monotonic() - began), 0.1))
 
     async def _sample_once(self) -> None:

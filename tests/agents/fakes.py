@@ -285,6 +285,7 @@ class FakeManager:
             "127.0.0.1",
             port,
             max_size=MAX_FRAME,
+            close_timeout=0.5,
             select_subprotocol=_subprotocol,  # type: ignore[arg-type]
         ) as server:
             self.url = f"http://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"

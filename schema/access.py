@@ -1,0 +1,169 @@
+"""Logging in and out, and who one is."""
+
+from datetime import datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+
+import strawberry
+
+from schema.context import Info
+from schema.fields import said
+from schema.nodes import Node
+from schema.users import Role, User
+from services.db import tables
+from services.permissions import Actor, permitted
+
+if TYPE_CHECKING:
+    from schema.domains import Domain
+    from schema.groups import Group
+    from schema.keypairs import Keypair
+    from schema.resource_groups import ResourceGroup
+
+
+@strawberry.enum(description="Who may sign up.")
+class SignUpMode(Enum):
+    CLOSED = strawberry.enum_value("CLOSED", description="Nobody; administrators add users.")
+    INVITATION = strawberry.enum_value("INVITATION", description="Who has an invitation token.")
+    OPEN = strawberry.enum_value("OPEN", description="Everybody.")
+
+
+@strawberry.type(description="This installation.")
+class Server:
+    version: str = said("Of Berth.")
+    api_version: str = said("Rises with each release that changes the schema.")
+    sign_up_mode: SignUpMode = said("Who may sign up.")
+    time: datetime = said("The server's clock.")
+    url: str = said("Where the console and the API are reached.")
+
+
+@strawberry.type(description="A login: a browser or a program that was let in with a password or a keypair.")
+class Login(Node):
+    row: strawberry.Private[tables.Login]
+    created_at: datetime = said("When it began.")
+    last_used_at: datetime = said("When it was last renewed.")
+    address: str = said("From where.")
+    user_agent: str = said("The program, as it calls itself.")
+
+    @classmethod
+    def of(cls, row: tables.Login) -> "Login":
+        return cls(
+            row=row,
+            id=strawberry.ID(row.id),
+            created_at=row.created_at,
+            last_used_at=row.last_used_at,
+            address=row.address,
+            user_agent=row.user_agent,
+        )
+
+    @strawberry.field(description="Is it this very one?")
+    def current(self, info: Info) -> bool:
+        return self.row.id == info.context.viewer.login_id
+
+
+@strawberry.type(description="Who asks, and what they may do.")
+class Viewer:
+    actor: strawberry.Private[Actor]
+    role: Role = said("What you may do.")
+    must_change_password: bool = said("True: nothing else works before `changePassword`.")
+
+    @classmethod
+    def of(cls, actor: Actor) -> "Viewer":
+        return cls(actor=actor, role=Role(actor.role), must_change_password=actor.must_change_password)
+
+    @strawberry.field(description="You.")
+    async def user(self, info: Info) -> User:
+        return await info.context.load(self.actor.user_id)
+
+    @strawberry.field(description="Your domain.")
+    async def domain(self, info: Info) -> Annotated["Domain", strawberry.lazy("schema.domains")]:
+        return await info.context.load(self.actor.domain_id)
+
+    @strawberry.field(description="Groups that you can launch sessions in.")
+    async def groups(self, info: Info) -> list[Annotated["Group", strawberry.lazy("schema.groups")]]:
+        return await info.context.each("memberships", self.actor.user_id)
+
+    @strawberry.field(description="Resource groups that you can launch sessions in.")
+    async def resource_groups(
+        self, info: Info
+    ) -> list[Annotated["ResourceGroup", strawberry.lazy("schema.resource_groups")]]:
+        return await info.context.each("usable", self.actor.user_id)
+
+    @strawberry.field(description="The keypair whose policy limits you.")
+    async def keypair(self, info: Info) -> Annotated["Keypair", strawberry.lazy("schema.keypairs")] | None:
+        return await info.context.find(self.actor.keypair_id)
+
+    @strawberry.field(description="Your logins that still stand, newest first.")
+    async def logins(self, info: Info) -> list[Login]:
+        return await info.context.each("logins", self.actor.user_id)
+
+    @strawberry.field(description="What you may do on something at all: mutations, and `read:` with a noun.")
+    def permissions(self) -> list[str]:
+        return permitted(self.actor)
+
+
+@strawberry.input(description="A login by e-mail address and password.")
+class LoginInput:
+    email: str = said("The e-mail address.")
+    password: str = said("The password.")
+    cookie: bool = said(
+        "Keep the refresh token in an HttpOnly cookie, for browsers; else it is in the answer.", default=True
+    )
+
+
+@strawberry.input(description="A login by keypair.")
+class LoginWithKeypairInput:
+    access_key: str = said("The public part.")
+    secret_key: str = said("The secret part.")
+    cookie: bool = said(
+        "Keep the refresh token in an HttpOnly cookie, for browsers; else it is in the answer.", default=True
+    )
+
+
+@strawberry.input(description="A new access token for a login.")
+class RefreshLoginInput:
+    refresh_token: str | None = said("By default the one in the cookie.", default=None)
+
+
+@strawberry.input(description="A one-time link to be used.")
+class RedeemTicketInput:
+    ticket: str = said("The part of the link after #.")
+    new_password: str = said("At least 8 characters with a letter, a digit and a special character.")
+    cookie: bool = said(
+        "Keep the refresh token in an HttpOnly cookie, for browsers; else it is in the answer.", default=True
+    )
+
+
+@strawberry.input(description="A new password.")
+class ChangePasswordInput:
+    current_password: str = said("The old one.")
+    new_password: str = said("At least 8 characters with a letter, a digit and a special character.")
+
+
+@strawberry.input(description="Whose password shall be chosen anew.")
+class CreatePasswordLinkInput:
+    user_id: strawberry.ID = said("The user.")
+
+
+@strawberry.type(description="Somebody is logged in.")
+class LoginPayload:
+    access_token: str = said("For `Authorization: Bearer`, until `expiresAt`.")
+    expires_at: datetime = said("When the access token ends; `refreshLogin` gives a new one.")
+    refresh_token: str | None = said("For `refreshLogin`, once; null when it is in the cookie.")
+    viewer: Viewer = said("Who is logged in.")
+
+
+@strawberry.type(description="A login has ended.")
+class LogoutPayload:
+    deleted_id: strawberry.ID | None = said("The login that is gone; null when there was none.")
+
+
+@strawberry.type(description="All your logins have ended.")
+class LogoutEverywherePayload:
+    deleted_ids: list[strawberry.ID] = said("Logins that are gone.")
+
+
+@strawberry.type(description="The password was changed; all other logins have ended.")
+class ChangePasswordPayload:
+    access_token: str = said("A new access token of this login; the old one is void.")
+    expires_at: datetime = said("When the access token ends.")
+    viewer: Viewer = said("You.")

@@ -1,0 +1,107 @@
+"""Domains: tenants."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import strawberry
+
+from schema.context import Info
+from schema.fields import said
+from schema.nodes import Node
+from schema.paging import After, Before, Connection, First, Last, page_args
+from schema.slots import SlotInput, SlotLimit
+from services.db import tables
+
+if TYPE_CHECKING:
+    from schema.groups import Group
+    from schema.users import User
+
+Groups = Connection[Annotated["Group", strawberry.lazy("schema.groups")]]
+Users = Connection[Annotated["User", strawberry.lazy("schema.users")]]
+
+
+@strawberry.type(description="A tenant: users and groups, and what they may use together.")
+class Domain(Node):
+    row: strawberry.Private[tables.Domain]
+    name: str = said("Unique.")
+    description: str = said("For people.")
+    active: bool = said("False once it was deactivated: nobody of it can log in or launch anything.")
+    created_at: datetime = said("When it was made.")
+
+    @classmethod
+    def of(cls, row: tables.Domain) -> "Domain":
+        return cls(
+            row=row,
+            id=strawberry.ID(row.id),
+            name=row.name,
+            description=row.description,
+            active=row.active,
+            created_at=row.created_at,
+        )
+
+    @strawberry.field(description="What all its sessions together may occupy, and do.")
+    async def total_slots(self, info: Info) -> list[SlotLimit]:
+        return SlotLimit.all(self.row.total_slots, await info.context.used(self.row.id))
+
+    @strawberry.field(description="Its groups, as far as you see them.")
+    def groups(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Groups:
+        return info.context.page("groups", page_args(first, after, last, before), domain_id=self.row.id)
+
+    @strawberry.field(description="Its users, as far as you see them.")
+    def users(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Users:
+        return info.context.page("users", page_args(first, after, last, before), domain_id=self.row.id)
+
+    @strawberry.field(description="Mutations that you may perform on it.")
+    async def allowed_actions(self, info: Info) -> list[str]:
+        return await info.context.actions(self.row)
+
+
+@strawberry.input(description="Which domains; all given conditions hold together.")
+class DomainFilter:
+    search: str | None = said("Part of the name.", default=None)
+    active: bool | None = said("Only active (true) or deactivated (false) ones.", default=None)
+
+
+@strawberry.input(description="A new domain.")
+class CreateDomainInput:
+    name: str = said("Unique; letters, digits, dots, hyphens and underscores.")
+    description: str = said("For people.", default="")
+    total_slots: list[SlotInput] = said(
+        "Limits of all its sessions together; unlimited where not given.", default_factory=list
+    )
+    idempotency_key: str | None = said(
+        "The same key gives the same object again, for 24 hours.", default=None
+    )
+
+
+@strawberry.input(description="Changes of a domain; what is absent stays as it is.")
+class UpdateDomainInput:
+    id: strawberry.ID = said("The domain.")
+    name: str | None = said("A new name.", default=None)
+    description: str | None = said("A new description.", default=None)
+    total_slots: list[SlotInput] | None = said("All limits anew; unlimited where not given.", default=None)
+    active: bool | None = said("True brings a deactivated domain back.", default=None)
+
+
+@strawberry.input(description="A domain to deactivate.")
+class DeactivateDomainInput:
+    id: strawberry.ID = said("The domain.")
+
+
+@strawberry.type(description="A domain was made.")
+class CreateDomainPayload:
+    domain: Domain = said("The new domain.")
+
+
+@strawberry.type(description="A domain was changed.")
+class UpdateDomainPayload:
+    domain: Domain = said("The domain as it is now.")
+
+
+@strawberry.type(description="A domain was deactivated.")
+class DeactivateDomainPayload:
+    domain: Domain = said("The domain as it is now.")

@@ -1,0 +1,118 @@
+"""How errors reach a client: stable codes, the wrong field, and nothing internal.
+
+One place maps: what services raise keeps its code and sentence; what GraphQL itself refuses is BAD_USER_INPUT; anything
+else is a surprise, masked for the caller as INTERNAL with an id under which the log has the whole of it.
+"""
+
+import logging
+import secrets
+from collections.abc import Iterable
+from enum import Enum
+from typing import Any
+
+import strawberry
+from graphql import GraphQLError
+
+from schema.fields import said
+from services.errors import BadInput, BerthError
+
+log = logging.getLogger(__name__)
+
+
+@strawberry.enum(
+    description="The codes in `extensions.code` of errors. New ones may be added in a later release."
+)
+class ErrorCode(Enum):
+    BAD_USER_INPUT = strawberry.enum_value(
+        "BAD_USER_INPUT",
+        description="A field is wrong; `extensions.path` names it, the message says what is right.",
+    )
+    UNAUTHENTICATED = strawberry.enum_value(
+        "UNAUTHENTICATED", description="Nobody is logged in, or not any more."
+    )
+    FORBIDDEN = strawberry.enum_value("FORBIDDEN", description="The role does not allow it.")
+    NOT_FOUND = strawberry.enum_value("NOT_FOUND", description="It does not exist, or is not yours to see.")
+    CONFLICT = strawberry.enum_value(
+        "CONFLICT", description="It contradicts what is there: a name taken, an end reached."
+    )
+    QUOTA_EXCEEDED = strawberry.enum_value(
+        "QUOTA_EXCEEDED",
+        description="A limit stands in the way; `slot`, `asked`, `limit` and `whose` tell which.",
+    )
+    RATE_LIMITED = strawberry.enum_value(
+        "RATE_LIMITED", description="Too many requests; try again after `retryAfter` seconds."
+    )
+    UNAVAILABLE = strawberry.enum_value(
+        "UNAVAILABLE", description="A part does not answer now (`part`); trying again later may help."
+    )
+    INTERNAL = strawberry.enum_value(
+        "INTERNAL", description="A fault of the server; `id` is what an administrator finds in the log."
+    )
+
+
+@strawberry.type(description="Why one of several objects was not done.")
+class Problem:
+    code: ErrorCode = said("Stable, for programs.")
+    message: str = said("A sentence for people, with what to do.")
+
+    @classmethod
+    def of(cls, error: BerthError) -> "Problem":
+        return cls(code=ErrorCode(error.code), message=error.message)
+
+
+def present(error: GraphQLError) -> dict[str, Any]:
+    """One error as a client gets it."""
+    content: dict[str, Any] = {"message": error.message}
+    if error.locations:
+        content["locations"] = [{"line": at.line, "column": at.column} for at in error.locations]
+    if error.path:
+        content["path"] = error.path
+    original = _original(error)
+    if isinstance(original, BerthError):
+        content["extensions"] = _extensions(original)
+    elif original is None:
+        content["extensions"] = {"code": BadInput.code, **(error.extensions or {})}
+    else:
+        incident = secrets.token_hex(6)
+        log.error("a field failed; incident %s", incident, exc_info=original)
+        content["message"] = f"Something went wrong here. Tell an administrator the incident {incident}."
+        content["extensions"] = {"code": "INTERNAL", "id": incident}
+    return content
+
+
+def present_all(errors: Iterable[GraphQLError]) -> list[dict[str, Any]]:
+    """All errors as a client gets them; several wrong fields become an error each."""
+    presented: list[dict[str, Any]] = []
+    for error in errors:
+        original = _original(error)
+        content = present(error)
+        if isinstance(original, BadInput) and len(original.fields) > 1:
+            presented += [
+                {
+                    **content,
+                    "message": message,
+                    "extensions": {"code": original.code, "path": path.split(".")},
+                }
+                for path, message in original.fields
+            ]
+        else:
+            presented.append(content)
+    return presented
+
+
+def _extensions(error: BerthError) -> dict[str, Any]:
+    extensions: dict[str, Any] = {"code": error.code}
+    if error.path:
+        extensions["path"] = error.path.split(".")
+    for name, value in error.extra.items():
+        head, *rest = name.split("_")
+        extensions[head + "".join(part.title() for part in rest)] = value
+    return extensions
+
+
+def _original(error: GraphQLError) -> Exception | None:
+    """The exception behind it, None for what GraphQL itself refused."""
+    original: Exception | None = error.original_error
+    while isinstance(original, GraphQLError):
+        original = original.original_error
+    return original

@@ -1,0 +1,123 @@
+"""Groups: projects of a domain."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import strawberry
+
+from schema.context import Info
+from schema.fields import said
+from schema.nodes import Node
+from schema.paging import After, Before, Connection, First, Last, page_args
+from schema.slots import SlotInput, SlotLimit
+from services.db import tables
+
+if TYPE_CHECKING:
+    from schema.domains import Domain
+    from schema.users import User
+
+Members = Connection[Annotated["User", strawberry.lazy("schema.users")]]
+
+
+@strawberry.type(description="A project of one domain; each session belongs to one.")
+class Group(Node):
+    row: strawberry.Private[tables.Group]
+    name: str = said("Unique in its domain.")
+    description: str = said("For people.")
+    active: bool = said("False once it was deactivated: nothing can be launched in it.")
+    created_at: datetime = said("When it was made.")
+
+    @classmethod
+    def of(cls, row: tables.Group) -> "Group":
+        return cls(
+            row=row,
+            id=strawberry.ID(row.id),
+            name=row.name,
+            description=row.description,
+            active=row.active,
+            created_at=row.created_at,
+        )
+
+    @strawberry.field(description="The domain that it belongs to.")
+    async def domain(self, info: Info) -> Annotated["Domain", strawberry.lazy("schema.domains")]:
+        return await info.context.load(self.row.domain_id)
+
+    @strawberry.field(description="What all its sessions together may occupy, and do.")
+    async def total_slots(self, info: Info) -> list[SlotLimit]:
+        return SlotLimit.all(self.row.total_slots, await info.context.used(self.row.id))
+
+    @strawberry.field(description="Its members, as far as you see them.")
+    def members(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Members:
+        return info.context.page("users", page_args(first, after, last, before), group_id=self.row.id)
+
+    @strawberry.field(description="Mutations that you may perform on it.")
+    async def allowed_actions(self, info: Info) -> list[str]:
+        return await info.context.actions(self.row)
+
+
+@strawberry.input(description="Which groups; all given conditions hold together.")
+class GroupFilter:
+    search: str | None = said("Part of the name.", default=None)
+    active: bool | None = said("Only active (true) or deactivated (false) ones.", default=None)
+    domain_id: strawberry.ID | None = said("Only those of this domain.", default=None)
+    user_id: strawberry.ID | None = said("Only those that this user is a member of.", default=None)
+
+
+@strawberry.input(description="A new group.")
+class CreateGroupInput:
+    domain_id: strawberry.ID = said("The domain that it belongs to.")
+    name: str = said("Unique in its domain.")
+    description: str = said("For people.", default="")
+    total_slots: list[SlotInput] = said(
+        "Limits of all its sessions together; unlimited where not given.", default_factory=list
+    )
+    idempotency_key: str | None = said(
+        "The same key gives the same object again, for 24 hours.", default=None
+    )
+
+
+@strawberry.input(description="Changes of a group; what is absent stays as it is.")
+class UpdateGroupInput:
+    id: strawberry.ID = said("The group.")
+    name: str | None = said("A new name.", default=None)
+    description: str | None = said("A new description.", default=None)
+    total_slots: list[SlotInput] | None = said("All limits anew; unlimited where not given.", default=None)
+    active: bool | None = said("True brings a deactivated group back.", default=None)
+
+
+@strawberry.input(description="A group to deactivate.")
+class DeactivateGroupInput:
+    id: strawberry.ID = said("The group.")
+
+
+@strawberry.input(description="Users to add to a group, or to take from it.")
+class GroupMembersInput:
+    id: strawberry.ID = said("The group.")
+    user_ids: list[strawberry.ID] = said("Users of the group's domain.")
+
+
+@strawberry.type(description="A group was made.")
+class CreateGroupPayload:
+    group: Group = said("The new group.")
+
+
+@strawberry.type(description="A group was changed.")
+class UpdateGroupPayload:
+    group: Group = said("The group as it is now.")
+
+
+@strawberry.type(description="A group was deactivated.")
+class DeactivateGroupPayload:
+    group: Group = said("The group as it is now.")
+
+
+@strawberry.type(description="Members were added.")
+class AddGroupMembersPayload:
+    group: Group = said("The group as it is now.")
+
+
+@strawberry.type(description="Members were taken away.")
+class RemoveGroupMembersPayload:
+    group: Group = said("The group as it is now.")

@@ -1,0 +1,137 @@
+"""Keypairs: what requests are signed with."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import strawberry
+
+from schema.context import Info
+from schema.errors import Problem
+from schema.fields import said
+from schema.nodes import Node
+from schema.slots import SlotLimit
+from services.db import tables
+
+if TYPE_CHECKING:
+    from schema.policies import ResourcePolicy
+    from schema.users import User
+
+
+@strawberry.type(
+    description="An access key and its secret; requests are signed with it and its policy limits sessions."
+)
+class Keypair(Node):
+    row: strawberry.Private[tables.Keypair]
+    access_key: str = said("The public part.")
+    active: bool = said("False: requests with it are refused.")
+    created_at: datetime = said("When it was made.")
+    last_used_at: datetime | None = said("When it last signed a request; null: never.")
+    query_count: int = said("Requests that it has signed.")
+    rate_limit: int = said("Most requests in 15 minutes.")
+
+    @classmethod
+    def of(cls, row: tables.Keypair) -> "Keypair":
+        return cls(
+            row=row,
+            id=strawberry.ID(row.id),
+            access_key=row.access_key,
+            active=row.active,
+            created_at=row.created_at,
+            last_used_at=row.last_used_at,
+            query_count=row.query_count,
+            rate_limit=row.rate_limit,
+        )
+
+    @strawberry.field(description="Whose it is.")
+    async def user(self, info: Info) -> Annotated["User", strawberry.lazy("schema.users")]:
+        return await info.context.load(self.row.user_id)
+
+    @strawberry.field(description="The policy that limits its sessions.")
+    async def policy(self, info: Info) -> Annotated["ResourcePolicy", strawberry.lazy("schema.policies")]:
+        return await info.context.load(self.row.policy_id)
+
+    @strawberry.field(description="Sessions of it that occupy a node now.")
+    async def concurrent_sessions(self, info: Info) -> int:
+        return (await info.context.used(self.row.id)).get("sessions", 0)
+
+    @strawberry.field(description="What its sessions occupy, and what its policy allows.")
+    async def usage(self, info: Info) -> list[SlotLimit]:
+        policy = await info.context.find(self.row.policy_id)
+        limits = policy.row.total_slots if policy is not None else {}
+        return SlotLimit.all(limits, await info.context.used(self.row.id))
+
+    @strawberry.field(description="Are the browser logins of its user bound to it?")
+    async def is_main(self, info: Info) -> bool:
+        owner = await info.context.find(self.row.user_id)
+        return owner is not None and owner.row.main_keypair_id == self.row.id
+
+    @strawberry.field(description="Mutations that you may perform on it.")
+    async def allowed_actions(self, info: Info) -> list[str]:
+        return await info.context.actions(self.row)
+
+
+@strawberry.input(description="Which keypairs; all given conditions hold together.")
+class KeypairFilter:
+    active: bool | None = said("Only active (true) or inactive (false) ones.", default=None)
+    user_id: strawberry.ID | None = said("Only those of this user.", default=None)
+    policy_id: strawberry.ID | None = said("Only those with this policy.", default=None)
+    search: str | None = said("Part of the access key or the user's e-mail address.", default=None)
+
+
+@strawberry.input(description="A new keypair.")
+class CreateKeypairInput:
+    user_id: strawberry.ID | None = said("Whose; by default yours.", default=None)
+    policy_id: strawberry.ID | None = said(
+        "Its policy; by default that of the user's main keypair.", default=None
+    )
+    rate_limit: int | None = said("Most requests in 15 minutes; by default 1000.", default=None)
+
+
+@strawberry.input(description="Changes of a keypair; what is absent stays as it is.")
+class UpdateKeypairInput:
+    id: strawberry.ID = said("The keypair.")
+    policy_id: strawberry.ID | None = said("Another policy.", default=None)
+    rate_limit: int | None = said("Most requests in 15 minutes.", default=None)
+
+
+@strawberry.input(description="Several keypairs.")
+class KeypairsInput:
+    ids: list[strawberry.ID] = said("The keypairs.")
+
+
+@strawberry.input(description="A keypair to delete.")
+class DeleteKeypairInput:
+    id: strawberry.ID = said("A keypair that no session was ever made with.")
+
+
+@strawberry.type(description="What became of one of several keypairs.")
+class KeypairResult:
+    id: strawberry.ID = said("The keypair's id as it was given.")
+    keypair: Keypair | None = said("The keypair as it is now; null when it was not done.")
+    error: Problem | None = said("Why it was not done; null when it was.")
+
+
+@strawberry.type(description="A keypair was made.")
+class CreateKeypairPayload:
+    keypair: Keypair = said("The new keypair.")
+    secret_key: str = said("The secret part. It is shown this once and cannot be read again.")
+
+
+@strawberry.type(description="A keypair was changed.")
+class UpdateKeypairPayload:
+    keypair: Keypair = said("The keypair as it is now.")
+
+
+@strawberry.type(description="Keypairs were activated, each for itself.")
+class ActivateKeypairsPayload:
+    results: list[KeypairResult] = said("One for each id.")
+
+
+@strawberry.type(description="Keypairs were deactivated, each for itself.")
+class DeactivateKeypairsPayload:
+    results: list[KeypairResult] = said("One for each id.")
+
+
+@strawberry.type(description="A keypair was deleted.")
+class DeleteKeypairPayload:
+    deleted_id: strawberry.ID = said("The id that is gone.")

@@ -1,0 +1,94 @@
+"""Resource policies: limits of keypairs."""
+
+from datetime import datetime
+
+import strawberry
+
+from schema.context import Info
+from schema.fields import said
+from schema.nodes import Node
+from schema.slots import SlotInput, SlotLimit
+from services.db import tables
+
+
+@strawberry.type(description="Limits of the keypairs that refer to it.")
+class ResourcePolicy(Node):
+    row: strawberry.Private[tables.ResourcePolicy]
+    name: str = said("Unique.")
+    description: str = said("For people.")
+    total_slots: list[SlotLimit] = said(
+        "What all sessions of one keypair together may occupy; `used` is not counted here."
+    )
+    max_concurrent_sessions: int | None = said("Sessions of one keypair at once; null: unlimited.")
+    max_kernels_per_session: int = said("Containers of one session.")
+    idle_timeout_seconds: int = said("An unused session ends after so long; 0: never.")
+    created_at: datetime = said("When it was made.")
+
+    @classmethod
+    def of(cls, row: tables.ResourcePolicy) -> "ResourcePolicy":
+        return cls(
+            row=row,
+            id=strawberry.ID(row.id),
+            name=row.name,
+            description=row.description,
+            total_slots=SlotLimit.all(row.total_slots, {}),
+            max_concurrent_sessions=row.max_concurrent_sessions,
+            max_kernels_per_session=row.max_kernels_per_session,
+            idle_timeout_seconds=row.idle_timeout_seconds,
+            created_at=row.created_at,
+        )
+
+    @strawberry.field(description="Mutations that you may perform on it.")
+    async def allowed_actions(self, info: Info) -> list[str]:
+        return await info.context.actions(self.row)
+
+
+@strawberry.input(description="Which policies.")
+class ResourcePolicyFilter:
+    search: str | None = said("Part of the name.", default=None)
+
+
+@strawberry.input(description="A new resource policy.")
+class CreateResourcePolicyInput:
+    name: str = said("Unique.")
+    description: str = said("For people.", default="")
+    total_slots: list[SlotInput] = said("Limits; unlimited where not given.", default_factory=list)
+    max_concurrent_sessions: int | None = said("Sessions at once; null: unlimited.", default=None)
+    max_kernels_per_session: int = said("Containers of one session.", default=1)
+    idle_timeout_seconds: int = said("An unused session ends after so long; 0: never.", default=0)
+    idempotency_key: str | None = said(
+        "The same key gives the same object again, for 24 hours.", default=None
+    )
+
+
+@strawberry.input(description="Changes of a policy; what is absent stays as it is.")
+class UpdateResourcePolicyInput:
+    id: strawberry.ID = said("The policy.")
+    name: str | None = said("A new name.", default=None)
+    description: str | None = said("A new description.", default=None)
+    total_slots: list[SlotInput] | None = said("All limits anew; unlimited where not given.", default=None)
+    max_concurrent_sessions: strawberry.Maybe[int | None] = said(
+        "Sessions at once; null: unlimited.", default=None
+    )
+    max_kernels_per_session: int | None = said("Containers of one session.", default=None)
+    idle_timeout_seconds: int | None = said("An unused session ends after so long; 0: never.", default=None)
+
+
+@strawberry.input(description="A policy to delete.")
+class DeleteResourcePolicyInput:
+    id: strawberry.ID = said("A policy that no keypair refers to.")
+
+
+@strawberry.type(description="A policy was made.")
+class CreateResourcePolicyPayload:
+    resource_policy: ResourcePolicy = said("The new policy.")
+
+
+@strawberry.type(description="A policy was changed.")
+class UpdateResourcePolicyPayload:
+    resource_policy: ResourcePolicy = said("The policy as it is now.")
+
+
+@strawberry.type(description="A policy was deleted.")
+class DeleteResourcePolicyPayload:
+    deleted_id: strawberry.ID = said("The id that is gone.")

@@ -1,0 +1,206 @@
+"""Resource groups: agents that are scheduled together, and how."""
+
+from datetime import datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+
+import strawberry
+from strawberry.scalars import JSON
+
+from schema.context import Info
+from schema.fields import said
+from schema.nodes import Node
+from schema.paging import After, Before, Connection, First, Last, page_args
+from schema.slots import SlotType, SlotUsage
+from services.db import tables
+
+if TYPE_CHECKING:
+    from schema.agents import Agent
+    from schema.domains import Domain
+    from schema.groups import Group
+    from schema.users import User
+
+Agents = Connection[Annotated["Agent", strawberry.lazy("schema.agents")]]
+Grantee = Annotated[
+    Annotated["Domain", strawberry.lazy("schema.domains")]
+    | Annotated["Group", strawberry.lazy("schema.groups")]
+    | Annotated["User", strawberry.lazy("schema.users")],
+    strawberry.union("Grantee", description="Who may use a resource group."),
+]
+
+
+@strawberry.enum(description="What a scheduler plug-in does.")
+class SchedulerKind(Enum):
+    SEQUENCER = strawberry.enum_value("SEQUENCER", description="Says whose turn it is.")
+    PLACER = strawberry.enum_value("PLACER", description="Says which of the agents that fit is best.")
+
+
+@strawberry.type(description="An installed scheduler plug-in.")
+class Scheduler:
+    name: str = said("The name that a resource group refers to.")
+    kind: SchedulerKind = said("What it does.")
+    options_schema: JSON = said("JSON Schema of its options.")
+
+
+@strawberry.type(description="Somebody may use a resource group.")
+class ResourceGroupGrant:
+    grantee: Grantee | None = said("Who; null when you may not see them.")
+
+
+@strawberry.type(description="Agents that are scheduled together, and how.")
+class ResourceGroup(Node):
+    row: strawberry.Private[tables.ResourceGroup]
+    name: str = said("Unique.")
+    description: str = said("For people.")
+    active: bool = said("False: nothing new can be launched in it.")
+    created_at: datetime = said("When it was made.")
+    sequencer: str = said("The plug-in that says whose turn it is.")
+    sequencer_options: JSON = said("Its options; `schedulers` has their schema.")
+    placer: str = said("The plug-in that chooses among agents that fit.")
+    placer_options: JSON = said("Its options; `schedulers` has their schema.")
+    lost_session_grace_seconds: int | None = said(
+        "A session whose node is lost is given up after so long; null: it waits until somebody decides."
+    )
+
+    @classmethod
+    def of(cls, row: tables.ResourceGroup) -> "ResourceGroup":
+        return cls(
+            row=row,
+            id=strawberry.ID(row.id),
+            name=row.name,
+            description=row.description,
+            active=row.active,
+            created_at=row.created_at,
+            sequencer=row.sequencer,
+            sequencer_options=JSON(row.sequencer_options),
+            placer=row.placer,
+            placer_options=JSON(row.placer_options),
+            lost_session_grace_seconds=row.lost_session_grace_seconds,
+        )
+
+    @strawberry.field(description="Its agents, as far as you see them.")
+    def agents(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Agents:
+        return info.context.page(
+            "agents", page_args(first, after, last, before), resource_group_id=self.row.id
+        )
+
+    @strawberry.field(
+        description="What its connected, schedulable agents have together, and what is occupied."
+    )
+    async def capacity(self, info: Info) -> list[SlotUsage]:
+        (found,) = await info.context.each("capacity", self.row.id)
+        return SlotUsage.all(found.capacity, found.used)
+
+    @strawberry.field(description="Who may use it; null when you may not know.")
+    async def grants(self, info: Info) -> list[ResourceGroupGrant] | None:
+        if "updateResourceGroup" not in await info.context.actions(self.row):
+            return None
+        grantees = await info.context.each("grants", self.row.id)
+        return [ResourceGroupGrant(grantee=await info.context.find(grantee)) for grantee in grantees]
+
+    @strawberry.field(description="Mutations that you may perform on it.")
+    async def allowed_actions(self, info: Info) -> list[str]:
+        return await info.context.actions(self.row)
+
+
+@strawberry.type(description="Sessions of a keypair and how many it may have at once.")
+class SessionAllowance:
+    limit: int | None = said("Most sessions at once; null: unlimited.")
+    used: int = said("Sessions that occupy a node now.")
+
+
+@strawberry.type(description="What you can get of a slot in a group and a resource group.")
+class SlotAvailability:
+    name: str = said("The slot's name.")
+    type: SlotType = said("What kind of resource it is.")
+    limit: str | None = said(
+        "The tightest of your policy's, the group's and the domain's limits; null: unlimited."
+    )
+    used: str = said("What is used of that limit; without one, what your sessions use.")
+    capacity: str = said("What the resource group's connected agents have together.")
+    free: str = said("What could be started now, limits and agents together.")
+    largest_free: str = said(
+        "The most that one agent has free: a session of one container cannot have more now."
+    )
+    largest_capacity: str = said("The most that one agent has, even empty: a container can never have more.")
+
+
+@strawberry.type(description="What you can get in a group and a resource group.")
+class Availability:
+    slots: list[SlotAvailability] = said("One for each slot.")
+    sessions: SessionAllowance = said("Your sessions.")
+
+
+@strawberry.input(description="Which resource groups; all given conditions hold together.")
+class ResourceGroupFilter:
+    search: str | None = said("Part of the name.", default=None)
+    active: bool | None = said("Only active (true) or inactive (false) ones.", default=None)
+
+
+@strawberry.input(description="A new resource group.")
+class CreateResourceGroupInput:
+    name: str = said("Unique.")
+    description: str = said("For people.", default="")
+    sequencer: str = said("The plug-in that says whose turn it is.", default="fifo")
+    sequencer_options: JSON | None = said("Its options.", default=None)
+    placer: str = said("The plug-in that chooses among agents that fit.", default="pack")
+    placer_options: JSON | None = said("Its options.", default=None)
+    lost_session_grace_seconds: int | None = said(
+        "Give sessions of a lost node up after so long; null: never.", default=None
+    )
+    idempotency_key: str | None = said(
+        "The same key gives the same object again, for 24 hours.", default=None
+    )
+
+
+@strawberry.input(description="Changes of a resource group; what is absent stays as it is.")
+class UpdateResourceGroupInput:
+    id: strawberry.ID = said("The resource group.")
+    name: str | None = said("A new name.", default=None)
+    description: str | None = said("A new description.", default=None)
+    active: bool | None = said("False: nothing new can be launched in it.", default=None)
+    sequencer: str | None = said("Another plug-in.", default=None)
+    sequencer_options: JSON | None = said("Its options anew.", default=None)
+    placer: str | None = said("Another plug-in.", default=None)
+    placer_options: JSON | None = said("Its options anew.", default=None)
+    lost_session_grace_seconds: strawberry.Maybe[int | None] = said(
+        "Give sessions of a lost node up after so long; null: never.", default=None
+    )
+
+
+@strawberry.input(description="A resource group to delete.")
+class DeleteResourceGroupInput:
+    id: strawberry.ID = said("A resource group without agents and without sessions.")
+
+
+@strawberry.input(description="Who may (or may no longer) use a resource group.")
+class ResourceGroupGrantInput:
+    id: strawberry.ID = said("The resource group.")
+    grantee_id: strawberry.ID = said("A domain, group or user.")
+
+
+@strawberry.type(description="A resource group was made.")
+class CreateResourceGroupPayload:
+    resource_group: ResourceGroup = said("The new resource group.")
+
+
+@strawberry.type(description="A resource group was changed.")
+class UpdateResourceGroupPayload:
+    resource_group: ResourceGroup = said("The resource group as it is now.")
+
+
+@strawberry.type(description="A resource group was deleted.")
+class DeleteResourceGroupPayload:
+    deleted_id: strawberry.ID = said("The id that is gone.")
+
+
+@strawberry.type(description="A resource group was granted.")
+class GrantResourceGroupPayload:
+    resource_group: ResourceGroup = said("The resource group as it is now.")
+
+
+@strawberry.type(description="A grant was taken back.")
+class RevokeResourceGroupPayload:
+    resource_group: ResourceGroup = said("The resource group as it is now.")

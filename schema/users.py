@@ -1,0 +1,164 @@
+"""Users: people."""
+
+from datetime import datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated
+
+import strawberry
+
+from schema.context import Info
+from schema.errors import Problem
+from schema.fields import said
+from schema.nodes import Node
+from schema.paging import After, Before, Connection, First, Last, page_args
+from services.db import tables
+
+if TYPE_CHECKING:
+    from schema.domains import Domain
+    from schema.groups import Group
+    from schema.keypairs import Keypair
+    from schema.sessions import Session
+
+Groups = Connection[Annotated["Group", strawberry.lazy("schema.groups")]]
+Keypairs = Connection[Annotated["Keypair", strawberry.lazy("schema.keypairs")]]
+Sessions = Connection[Annotated["Session", strawberry.lazy("schema.sessions")]]
+
+
+@strawberry.enum(description="What a user may do.")
+class Role(Enum):
+    SUPERADMIN = strawberry.enum_value("SUPERADMIN", description="Everything.")
+    DOMAIN_ADMIN = strawberry.enum_value("DOMAIN_ADMIN", description="Everything inside the own domain.")
+    USER = strawberry.enum_value("USER", description="The own sessions, in the own groups.")
+
+
+@strawberry.type(description="A person. Never deleted, only deactivated, so that history keeps its owner.")
+class User(Node):
+    row: strawberry.Private[tables.User]
+    email: str = said("What they log in with; lower case, unique.")
+    name: str = said("User name.")
+    full_name: str = said("Full name.")
+    description: str = said("For administrators.")
+    role: Role = said("What they may do.")
+    active: bool = said("False once deactivated: no login, no request.")
+    must_change_password: bool = said("True: the next login must choose a new password first.")
+    created_at: datetime = said("When they were added.")
+
+    @classmethod
+    def of(cls, row: tables.User) -> "User":
+        return cls(
+            row=row,
+            id=strawberry.ID(row.id),
+            email=row.email,
+            name=row.name,
+            full_name=row.full_name,
+            description=row.description,
+            role=Role(row.role),
+            active=row.active,
+            must_change_password=row.must_change_password,
+            created_at=row.created_at,
+        )
+
+    @strawberry.field(description="The domain that they belong to.")
+    async def domain(self, info: Info) -> Annotated["Domain", strawberry.lazy("schema.domains")]:
+        return await info.context.load(self.row.domain_id)
+
+    @strawberry.field(description="Groups that they are members of, as far as you see them.")
+    def groups(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Groups:
+        return info.context.page("groups", page_args(first, after, last, before), user_id=self.row.id)
+
+    @strawberry.field(description="Their keypairs, as far as you see them.")
+    def keypairs(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Keypairs:
+        return info.context.page("keypairs", page_args(first, after, last, before), user_id=self.row.id)
+
+    @strawberry.field(
+        description="The keypair that browser logins are bound to; null when you may not see it."
+    )
+    async def main_keypair(
+        self, info: Info
+    ) -> Annotated["Keypair", strawberry.lazy("schema.keypairs")] | None:
+        return await info.context.find(self.row.main_keypair_id)
+
+    @strawberry.field(description="Their sessions, newest first, as far as you see them.")
+    def sessions(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Sessions:
+        return info.context.page("sessions", page_args(first, after, last, before), user_id=self.row.id)
+
+    @strawberry.field(description="Mutations that you may perform on them.")
+    async def allowed_actions(self, info: Info) -> list[str]:
+        return await info.context.actions(self.row)
+
+
+@strawberry.input(description="Which users; all given conditions hold together.")
+class UserFilter:
+    search: str | None = said("Part of the e-mail address or a name.", default=None)
+    active: bool | None = said("Only active (true) or deactivated (false) ones.", default=None)
+    role: Role | None = said("Only those of this role.", default=None)
+    domain_id: strawberry.ID | None = said("Only those of this domain.", default=None)
+    group_id: strawberry.ID | None = said("Only members of this group.", default=None)
+
+
+@strawberry.input(description="A new user; a keypair is made with it.")
+class CreateUserInput:
+    domain_id: strawberry.ID = said("The domain that they belong to.")
+    email: str = said("Unique.")
+    name: str = said("User name.")
+    password: str = said("At least 8 characters with a letter, a digit and a special character.")
+    full_name: str = said("Full name.", default="")
+    description: str = said("For administrators.", default="")
+    role: Role = said("What they may do; not more than you.", default=Role.USER)
+    group_ids: list[strawberry.ID] = said("Groups of the domain to be a member of.", default_factory=list)
+    must_change_password: bool = said("The first login must choose a new password.", default=False)
+    idempotency_key: str | None = said(
+        "The same key gives the same object again, for 24 hours.", default=None
+    )
+
+
+@strawberry.input(description="Changes of a user; what is absent stays as it is.")
+class UpdateUserInput:
+    id: strawberry.ID = said("The user.")
+    name: str | None = said("A new user name.", default=None)
+    full_name: str | None = said("A new full name.", default=None)
+    description: str | None = said("A new description.", default=None)
+    password: str | None = said("A new password; ends all their logins.", default=None)
+    role: Role | None = said("Another role; not more than yours. Ends all their logins.", default=None)
+    must_change_password: bool | None = said(
+        "Whether the next login must choose a new password.", default=None
+    )
+    group_ids: list[strawberry.ID] | None = said("All group memberships anew.", default=None)
+
+
+@strawberry.input(description="Several users.")
+class UsersInput:
+    ids: list[strawberry.ID] = said("The users.")
+
+
+@strawberry.type(description="What became of one of several users.")
+class UserResult:
+    id: strawberry.ID = said("The user's id as it was given.")
+    user: User | None = said("The user as it is now; null when it was not done.")
+    error: Problem | None = said("Why it was not done; null when it was.")
+
+
+@strawberry.type(description="A user was made.")
+class CreateUserPayload:
+    user: User = said("The new user.")
+
+
+@strawberry.type(description="A user was changed.")
+class UpdateUserPayload:
+    user: User = said("The user as it is now.")
+
+
+@strawberry.type(description="Users were deactivated, each for itself.")
+class DeactivateUsersPayload:
+    results: list[UserResult] = said("One for each id.")
+
+
+@strawberry.type(description="Users were brought back, each for itself.")
+class ReactivateUsersPayload:
+    results: list[UserResult] = said("One for each id.")

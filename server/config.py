@@ -15,11 +15,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-
-def default_data_dir() -> Path:
-    """`.berth` in a clone that has one of its scripts, else the state directory of the user."""
-    state = os.environ.get("XDG_STATE_HOME") or (Path.home() / ".local/state")
-    return Path(state) / "berth"
+from server.paths import default_data_dir
 
 
 class Config(BaseSettings):
@@ -42,6 +38,10 @@ class Config(BaseSettings):
     )
     trusted_proxies: str = Field("", description="Addresses whose X-Forwarded-For is believed, by commas.")
     insecure: bool = Field(False, description="Listen on a public address without TLS.")
+    tls_certificate: Path | None = Field(
+        None, description="PEM file of the certificate chain; empty: no TLS."
+    )
+    tls_key: Path | None = Field(None, description="PEM file of its private key.")
     introspection: Literal["signed-in", "open", "off"] = "signed-in"
     graphiql: Literal["signed-in", "open", "off"] = Field(
         "open", description="Who gets the GraphQL playground's page; what it may ask, introspection says."
@@ -50,7 +50,7 @@ class Config(BaseSettings):
     admin_password: SecretStr | None = Field(None, description="Its password, for unattended starts.")
     join_token: SecretStr | None = Field(None, description="A join token for a first agent.")
     sign_up: Literal["closed", "invitation", "open"] = "closed"
-    log_format: Literal["text", "json"] = "text"
+    log_format: Literal["plain", "json"] = "plain"
     query_timeout: float = Field(10.0, gt=0, description="Seconds that one GraphQL operation may take.")
 
     @field_validator("allowed_hosts", mode="before")
@@ -63,7 +63,8 @@ class Config(BaseSettings):
     @property
     def url(self) -> str:
         """Where the console is reached, without a slash at the end."""
-        return (self.public_url or f"http://{_reachable(self.host)}:{self.port}").rstrip("/")
+        scheme = "https" if self.tls_certificate else "http"
+        return (self.public_url or f"{scheme}://{_reachable(self.host)}:{self.port}").rstrip("/")
 
     @property
     def database(self) -> str:

@@ -1,0 +1,1 @@
+"""What `berth doctor` looks at: `checks` (what a finding is), `node` (any machine), `manager` (where a manager lives)."""

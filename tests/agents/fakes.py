@@ -28,6 +28,7 @@ from agents.protocol import (
     Hello,
     ImageInfo,
     KernelPhase,
+    KernelRef,
     KernelReport,
     KernelSpec,
     KernelStats,
@@ -275,6 +276,8 @@ class FakeManager:
     #: While set, events are taken but not committed.
     stuck: asyncio.Event | None = None
     refuse: LinkRefused | None = None
+    #: What must not be there, of what a Hello reports.
+    remove: Callable[[Hello], tuple[KernelRef, ...]] = lambda hello: ()
     url: str = ""
     sockets: list[ServerConnection] = field(default_factory=list[ServerConnection])
 
@@ -325,7 +328,11 @@ class FakeManager:
         if self.journal != hello.journal:
             self.journal, self.acknowledged = hello.journal, 0
         asyncio.get_running_loop().call_soon(self.changes.say)
-        return Welcome(len(self.hellos), self.acknowledged, self.heartbeat_seconds, self.lease_seconds, 0.1)
+        seconds = (self.heartbeat_seconds, self.lease_seconds, 0.1)
+        return Welcome(len(self.hellos), self.acknowledged, *seconds, remove=self.remove(hello))
+
+    def reported(self, hello: Hello) -> tuple[KernelRef, ...]:
+        return tuple(KernelRef(report.kernel, report.generation) for report in hello.kernels)
 
     async def _on_message(self, message: Heartbeat | Stats | PullProgress | Event) -> Ack | None:
         if not isinstance(message, Event):

@@ -55,6 +55,7 @@ __all__ = [
     "Report",
     "Stream",
     "StreamRefused",
+    "Target",
 ]
 
 log = logging.getLogger(__name__)

@@ -45,7 +45,9 @@ def configured() -> dict[str, str]:
 
 def pinned(requirements: Path) -> tuple[str, set[str]]:
     """Version and SHA-256 sums of pip."""
-    match = re.search(r"^pip==(\S+) \\\n((?:\s+--hash=sha256:\w+ ?\\?\n)+)", requirements.read_text(), re.MULTILINE)
+    match = re.search(
+        r"^pip==(\S+) \\\n((?:\s+--hash=sha256:\w+ ?\\?\n)+)", requirements.read_text(), re.MULTILINE
+    )
     if match is None:
         sys.exit(f"{requirements} pins no pip")
     return match[1], set(re.findall(r"sha256:(\w+)", match[2]))
@@ -62,7 +64,9 @@ def main() -> None:
         page = urllib.request.urlopen(f"{index}/pip/", timeout=SECONDS, context=context)
         with page:
             links = re.findall(r'href="([^"]+)"', page.read().decode())
-            wanted = next((link for link in links if urllib.parse.urlsplit(link).path.endswith(f"/{name}")), None)
+            wanted = next(
+                (link for link in links if urllib.parse.urlsplit(link).path.endswith(f"/{name}")), None
+            )
             if wanted is None:
                 sys.exit(f"{index} has no {name}")
             address = urllib.parse.urljoin(page.url, html.unescape(wanted).partition("#")[0])

@@ -22,12 +22,13 @@ import httpx
 import jwt
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.typing import Subprotocol
 
 _AUDIENCE: Final = "berth:request"
 #: Seconds that a signature is good for: the network's delay and a clock that is a little off.
 _LIFE: Final = 60
 _TIMEOUT: Final = 60.0
-_SUBPROTOCOL: Final = "graphql-transport-ws"
+_SUBPROTOCOL: Final = Subprotocol("graphql-transport-ws")
 _LOGIN: Final = (
     """mutation($input: LoginWithKeypairInput!) { loginWithKeypair(input: $input) { accessToken } }"""
 )
@@ -175,7 +176,7 @@ class Client:
         token = login["loginWithKeypair"]["accessToken"]
         url = f"{self._credentials.url.replace('http', 'ws', 1)}/graphql"
         try:
-            async with connect(url, subprotocols=[_SUBPROTOCOL], ssl=self._tls) as socket:  # pyright: ignore[reportArgumentType]
+            async with connect(url, subprotocols=[_SUBPROTOCOL], ssl=self._tls) as socket:
                 await socket.send(json.dumps({"type": "connection_init", "payload": {"accessToken": token}}))
                 _expect(await socket.recv())
                 payload = json.loads(_body(query, variables, operation))

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from schema.errors import present
 from starlette.requests import Request
 from starlette.responses import Response
 from strawberry import Schema
 from strawberry.types.graphql import OperationType
 
+from schema.errors import present
 from server.results import contents, wrap
 from services.errors import BadInput, BerthError, Unavailable
 

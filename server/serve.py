@@ -1,8 +1,5 @@
 """Runs the manager's application: the socket, TLS, proxies, limits of a websocket, an orderly end."""
 
-import errno
-import ipaddress
-import logging
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -12,9 +9,8 @@ import uvicorn
 from agents.protocol import MAX_FRAME
 from server.app import make_app
 from server.config import Config
+from server.listening import CannotServe, check_exposure, listen
 from server.manager import Manager
-
-log = logging.getLogger(__name__)
 
 #: Seconds that open requests have to end once the manager is asked to.
 GRACE: Final = 5
@@ -24,56 +20,6 @@ _WS_MAX_SIZE: Final = MAX_FRAME + 64 * 1024
 _WS_PING: Final = 20.0
 
 
-class CannotServe(Exception):
-    """The manager cannot, or must not, listen as configured. The message says what to do."""
-
-
-def check_exposure(config: Config) -> None:
-    """Passwords and tokens must not cross a network in the clear.
-
-    Raises:
-        CannotServe: the address is public, and neither TLS nor a proxy that brings it is declared.
-    """
-    if config.insecure or config.tls_certificate or config.trusted_proxies or is_loopback(config.host):
-        return
-    raise CannotServe(
-        f"{config.host} can be reached by others, and nothing encrypts what they send. Either set tls_certificate and "
-        "tls_key, or name the reverse proxy that brings TLS (trusted_proxies, public_url), or listen on 127.0.0.1; "
-        "on a network that you trust, --insecure."
-    )
-
-
-def is_loopback(host: str) -> bool:
-    """Can this address be reached from this machine alone?"""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def listen(config: Config) -> socket.socket:
-    """Take the address before anything else is touched.
-
-    Raises:
-        CannotServe: somebody has it, it is not ours, or it needs other rights.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        taken = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise CannotServe(f"{config.host} is no address to listen on: {error}") from error
-    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        taken.bind(address)
-    except OSError as error:
-        taken.close()
-        raise CannotServe(_explained(error, config)) from error
-    taken.set_inheritable(False)
-    return taken
-
-
 def run(config: Config, on_ready: Callable[[Config, Manager], Awaitable[None]]) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -81,7 +27,7 @@ def run(config: Config, on_ready: Callable[[Config, Manager], Awaitable[None]]) 
         on_ready: called once requests are answered, with the configuration as it came to be (its port, when 0 was asked).
 
     Raises:
-        CannotServe: see `check_exposure` and `listen`; or the start failed (the log says why).
+        CannotServe: see `server/listening.py`; or the start failed (the log says why).
     """
     check_exposure(config)
     with listen(config) as taken:
@@ -130,14 +76,3 @@ def _uvicorn(config: Config, app: object) -> uvicorn.Config:
         timeout_graceful_shutdown=GRACE,
         h11_max_incomplete_event_size=64 * 1024,
     )
-
-
-def _explained(error: OSError, config: Config) -> str:
-    where = f"{config.host}:{config.port}"
-    if error.errno == errno.EADDRINUSE:
-        return f"{where} is taken, maybe by another Berth. Stop it, or choose another port with --port."
-    if error.errno == errno.EACCES:
-        return f"Listening on {where} needs root. Choose a port from 1024 on with --port."
-    if error.errno == errno.EADDRNOTAVAIL:
-        return f"This machine has no address {config.host}. Use one that it has with --host."
-    return f"Cannot listen on {where}: {error.strerror}"

@@ -6,10 +6,11 @@ import click
 
 from agents import logs
 from server import serve
-from server.announcements import announce
 from server.commands import options
 from server.config import Config
+from server.listening import CannotServe
 from server.manager import Manager
+from server.readiness import announce
 
 
 @click.command(
@@ -48,5 +49,5 @@ def manager(
 
     try:
         serve.run(config, on_ready)
-    except serve.CannotServe as error:
+    except CannotServe as error:
         raise click.ClickException(str(error)) from error

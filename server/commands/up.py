@@ -7,9 +7,9 @@ import click
 
 from agents.cli import until_signalled
 from agents.config import BadState
-from server import serve
 from server.commands import options
 from server.commands.progress import Progress
+from server.listening import CannotServe, check_exposure
 from server.local import Local, LocalFailure, Plan
 
 _RUNTIMES = ("auto", "docker", "process")
@@ -58,7 +58,7 @@ def up(
     config = options.load_config(host=host, port=port, data_dir=data_dir, insecure=insecure)
     plan = Plan(runtime=runtime, agent=not no_agent, images=not no_images, demo=demo)
     try:
-        serve.check_exposure(config)
+        check_exposure(config)
         asyncio.run(until_signalled(Local(config, plan, Progress()).run()))
-    except (serve.CannotServe, LocalFailure, BadState) as error:
+    except (CannotServe, LocalFailure, BadState) as error:
         raise click.ClickException(str(error)) from error

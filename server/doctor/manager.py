@@ -19,12 +19,12 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.typing import Origin, Subprotocol
 
-from server import secretsfile, serve
-from server.announcements import local_url
+from server import secretsfile
 from server.config import Config
 from server.doctor.checks import Check, Finding, Verdict, failure, note, ok, warning
-from server.graphql_ws import SUBPROTOCOL
+from server.listening import CannotServe, check_exposure, is_loopback, listen, local_url
 from server.owners import last_url
 from server.paths import credentials_file
 from services import db
@@ -48,10 +48,10 @@ def checks(config: Config) -> dict[str, Check]:
 def settings(config: Config) -> list[Finding]:
     """Settings that leave a door open."""
     findings: list[Finding] = []
-    public = not serve.is_loopback(config.host)
+    public = not is_loopback(config.host)
     try:
-        serve.check_exposure(config)
-    except serve.CannotServe as error:
+        check_exposure(config)
+    except CannotServe as error:
         findings += failure("settings", f"listens on {config.host} without TLS", str(error))
     if public and config.insecure:
         findings += failure(
@@ -219,7 +219,13 @@ async def websocket(url: str) -> list[Finding]:
     target = f"{url.replace('http', 'ws', 1)}/graphql"
     tls = ssl.create_default_context() if target.startswith("wss:") else None
     try:
-        async with connect(target, subprotocols=[SUBPROTOCOL], origin=url, ssl=tls, open_timeout=5) as socket:  # pyright: ignore[reportArgumentType]
+        async with connect(
+            target,
+            subprotocols=[Subprotocol("graphql-transport-ws")],
+            origin=Origin(url),
+            ssl=tls,
+            open_timeout=5,
+        ) as socket:  # pyright: ignore[reportArgumentType]
             began = time.monotonic()
             await socket.send(json.dumps({"type": "ping"}))
             async with asyncio.timeout(5):
@@ -240,8 +246,8 @@ async def websocket(url: str) -> list[Finding]:
 def _nobody_serves(config: Config, port: int, findings: list[Finding]) -> list[Finding]:
     """No manager runs. On a machine where none has run yet that is no fault, if it could."""
     try:
-        serve.listen(config.model_copy(update={"port": port})).close()
-    except serve.CannotServe as error:
+        listen(config.model_copy(update={"port": port})).close()
+    except CannotServe as error:
         return failure(
             "manager", f"no manager serves, and none could: {error}", "Stop what has the port, or use --port."
         )

@@ -22,10 +22,10 @@ from collections.abc import AsyncIterator
 from typing import Any, Final, Protocol
 
 import msgspec
-from schema.errors import present
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry import Schema
 
+from schema.errors import present
 from server.graphql_http import Malformed, Operation, read_operation
 from server.results import Payload, encode, wrap
 from server.shared import SharedStreams, is_subscription

@@ -11,10 +11,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from services.db.migrate import upgrade
-from services.dispatch import Dispatcher
-from services.redis_bus import RedisBus
-
 from agents.hub import Hub
 from server import secretsfile
 from server.config import Config
@@ -24,7 +20,10 @@ from services.bus import Bus, LocalBus
 from services.commands import Commands
 from services.core import Core, Settings
 from services.db.engine import open_database
+from services.db.migrate import upgrade
+from services.dispatch import Dispatcher
 from services.progress import ProgressBook
+from services.redis_bus import RedisBus
 from services.stats import StatsBook
 
 log = logging.getLogger(__name__)

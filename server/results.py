@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 from graphql import GraphQLError
-from schema.errors import present
 
+from schema.errors import present
 from services.errors import BerthError
 
 #: An encoded result, or the errors of an operation that could not begin.

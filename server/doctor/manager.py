@@ -225,7 +225,7 @@ async def websocket(url: str) -> list[Finding]:
             origin=Origin(url),
             ssl=tls,
             open_timeout=5,
-        ) as socket:  # pyright: ignore[reportArgumentType]
+        ) as socket:
             began = time.monotonic()
             await socket.send(json.dumps({"type": "ping"}))
             async with asyncio.timeout(5):

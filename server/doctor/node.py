@@ -89,21 +89,24 @@ async def engine_state() -> list[Finding]:
         docker = aiodocker.Docker()
     except (ValueError, AssertionError):  # it asserts that there is a socket at one of the usual places
         return note("engine", "none found", "Install Docker Engine, or set DOCKER_HOST, for containers.")
+    where = os.environ.get("DOCKER_HOST") or docker.docker_host or "the usual socket"
     try:
         async with asyncio.timeout(5):
             about = await docker.version()
             info = await docker.system.info()
     except TimeoutError:
-        return failure("engine", f"{docker.docker_host} hangs", "Restart it: systemctl restart docker")
+        return failure("engine", f"{where} hangs", "Restart it: systemctl restart docker")
     except (OSError, DockerError) as error:
         return note(
             "engine",
-            f"{docker.docker_host} does not answer ({error or type(error).__name__})",
+            f"{where} does not answer ({error or type(error).__name__})",
             "Start it (systemctl start docker) and be in its group (usermod -aG docker USER, then log in anew).",
         )
     finally:
         await docker.close()
-    found = f"{about.get('Version')} at {docker.docker_host}, {info.get('Driver')}, cgroup v{info.get('CgroupVersion', '1')}"
+    found = (
+        f"{about.get('Version')} at {where}, {info.get('Driver')}, cgroup v{info.get('CgroupVersion', '1')}"
+    )
     if release(str(about.get("Version", ""))) < release(OLDEST_ENGINE):
         return failure("engine", found, f"Upgrade it to {OLDEST_ENGINE} or later.")
     return ok("engine", found)

@@ -101,10 +101,15 @@ class Queue(AsyncIterator[T]):
 
     def put(self, item: T) -> None:
         if len(self._items) >= QUEUE_LIMIT:
-            self._items.clear()
-            self._lagged = True
+            self.lag()
         else:
             self._items.append(item)
+            self._ready.set()
+
+    def lag(self) -> None:
+        """Something was missed: what is queued is void, the reader is told to read afresh."""
+        self._items.clear()
+        self._lagged = True
         self._ready.set()
 
     def drain(self) -> list[T]:
@@ -147,6 +152,11 @@ class LocalBus:
     def deliver(self, hint: AnyHint) -> None:
         for queue in self._queues.get(type(hint), ()):
             queue.put(hint)
+
+    def lag(self) -> None:
+        """Hints may have been lost: all subscribers read afresh."""
+        for queue in {queue for queues in self._queues.values() for queue in queues}:
+            queue.lag()
 
     @asynccontextmanager
     async def subscribe(self, *kinds: type[T]) -> AsyncGenerator[Queue[T]]:

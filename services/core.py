@@ -9,7 +9,11 @@ from services.bus import Bus
 from services.db.engine import Database
 from services.keys import Keys
 from services.progress import ProgressBook
+from services.ratelimits import LocalCounters, RateCounters, RedisCounters
+from services.redis_bus import RedisBus
+from services.standings import StandingBook
 from services.stats import StatsBook
+from services.uses import UseBook
 
 
 @dataclass(frozen=True)
@@ -57,3 +61,13 @@ class Core:
     #: Names this process among several managers; new with each start.
     manager_id: str = "manager"
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    standings: StandingBook = field(default_factory=StandingBook)
+    uses: UseBook = field(default_factory=UseBook)
+    rates: RateCounters = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rates = (
+            RedisCounters(self.bus.client, self.bus.managers)
+            if isinstance(self.bus, RedisBus)
+            else LocalCounters()
+        )

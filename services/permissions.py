@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, false, or_, select, true
+from sqlalchemy import ColumnElement, and_, false, or_, select, true
 
 from services.db.tables import (
     Agent,
@@ -173,20 +173,37 @@ class Subject:
     granted: bool = False
 
 
+#: All that somebody may do who has to choose a new password first (changing it and logging out ask for no action).
+_BEFORE_NEW_PASSWORD: Final = {
+    "read:user": Reach.MINE,
+    "read:login": Reach.MINE,
+    "read:keypair": Reach.MINE,
+    "read:group": Reach.MINE,
+    "read:domain": Reach.DOMAIN,
+}
+
+
 def reach(actor: Actor, action: str) -> Reach:
+    if actor.must_change_password:
+        return _BEFORE_NEW_PASSWORD.get(action, Reach.NOTHING)
     return TABLE[action][ROLES.index(actor.role)]
+
+
+def permitted(actor: Actor) -> list[str]:
+    """All that the actor may do on something at all."""
+    return sorted(action for action in TABLE if reach(actor, action) is not Reach.NOTHING)
 
 
 def allows(actor: Actor, action: str, subject: Subject) -> bool:
     """May the actor perform the action on an object that is the subject's?"""
     own = subject.user_id == actor.user_id
-    if RANK[subject.role] > RANK[actor.role] and not own:
+    if not own and RANK[subject.role] > RANK[actor.role] and not action.startswith("read:"):
         return False
     match reach(actor, action):
         case Reach.EVERYTHING:
             return True
         case Reach.DOMAIN:
-            return own or (bool(subject.domain_id) and subject.domain_id == actor.domain_id)
+            return bool(subject.domain_id) and subject.domain_id == actor.domain_id
         case Reach.MINE:
             if subject.user_id:
                 return own
@@ -209,22 +226,32 @@ def require(actor: Actor, action: str, subject: Subject, *, visible: bool = True
         return
     if not visible:
         raise NotFound("There is no such object, or it is not yours to see.")
+    _refuse_before_new_password(actor)
     raise Forbidden(f"Your role does not allow {action} here. Ask an administrator of your domain.")
 
 
 def require_role(actor: Actor, action: str) -> None:
     """Raise `Forbidden` when the actor may perform the action on nothing at all."""
     if reach(actor, action) is Reach.NOTHING:
+        _refuse_before_new_password(actor)
         raise Forbidden(f"Your role does not allow {action}. Ask an administrator.")
+
+
+def _refuse_before_new_password(actor: Actor) -> None:
+    if actor.must_change_password:
+        raise Forbidden("Choose a new password first (changePassword); until then nothing else is allowed.")
 
 
 def visible(actor: Actor, table: type[Base], action: str | None = None) -> ColumnElement[bool]:
     """The rows of a table on which the actor may perform the action (by default: which the actor may read)."""
-    match reach(actor, action or READ[table]):
+    action = action or READ[table]
+    match reach(actor, action):
         case Reach.EVERYTHING:
             return true()
-        case Reach.DOMAIN:
+        case Reach.DOMAIN if action.startswith("read:"):
             return _in_domain(actor, table)
+        case Reach.DOMAIN:
+            return and_(_in_domain(actor, table), _not_above(actor, table))
         case Reach.MINE:
             return _mine(actor, table)
         case Reach.NOTHING:
@@ -242,9 +269,17 @@ def _in_domain(actor: Actor, table: type[Base]) -> ColumnElement[bool]:
     return false() if column is None else column == actor.domain_id
 
 
-def _mine(actor: Actor, table: type[Base]) -> ColumnElement[bool]:
+def _not_above(actor: Actor, table: type[Base]) -> ColumnElement[bool]:
+    """Its owner's rank is at most the actor's; what has no owner is nobody's rank."""
+    above = [role for role in ROLES if RANK[role] > RANK[actor.role]]
     if table is User:
-        return User.id == actor.user_id
+        return User.role.not_in(above)
+    owner: Any = getattr(table, "user_id", None)
+    return true() if owner is None else owner.not_in(select(User.id).where(User.role.in_(above)))
+
+
+def _mine(actor: Actor, table: type[Base]) -> ColumnElement[bool]:
+    """The actor's own rows, and what the actor's groups or grants bring along."""
     if table is Group:
         return Group.id.in_(select(GroupMember.group_id).where(GroupMember.user_id == actor.user_id))
     if table is ResourceGroup:
@@ -259,6 +294,8 @@ def _mine(actor: Actor, table: type[Base]) -> ColumnElement[bool]:
         return or_(
             Image.active, Image.id.in_(select(Session.image_id).where(Session.user_id == actor.user_id))
         )
+    if table is User:
+        return User.id == actor.user_id
     if table is Kernel:
         return Kernel.session_id.in_(select(Session.id).where(Session.user_id == actor.user_id))
     column: Any = getattr(table, "user_id", None)

@@ -157,6 +157,8 @@ class Login(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), index=True)
+    #: The keypair that it was made with, whose limits count; None: by password, and the user's main keypair counts.
+    keypair_id: Mapped[str | None] = mapped_column(String(30))
     #: User's epoch at login.
     epoch: Mapped[int]
     #: SHA-256 of the current refresh token, and of the one before it (honoured for a short grace: a lost reply).

@@ -1,0 +1,49 @@
+"""Who asks: logins and their tokens, signed requests, passwords, and what any of it is worth now."""
+
+from services.auth.change import change_password, create_password_ticket, redeem_ticket
+from services.auth.logins import (
+    ORDERS,
+    LoginResult,
+    get_login,
+    login,
+    login_with_keypair,
+    logout,
+    logout_everywhere,
+    many_logins,
+    page_logins,
+    refresh,
+    total_logins,
+)
+from services.auth.requests import (
+    authenticate_bearer,
+    authenticate_request,
+    is_signed_request,
+    keep_books,
+    purge,
+    still_stands,
+)
+from services.auth.standing import follow_revocations
+
+__all__ = [
+    "ORDERS",
+    "LoginResult",
+    "authenticate_bearer",
+    "authenticate_request",
+    "change_password",
+    "create_password_ticket",
+    "follow_revocations",
+    "get_login",
+    "is_signed_request",
+    "keep_books",
+    "login",
+    "login_with_keypair",
+    "logout",
+    "logout_everywhere",
+    "many_logins",
+    "page_logins",
+    "purge",
+    "redeem_ticket",
+    "refresh",
+    "still_stands",
+    "total_logins",
+]

@@ -1,0 +1,185 @@
+"""New passwords: by the old one, by a one-time link, by an administrator. Each ends what the old one opened."""
+
+import secrets
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import ColumnElement, delete, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services import passwords, tokens
+from services.auth import logins, standing
+from services.auth.logins import LoginResult
+from services.bus import AnyHint
+from services.core import Core
+from services.db.tables import Domain, Login, Ticket, User
+from services.errors import BadInput, NotFound, Problems, RateLimited, Unauthenticated
+from services.keys import digest
+from services.permissions import Actor
+from services.tokens import AccessClaims
+
+PURPOSE: Final = "password"
+_ATTEMPTS: Final = 5
+_MINUTE: Final = 60.0
+
+
+async def create_password_ticket(core: Core, user_id: str) -> str:
+    """A ticket with which a user chooses a password, once; those before it are void.
+
+    No permission is checked here: callers are the first start, and mutations that have checked it.
+
+    Raises:
+        NotFound: there is no such active user.
+    """
+    async with core.db.write() as db:
+        user = await db.get(User, user_id)
+        if user is None or not user.active:
+            raise NotFound("There is no such active user.")
+        return await add_password_ticket(core, db, user_id)
+
+
+async def add_password_ticket(core: Core, db: AsyncSession, user_id: str) -> str:
+    """The same within a transaction."""
+    ticket = secrets.token_urlsafe(32)
+    await drop_password_tickets(db, user_id)
+    db.add(
+        Ticket(
+            token_hash=digest(ticket),
+            purpose=PURPOSE,
+            user_id=user_id,
+            data={},
+            expires_at=core.now() + core.settings.password_ticket_life,
+        )
+    )
+    return ticket
+
+
+async def drop_password_tickets(db: AsyncSession, user_id: str) -> None:
+    await db.execute(
+        delete(Ticket).where(Ticket.user_id == user_id, Ticket.purpose == PURPOSE, Ticket.used_at.is_(None))
+    )
+
+
+async def redeem_ticket(
+    core: Core, ticket: str, new_password: str, *, address: str, user_agent: str = ""
+) -> LoginResult:
+    """Choose a password by a one-time link, and be logged in with it. All earlier logins end.
+
+    Raises:
+        BadInput: the password breaks rules; the ticket stays good.
+        Unauthenticated: the ticket is unknown, used or expired, or its user is not active.
+    """
+    _check(new_password)
+    wanted = digest(ticket[:512].encode(errors="replace").decode())
+    async with core.db.read() as db:
+        # Before 40 ms of hashing are spent on whoever asks.
+        known = await db.scalar(select(Ticket.user_id).where(*_usable(core, wanted)))
+    if known is None:
+        raise _void()
+    hashed = await passwords.hash_password(new_password)
+    hints: list[AnyHint] = []
+    async with core.db.write() as db:
+        user_id = await db.scalar(
+            update(Ticket).where(*_usable(core, wanted)).values(used_at=core.now()).returning(Ticket.user_id)
+        )
+        if user_id is None:
+            raise _void()
+        user = await _locked(db, user_id)
+        if user is None:
+            raise _void()
+        await set_password(core, db, user, hashed, hints)
+        result = await logins.open_login(core, db, user, address=address, user_agent=user_agent)
+    await standing.tell(core, hints)
+    return result
+
+
+async def change_password(core: Core, actor: Actor, current: str, new: str) -> tuple[str, datetime] | None:
+    """Change the actor's own password. All other logins end; this one goes on.
+
+    Returns:
+        A new access token of this login and its end, for the old one is void; None for a signed request.
+
+    Raises:
+        BadInput: the current password is not right, or the new one breaks rules or is the same.
+        RateLimited: too many wrong current passwords.
+    """
+    problems = Problems()
+    passwords.check(new, problems, "input.newPassword")
+    problems.check()
+    attempt = f"change:{actor.user_id}"
+    wait = await core.rates.take(attempt, _ATTEMPTS, _MINUTE)
+    if wait is not None:
+        raise RateLimited("Too many wrong passwords. Wait, then try again.", retry_after=wait)
+    async with core.db.read() as db:
+        user = await db.get(User, actor.user_id)
+    kept = user.password_hash if user else None
+    if not await passwords.verify(current, kept):
+        raise BadInput("This is not your current password.", path="input.currentPassword")
+    await core.rates.give_back(attempt, _MINUTE)
+    if current == new:
+        raise BadInput("The new password is the current one; choose another.", path="input.newPassword")
+    hashed = await passwords.hash_password(new)
+    hints: list[AnyHint] = []
+    async with core.db.write() as db:
+        user = await _locked(db, actor.user_id)
+        if user is None:
+            raise Unauthenticated("Your account is not active any more.")
+        if user.password_hash != kept:
+            raise BadInput("This is not your current password.", path="input.currentPassword")
+        await set_password(core, db, user, hashed, hints, keep=actor.login_id)
+        epoch = user.epoch
+        until = await db.scalar(
+            select(Login.expires_at).where(Login.id == actor.login_id, Login.revoked_at.is_(None))
+        )
+    await standing.tell(core, hints)
+    core.standings.forget(actor.user_id)
+    if until is None:
+        return None
+    claims = AccessClaims(actor.user_id, actor.login_id, epoch)
+    return tokens.issue_access(core.keys, claims, core.now(), core.settings.access_token_life, until=until)
+
+
+async def set_password(
+    core: Core,
+    db: AsyncSession,
+    user: User,
+    hashed: str,
+    hints: list[AnyHint],
+    *,
+    must_change: bool = False,
+    keep: str = "",
+) -> None:
+    """Give a locked user a password; its logins but `keep` end, links to choose one are void."""
+    user.password_hash = hashed
+    user.must_change_password = must_change
+    await drop_password_tickets(db, user.id)
+    await standing.revoke_logins(core, db, user, hints, keep=keep)
+
+
+def _usable(core: Core, token_hash: bytes) -> list[ColumnElement[bool]]:
+    return [
+        Ticket.token_hash == token_hash,
+        Ticket.purpose == PURPOSE,
+        Ticket.used_at.is_(None),
+        Ticket.expires_at > core.now(),
+    ]
+
+
+async def _locked(db: AsyncSession, user_id: str) -> User | None:
+    """The user, locked, if it may come in."""
+    return await db.scalar(
+        select(User)
+        .join(Domain, Domain.id == User.domain_id)
+        .where(User.id == user_id, User.active, Domain.active)
+        .with_for_update(of=User)
+    )
+
+
+def _check(password: str) -> None:
+    problems = Problems()
+    passwords.check(password, problems, "input.newPassword")
+    problems.check()
+
+
+def _void() -> Unauthenticated:
+    return Unauthenticated("This link is unknown, used or expired. Ask for a new one.")

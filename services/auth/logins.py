@@ -1,0 +1,355 @@
+"""Logins: a person at a console. Each is a family of refresh tokens of which only the newest counts (RFC 9700 §4.14).
+
+    login ──► access token (10 min) + refresh token R0
+              R0 ──► R1 ──► R2 …       each used once; a used one that comes back ends the login
+
+A reply can be lost, and two tabs can refresh in the same moment: for a short grace the token before the newest is
+answered with the newest again. That one is derived from it and a key of the manager's, so all get the same, and the
+database keeps but hashes.
+"""
+
+import base64
+import hmac
+import ipaddress
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services import ids, paging, passwords, permissions, tokens
+from services.auth import standing
+from services.bus import AnyHint, Revoked
+from services.core import Core
+from services.db.tables import Domain, Keypair, Login, RetiredRefreshToken, User
+from services.errors import BadInput, NotFound, RateLimited, Unauthenticated
+from services.inputs import normal_email
+from services.keys import Keys, digest
+from services.paging import Order, Page, PageArgs, Total
+from services.permissions import Actor
+from services.tokens import AccessClaims
+
+#: Failed attempts per minute: of one account from one address, and of one address on all accounts.
+ATTEMPTS: Final = 5
+ATTEMPTS_OF_ADDRESS: Final = 60
+_MINUTE: Final = 60.0
+_LONGEST_REFRESH: Final = 128
+
+ORDERS: Final = {"CREATED_AT": Login.id, "LAST_USED_AT": Login.last_used_at}
+
+
+@dataclass(frozen=True)
+class LoginResult:
+    access_token: str
+    #: When the access token ends.
+    expires_at: datetime
+    #: To be kept where no script of the page can read it; works once.
+    refresh_token: str
+    #: When the login ends, however often it is refreshed: the cookie's life.
+    refresh_expires_at: datetime
+    actor: Actor
+
+
+async def login(core: Core, email: str, password: str, *, address: str, user_agent: str = "") -> LoginResult:
+    """Log in by e-mail and password. The answer and its time tell nobody whether the address is known.
+
+    Raises:
+        Unauthenticated: they do not match, or the user or its domain is not active.
+        RateLimited: more than 5 failed attempts a minute on this account from this address.
+    """
+    email = normal_email(email)
+    attempt = await _Attempt.begin(core, email, address)
+    async with core.db.read() as db:
+        user = None
+        if email.isascii() and email.isprintable():
+            user = await db.scalar(select(User).where(User.email == email))
+        domain = None if user is None else await db.get(Domain, user.domain_id)
+    matches = await passwords.verify(password, user.password_hash if user else None)
+    if user is None or domain is None or not (matches and user.active and domain.active):
+        raise Unauthenticated(
+            "E-mail address and password do not match. Check both, or ask an administrator."
+        )
+    kept = user.password_hash or ""
+    renewed = await passwords.hash_password(password) if passwords.outdated(kept) else None
+    async with core.db.write() as db:
+        if renewed is not None:
+            await db.execute(
+                update(User)
+                .where(User.id == user.id, User.password_hash == kept)
+                .values(password_hash=renewed)
+            )
+        result = await open_login(core, db, user, address=address, user_agent=user_agent)
+    await attempt.succeeded()
+    return result
+
+
+async def login_with_keypair(
+    core: Core, access_key: str, secret_key: str, *, address: str, user_agent: str = ""
+) -> LoginResult:
+    """Log in with a keypair; its limits count for this login, and the login ends with it.
+
+    Raises:
+        Unauthenticated, RateLimited: as `login`.
+    """
+    attempt = await _Attempt.begin(core, access_key, address)
+    async with core.db.read() as db:
+        found = None
+        if access_key.isascii() and access_key.isprintable():
+            found = (
+                await db.execute(
+                    select(Keypair, User, Domain.active)
+                    .join(User, User.id == Keypair.user_id)
+                    .join(Domain, Domain.id == User.domain_id)
+                    .where(Keypair.access_key == access_key)
+                )
+            ).first()
+    # Where there is no keypair, something is opened all the same.
+    kept = core.keys.unseal(found[0].secret_encrypted, found[0].id) if found else _dummy_secret(core.keys)
+    matches = hmac.compare_digest(kept.encode(), secret_key.encode(errors="replace"))
+    if found is None or not (matches and found[0].active and found[1].active and found[2]):
+        raise Unauthenticated("Access key and secret key do not match. Check both, or ask an administrator.")
+    keypair, user, _ = found
+    async with core.db.write() as db:
+        result = await open_login(
+            core, db, user, address=address, user_agent=user_agent, keypair_id=keypair.id
+        )
+    await attempt.succeeded()
+    return result
+
+
+async def refresh(core: Core, refresh_token: str, *, address: str = "", user_agent: str = "") -> LoginResult:
+    """Exchange a refresh token for an access token and the next refresh token.
+
+    Raises:
+        Unauthenticated: it is unknown or expired, its login has ended, or it was used before: then the login ends,
+            for one of two who have it is a thief.
+    """
+    if len(refresh_token) > _LONGEST_REFRESH or not refresh_token.isascii():
+        raise _ended()
+    hints: list[AnyHint] = []
+    async with core.db.write() as db:
+        result = await _refresh(core, db, refresh_token, address, user_agent, hints)
+    await standing.tell(core, hints)
+    if result is None:
+        raise _ended()
+    return result
+
+
+async def logout(core: Core, actor: Actor) -> str:
+    """End the actor's own login. Returns its id.
+
+    Raises:
+        BadInput: the request was signed with a keypair, so there is no login.
+    """
+    if not actor.login_id:
+        raise BadInput("A signed request has no login that could end.")
+    async with core.db.write() as db:
+        await db.execute(
+            update(Login)
+            .where(Login.id == actor.login_id, Login.user_id == actor.user_id, Login.revoked_at.is_(None))
+            .values(revoked_at=core.now())
+        )
+    await standing.tell(core, [Revoked(user_id=actor.user_id, login_id=actor.login_id)])
+    return actor.login_id
+
+
+async def logout_everywhere(core: Core, actor: Actor) -> list[str]:
+    """End all logins of the actor, this one too. Returns their ids."""
+    async with core.db.write() as db:
+        ended = await db.scalars(
+            update(Login)
+            .where(Login.user_id == actor.user_id, Login.revoked_at.is_(None))
+            .values(revoked_at=core.now())
+            .returning(Login.id)
+        )
+        login_ids = sorted(ended)
+    await standing.tell(core, [Revoked(user_id=actor.user_id, login_id=one) for one in login_ids])
+    return login_ids
+
+
+async def page_logins(core: Core, actor: Actor, order: list[Order], args: PageArgs) -> Page[Login]:
+    """The actor's own logins that have not ended."""
+    async with core.db.read() as db:
+        return await paging.fetch(
+            db, select(Login).where(*_live(core, actor)), Login, order or [Order(Login.id, True)], args
+        )
+
+
+async def total_logins(core: Core, actor: Actor) -> Total:
+    async with core.db.read() as db:
+        return await paging.count(db, select(Login).where(*_live(core, actor)))
+
+
+async def many_logins(core: Core, actor: Actor, login_ids: list[str]) -> dict[str, Login]:
+    known = [login_id for login_id in login_ids if ids.kind(login_id) == "lgn"]
+    async with core.db.read() as db:
+        rows = await db.scalars(select(Login).where(Login.id.in_(known), *_live(core, actor)))
+        return {row.id: row for row in rows}
+
+
+async def get_login(core: Core, actor: Actor, login_id: str) -> Login:
+    """One of the actor's own logins.
+
+    Raises:
+        NotFound: it is somebody else's, has ended or never was.
+    """
+    found = await many_logins(core, actor, [login_id])
+    if login_id not in found:
+        raise NotFound("There is no such login, or it has ended.")
+    return found[login_id]
+
+
+async def open_login(
+    core: Core,
+    db: AsyncSession,
+    user: User,
+    *,
+    address: str,
+    user_agent: str,
+    keypair_id: str | None = None,
+) -> LoginResult:
+    """Begin a login of a user who has proved to be one."""
+    now, refresh_token = core.now(), secrets.token_urlsafe(32)
+    login = Login(
+        id=ids.new("lgn"),
+        user_id=user.id,
+        keypair_id=keypair_id,
+        epoch=user.epoch,
+        token_hash=digest(refresh_token),
+        rotated_at=now,
+        address=_storable(address)[:255],
+        user_agent=_storable(user_agent)[:512],
+        created_at=now,
+        last_used_at=now,
+        expires_at=now + core.settings.login_life,
+    )
+    db.add(login)
+    actor = await standing.actor_of(
+        db, user, keypair_id=keypair_id or user.main_keypair_id or "", login_id=login.id
+    )
+    return _result(core, login, actor, refresh_token)
+
+
+async def _refresh(
+    core: Core,
+    db: AsyncSession,
+    refresh_token: str,
+    address: str,
+    user_agent: str,
+    hints: list[AnyHint],
+) -> LoginResult | None:
+    presented = digest(refresh_token)
+    login = await _find(db, presented)
+    if login is None or login.revoked_at is not None:
+        return None
+    now = core.now()
+    successor: str | None
+    if login.token_hash == presented:
+        successor = _successor(core.keys.signing[core.keys.current_signing], refresh_token)
+        login.previous_hash, login.token_hash, login.rotated_at = presented, digest(successor), now
+        db.add(RetiredRefreshToken(token_hash=presented, login_id=login.id, retired_at=now))
+    else:
+        in_grace = login.previous_hash == presented and now < login.rotated_at + core.settings.refresh_grace
+        successor = _derived(core.keys, refresh_token, login) if in_grace else None
+    if successor is None:
+        login.revoked_at = now
+        hints.append(Revoked(user_id=login.user_id, login_id=login.id))
+        return None
+    await db.flush()
+    found = await standing.read_login(core, db, login.id)
+    if found is None:
+        return None
+    login.last_used_at = now
+    login.address = _storable(address)[:255] or login.address
+    login.user_agent = _storable(user_agent)[:512] or login.user_agent
+    return _result(core, login, found.actor, successor)
+
+
+async def _find(db: AsyncSession, presented: bytes) -> Login | None:
+    """The login that a refresh token, the newest or an older one, is of; locked."""
+    login_id = await db.scalar(
+        select(Login.id).where(or_(Login.token_hash == presented, Login.previous_hash == presented))
+    )
+    if login_id is None:
+        login_id = await db.scalar(
+            select(RetiredRefreshToken.login_id).where(RetiredRefreshToken.token_hash == presented)
+        )
+    if login_id is None:
+        return None
+    return await db.scalar(select(Login).where(Login.id == login_id).with_for_update())
+
+
+def _successor(key: bytes, refresh_token: str) -> str:
+    derived = hmac.digest(key, b"refresh:" + refresh_token.encode(), "sha256")
+    return base64.urlsafe_b64encode(derived).rstrip(b"=").decode()
+
+
+def _derived(keys: Keys, refresh_token: str, login: Login) -> str | None:
+    """What this token was exchanged for; the key may have been changed since."""
+    candidates = (_successor(key, refresh_token) for key in keys.signing.values())
+    return next((one for one in candidates if digest(one) == login.token_hash), None)
+
+
+def _result(core: Core, login: Login, actor: Actor, refresh_token: str) -> LoginResult:
+    claims = AccessClaims(login.user_id, login.id, login.epoch)
+    access_token, expires_at = tokens.issue_access(
+        core.keys, claims, core.now(), core.settings.access_token_life, until=login.expires_at
+    )
+    return LoginResult(access_token, expires_at, refresh_token, login.expires_at, actor)
+
+
+def _live(core: Core, actor: Actor) -> list[ColumnElement[bool]]:
+    return [
+        permissions.visible(actor, Login),
+        Login.revoked_at.is_(None),
+        Login.expires_at > core.now(),
+        Login.epoch == select(User.epoch).where(User.id == Login.user_id).scalar_subquery(),
+    ]
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One attempt, counted before it is judged: a thousand at once are a thousand. A success is uncounted."""
+
+    core: Core
+    keys: tuple[str, str]
+
+    @classmethod
+    async def begin(cls, core: Core, account: str, address: str) -> "_Attempt":
+        network = _network(address)
+        name = digest(f"{account[:512]}\n{network}".encode(errors="replace").decode(errors="replace")).hex()
+        limits = ((f"login:{name}", ATTEMPTS), (f"login-from:{network}", ATTEMPTS_OF_ADDRESS))
+        for key, limit in limits:
+            wait = await core.rates.take(key, limit, _MINUTE)
+            if wait is not None:
+                raise RateLimited("Too many attempts to log in. Wait, then try again.", retry_after=wait)
+        return cls(core, (limits[0][0], limits[1][0]))
+
+    async def succeeded(self) -> None:
+        for key in self.keys:
+            await self.core.rates.give_back(key, _MINUTE)
+
+
+def _network(address: str) -> str:
+    """An IPv6 host has a whole /64 to attempt from; it counts as one."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address[:64]
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is None:
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return str(parsed)
+
+
+def _storable(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _dummy_secret(keys: Keys) -> str:
+    return keys.unseal(keys.seal(secrets.token_urlsafe(32), "-"), "-")
+
+
+def _ended() -> Unauthenticated:
+    return Unauthenticated("The login has ended. Log in again.")

@@ -1,0 +1,148 @@
+"""From a login, a user or a keypair to who asks: read in one or two statements, remembered for a moment."""
+
+from typing import Any, Final
+
+from sqlalchemy import Row, Select, and_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.bus import AnyHint, Lagged, Revoked
+from services.core import Core
+from services.db.tables import Domain, GroupMember, Keypair, Login, User
+from services.permissions import Actor
+from services.standings import Standing
+
+#: Of an actor without any keypair.
+_DEFAULT_RATE: Final = 1000
+
+
+async def of_login(core: Core, login_id: str, user_id: str) -> Standing | None:
+    """What a login is worth, None when it has ended or its user may not come in."""
+    known, standing = core.standings.get(login_id)
+    if known:
+        return standing
+    async with core.db.read() as db:
+        standing = await read_login(core, db, login_id)
+    if standing is not None and standing.actor.user_id != user_id:
+        standing = None
+    _remember(core, login_id, user_id, standing)
+    return standing
+
+
+async def of_user(core: Core, user_id: str) -> Standing | None:
+    """What a user without a login (who signs requests) is worth, None when the user may not come in."""
+    known, standing = core.standings.get(user_id)
+    if known:
+        return standing
+    async with core.db.read() as db:
+        found = (await db.execute(_users().where(User.id == user_id))).first()
+        standing = None if found is None else await _standing(db, found, login_id="")
+    _remember(core, user_id, user_id, standing)
+    return standing
+
+
+async def read_login(core: Core, db: AsyncSession, login_id: str) -> Standing | None:
+    """The same as `of_login`, as the transaction sees it."""
+    query = (
+        _users()
+        .join(Login, Login.user_id == User.id)
+        .where(
+            Login.id == login_id,
+            Login.revoked_at.is_(None),
+            Login.expires_at > core.now(),
+            Login.epoch == User.epoch,
+        )
+        .add_columns(Login.keypair_id)
+    )
+    found = (await db.execute(query)).first()
+    if found is None:
+        return None
+    if found.keypair_id is None:
+        return await _standing(db, found, login_id=login_id)
+    keypair = await db.get(Keypair, found.keypair_id)
+    if keypair is None or not keypair.active:
+        return None
+    return await _standing(db, found, login_id=login_id, keypair=keypair)
+
+
+async def revoke_logins(
+    core: Core, db: AsyncSession, user: User, hints: list[AnyHint], *, keep: str = ""
+) -> None:
+    """End all logins of a locked user but `keep`, which moves on to the new epoch. `hints` are to be told later."""
+    user.epoch += 1
+    await db.execute(update(Login).where(Login.id == keep, Login.user_id == user.id).values(epoch=user.epoch))
+    ended = await db.scalars(
+        update(Login)
+        .where(Login.user_id == user.id, Login.revoked_at.is_(None), Login.id != keep)
+        .values(revoked_at=core.now())
+        .returning(Login.id)
+    )
+    if keep:
+        hints += [Revoked(user_id=user.id, login_id=login_id) for login_id in ended]
+    else:
+        hints.append(Revoked(user_id=user.id))
+
+
+async def tell(core: Core, hints: list[AnyHint]) -> None:
+    """After the commit: nothing here believes the old state any more, and the others hear of it."""
+    for hint in hints:
+        if isinstance(hint, Revoked):
+            core.standings.forget(hint.user_id)
+        await core.bus.publish(hint)
+
+
+async def follow_revocations(core: Core) -> None:
+    """Drop cached checks when any manager revokes, for ever."""
+    while True:
+        async with core.bus.subscribe(Revoked) as hints:
+            try:
+                async for hint in hints:
+                    core.standings.forget(hint.user_id)
+            except Lagged:
+                core.standings.clear()
+
+
+def _users() -> Select[User, Keypair]:
+    """Users who may come in, each with the main keypair, where there is one."""
+    return (
+        select(User, Keypair)
+        .join(Domain, and_(Domain.id == User.domain_id, Domain.active))
+        .join(Keypair, Keypair.id == User.main_keypair_id, isouter=True)
+        .where(User.active)
+    )
+
+
+async def _standing(
+    db: AsyncSession, found: Row[Any], *, login_id: str, keypair: Keypair | None = None
+) -> Standing:
+    user: User = found.User
+    keypair = keypair or found.Keypair
+    return Standing(
+        actor=await actor_of(db, user, keypair_id=keypair.id if keypair else "", login_id=login_id),
+        epoch=user.epoch,
+        rate_limit=keypair.rate_limit if keypair else _DEFAULT_RATE,
+    )
+
+
+async def actor_of(db: AsyncSession, user: User, *, keypair_id: str, login_id: str) -> Actor:
+    groups = await db.scalars(select(GroupMember.group_id).where(GroupMember.user_id == user.id))
+    return Actor(
+        user_id=user.id,
+        domain_id=user.domain_id,
+        role=user.role,
+        group_ids=frozenset(groups),
+        keypair_id=keypair_id,
+        login_id=login_id,
+        must_change_password=user.must_change_password,
+    )
+
+
+async def superadmins(db: AsyncSession) -> int:
+    """Lock all superadmins who may come in, and count them: nobody else takes one away meanwhile."""
+    rows = await db.scalars(
+        select(User.id).where(User.role == "SUPERADMIN", User.active).order_by(User.id).with_for_update()
+    )
+    return len(rows.all())
+
+
+def _remember(core: Core, key: str, user_id: str, standing: Standing | None) -> None:
+    core.standings.put(key, user_id, standing, core.settings.standing_life.total_seconds())

@@ -1,0 +1,74 @@
+"""Checks of what clients write: names, addresses, texts. What is wrong goes to `Problems`, all of it together.
+
+Null characters and lone surrogates are legal in JSON and in no database; they are refused here, where the field is
+known, rather than failing there.
+"""
+
+import re
+from typing import Final
+
+from services.errors import Problems
+
+NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
+#: The form that browsers check (HTML, `input type=email`), so that a form and its server agree.
+EMAIL: Final = re.compile(
+    r"[a-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*"
+)
+_MAX_EMAIL: Final = 254
+_MAX_DESCRIPTION: Final = 4096
+_MAX_PERSON: Final = 64
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_UNSTORABLE: Final = re.compile(r"[\x00\ud800-\udfff]")
+
+
+def check_name(value: str, problems: Problems, path: str = "input.name") -> str:
+    """A name that also goes into URLs, labels and command lines."""
+    if not NAME.fullmatch(value):
+        problems.add(
+            path,
+            "A name has 1 to 64 letters, digits, dots, hyphens or underscores and begins and ends with a letter or digit.",
+        )
+    return value
+
+
+def check_person(value: str, problems: Problems, path: str, *, required: bool = False) -> str:
+    """How a person is called, in any script."""
+    value = value.strip()
+    if len(value) > _MAX_PERSON or _CONTROL.search(value) or (required and not value):
+        least = 1 if required else 0
+        problems.add(path, f"{least} to {_MAX_PERSON} characters on one line.")
+    return value
+
+
+def check_description(value: str, problems: Problems, path: str = "input.description") -> str:
+    if len(value) > _MAX_DESCRIPTION or _UNSTORABLE.search(value):
+        problems.add(path, f"At most {_MAX_DESCRIPTION} characters, without null characters.")
+    return value
+
+
+def check_email(value: str, problems: Problems, path: str = "input.email") -> str:
+    """An e-mail address, as it is kept: in lower case."""
+    email = normal_email(value)
+    if len(email) > _MAX_EMAIL or not EMAIL.fullmatch(email):
+        problems.add(path, "An e-mail address looks like name@example.org.")
+    return email
+
+
+def normal_email(value: str) -> str:
+    return value.strip().lower()
+
+
+def check_number(value: int, problems: Problems, path: str, *, least: int, most: int) -> int:
+    if not least <= value <= most:
+        problems.add(path, f"Between {least} and {most}.")
+    return value
+
+
+def check_idempotency_key(value: str | None, problems: Problems) -> None:
+    if value is not None and (not 1 <= len(value) <= 128 or _CONTROL.search(value)):
+        problems.add("input.idempotencyKey", "A key has 1 to 128 characters.")
+
+
+def searchable(text: str) -> str:
+    """A search text without what no row can contain."""
+    return _UNSTORABLE.sub("\ufffd", text)

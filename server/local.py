@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from agents.cli import choose_runtime
 from agents.config import BadState, StateDir, make_runtime
@@ -90,10 +91,11 @@ class Local:
             try:
                 announced = await self._start_manager(manager)
                 if self._plan.agent:
-                    await self._start_agent(agent, announced)
+                    await self._start_agent(agent)
                 self._show(announced, time.monotonic() - began)
-                await self._afterwards()
-                await asyncio.Event().wait()
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._hear_again())
+                    group.create_task(self._afterwards())
             finally:
                 await self._stop(manager, agent)
 
@@ -105,8 +107,19 @@ class Local:
             announced = await self._hear(manager)
             self._manager_url, self._join_token = announced.local_url, announced.join_token
             phase.result = announced.url
-        self._notes.add(url=announced.url, pid=os.getpid())
+        # Begun again, it shall be where the agent and the browsers look for it, also when any port would do at first.
+        port = urlsplit(announced.local_url).port
+        self._config = self._config.model_copy(update={"port": port or self._config.port})
+        self._notes.add(url=announced.url)
         return announced
+
+    async def _hear_again(self) -> None:
+        """A manager that was begun again has made a new link, and the one before it is void."""
+        while True:
+            announced = await self._announced.get()
+            self._join_token = announced.join_token
+            self._progress.say("The manager serves again.")
+            self._show_link(announced)
 
     async def _hear(self, manager: Child) -> Announcement:
         """The announcement of a manager that has just been started."""
@@ -153,7 +166,7 @@ class Local:
 
     # The agent
 
-    async def _start_agent(self, agent: Child, announced: Announcement) -> None:
+    async def _start_agent(self, agent: Child) -> None:
         with self._progress.phase("Starting the agent") as phase:
             self._runtime, note = await self._choose_runtime()
             agent.start()
@@ -242,10 +255,7 @@ class Local:
         say = self._progress.say
         say("")
         say(f"Berth is up after {seconds:.1f} s: {announced.url}", "bold")
-        if announced.owner_link:
-            say("")
-            say(f"Log in as {announced.owner_email} with this link; it works once, for a day:")
-            say(f"  {announced.owner_link}", "bold cyan")
+        self._show_link(announced)
         say("")
         say(f"Data in {self._config.data_dir}, logs in {self._logs}")
         say(
@@ -254,10 +264,19 @@ class Local:
         say("Ctrl-C stops Berth; sessions go on.")
         say("")
 
+    def _show_link(self, announced: Announcement) -> None:
+        if announced.owner_link:
+            self._progress.say("")
+            self._progress.say(f"Log in as {announced.owner_email} with this link; it works once, for a day:")
+            self._progress.say(f"  {announced.owner_link}", "bold cyan")
+
     async def _afterwards(self) -> None:
         """Build images and fill in the demo; neither failing stops Berth."""
         if self._plan.agent and self._plan.images and self._runtime == "docker":
-            await sample_images.build(self._progress, self._logs / "images.log")
+            try:
+                await sample_images.build(self._progress, self._logs / "images.log")
+            except OSError as error:
+                self._progress.warn(f"The sample images could not be built: {error}")
         if self._plan.demo:
             try:
                 client = Client.of_file(credentials_file(self._config.data_dir), url=self._manager_url)

@@ -4,7 +4,6 @@ Holding it, one could read the database and the secrets as well; nothing here gi
 """
 
 import json
-import secrets
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,11 +15,11 @@ from agents.hub import Hub
 from server import secretsfile
 from server.config import Config
 from server.paths import credentials_file, write_private
+from services import auth
 from services.bus import LocalBus
 from services.core import Core, Settings
 from services.db.engine import open_database
-from services.db.tables import Ticket, User
-from services.keys import digest
+from services.db.tables import User
 from services.progress import ProgressBook
 from services.stats import StatsBook
 
@@ -125,15 +124,6 @@ def _credentials(config: Config) -> dict[str, Any]:
 
 
 async def _link(core: Core, owner: User) -> Link:
-    ticket = secrets.token_urlsafe(32)
-    async with core.db.write() as db:
-        db.add(
-            Ticket(
-                token_hash=digest(ticket),
-                purpose="password",
-                user_id=owner.id,
-                expires_at=core.now() + core.settings.password_ticket_life,
-            )
-        )
+    ticket = await auth.create_password_ticket(core, owner.id)
     # After the #: it is not sent to servers or proxies, and in no log of theirs.
     return Link(owner.email, f"{core.settings.public_url}/welcome#{ticket}")

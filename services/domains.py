@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services import idempotency, ids, inputs, permissions, slots
+from services.bus import Wake
 from services.core import Core
 from services.db.tables import Domain
 from services.errors import Conflict, Problems
@@ -127,6 +128,8 @@ async def edit(core: Core, actor: Actor, domain_id: str, changes: DomainChanges)
     except IntegrityError as error:
         raise idempotency.clash(error, _taken(changes.name or "")) from error
     _tell(core, changes.active)
+    # What waits may fit now.
+    await core.bus.publish(Wake())
     return domain
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services import idempotency, ids, inputs, permissions, slots
+from services.bus import Wake
 from services.core import Core
 from services.db.tables import Domain, Group, GroupMember, User
 from services.errors import BadInput, Conflict, Forbidden, NotFound, Problems
@@ -153,6 +154,8 @@ async def edit(core: Core, actor: Actor, group_id: str, changes: GroupChanges) -
                 group.active = changes.active
     except IntegrityError as error:
         raise idempotency.clash(error, _taken(changes.name or "")) from error
+    # What waits may fit now.
+    await core.bus.publish(Wake())
     return group
 
 

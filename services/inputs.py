@@ -5,7 +5,10 @@ known, rather than failing there.
 """
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
 
 from services.errors import Problems
 
@@ -17,6 +20,7 @@ EMAIL: Final = re.compile(
 _MAX_EMAIL: Final = 254
 _MAX_DESCRIPTION: Final = 4096
 _MAX_PERSON: Final = 64
+_MAX_JSON: Final = 16 * 1024
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _UNSTORABLE: Final = re.compile(r"[\x00\ud800-\udfff]")
 
@@ -67,6 +71,17 @@ def check_number(value: int, problems: Problems, path: str, *, least: int, most:
 def check_idempotency_key(value: str | None, problems: Problems) -> None:
     if value is not None and (not 1 <= len(value) <= 128 or _CONTROL.search(value)):
         problems.add("input.idempotencyKey", "A key has 1 to 128 characters.")
+
+
+def check_json(value: Mapping[str, Any], problems: Problems, path: str) -> None:
+    """A document that a plug-in will judge: small, and something that a database can keep."""
+    try:
+        text = msgspec.json.encode(value)
+    except (TypeError, ValueError, RecursionError):
+        problems.add(path, "A JSON object.")
+        return
+    if len(text) > _MAX_JSON or b"\\u0000" in text:
+        problems.add(path, f"At most {_MAX_JSON} bytes, without null characters.")
 
 
 def searchable(text: str) -> str:

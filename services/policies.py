@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services import idempotency, ids, inputs, permissions, slots
+from services.bus import Wake
 from services.core import Core
 from services.db.tables import Keypair, ResourcePolicy
 from services.errors import Conflict, Problems
@@ -144,6 +145,8 @@ async def edit(core: Core, actor: Actor, policy_id: str, changes: PolicyChanges)
                 policy.idle_timeout_seconds = changes.idle_timeout_seconds
     except IntegrityError as error:
         raise idempotency.clash(error, _taken(changes.name or "")) from error
+    # What waits may fit now.
+    await core.bus.publish(Wake())
     return policy
 
 

@@ -35,13 +35,13 @@ async def create_password_ticket(core: Core, user_id: str) -> str:
         user = await db.get(User, user_id)
         if user is None or not user.active:
             raise NotFound("There is no such active user.")
-        return await add_password_ticket(core, db, user_id)
+        await drop_password_tickets(db, user_id)
+        return add_password_ticket(core, db, user_id)
 
 
-async def add_password_ticket(core: Core, db: AsyncSession, user_id: str) -> str:
-    """The same within a transaction."""
+def add_password_ticket(core: Core, db: AsyncSession, user_id: str) -> str:
+    """One more ticket, within a transaction; those before it stay good until a password is chosen."""
     ticket = secrets.token_urlsafe(32)
-    await drop_password_tickets(db, user_id)
     db.add(
         Ticket(
             token_hash=digest(ticket),

@@ -12,7 +12,7 @@ import base64
 import hmac
 import ipaddress
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -42,11 +42,11 @@ ORDERS: Final = {"CREATED_AT": Login.id, "LAST_USED_AT": Login.last_used_at}
 
 @dataclass(frozen=True)
 class LoginResult:
-    access_token: str
+    access_token: str = field(repr=False)
     #: When the access token ends.
     expires_at: datetime
     #: To be kept where no script of the page can read it; works once.
-    refresh_token: str
+    refresh_token: str = field(repr=False)
     #: When the login ends, however often it is refreshed: the cookie's life.
     refresh_expires_at: datetime
     actor: Actor

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from sqlalchemy import Row, Select, and_, select, update
+from sqlalchemy import Select, and_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.bus import AnyHint, Lagged, Revoked
@@ -112,7 +112,7 @@ def _users() -> Select[User, Keypair]:
 
 
 async def _standing(
-    db: AsyncSession, found: Row[Any], *, login_id: str, keypair: Keypair | None = None
+    db: AsyncSession, found: Any, *, login_id: str, keypair: Keypair | None = None
 ) -> Standing:
     user: User = found.User
     keypair = keypair or found.Keypair

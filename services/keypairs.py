@@ -1,0 +1,324 @@
+"""Keypairs: what requests are signed with, and what limits hang on. A secret key is shown once, when it is made."""
+
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import delete as delete_from
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services import idempotency, ids, inputs, permissions, subjects
+from services.bus import Revoked, Wake
+from services.core import Core
+from services.db.tables import Keypair, Nonce, ResourcePolicy, Session, User
+from services.errors import BerthError, Conflict, Forbidden, NotFound, Problems
+from services.nouns import Noun
+from services.permissions import Actor, Reach
+from services.policies import DEFAULT
+
+ACCESS_KEY: Final = re.compile(r"[A-Z0-9]{16,64}")
+#: HMAC-SHA256 wants at least 32 bytes (RFC 7518 §3.2).
+SECRET_KEY: Final = re.compile(r"[\x21-\x7e]{32,128}")
+DEFAULT_RATE: Final = 1000
+_HIGHEST_RATE: Final = 1_000_000_000
+#: Keypairs that a user may make without an administrator: each has limits of its own.
+OWN_KEYPAIRS: Final = 5
+_ALPHABET: Final = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+
+
+@dataclass(frozen=True)
+class KeypairFilter:
+    user_id: str | None = None
+    policy_id: str | None = None
+    active: bool | None = None
+    #: Part of the access key or of the user's e-mail address, or the beginning of an id.
+    search: str | None = None
+
+
+@dataclass(frozen=True)
+class KeypairSpec:
+    """`policy_id` and `rate_limit` are for those who may `updateKeypair`; others get those of the user's main one."""
+
+    user_id: str
+    policy_id: str | None = None
+    rate_limit: int | None = None
+    #: 16 to 64 capital letters and digits; None: made at random.
+    access_key: str | None = None
+    #: 32 to 128 printable ASCII characters; None: made at random.
+    secret_key: str | None = field(default=None, repr=False)
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True)
+class KeypairChanges:
+    """None: as it is."""
+
+    policy_id: str | None = None
+    rate_limit: int | None = None
+
+
+@dataclass(frozen=True)
+class NewKeypair:
+    keypair: Keypair
+    #: For this once; a repeated request with the same idempotency key gets it again, for its reply may have been lost.
+    secret_key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one of several: the keypair, or why not."""
+
+    id: str
+    keypair: Keypair | None = None
+    error: BerthError | None = None
+
+
+ORDERS: Final = {
+    "CREATED_AT": Keypair.id,
+    "ACCESS_KEY": Keypair.access_key,
+    "LAST_USED_AT": Keypair.last_used_at,
+    "QUERY_COUNT": Keypair.query_count,
+}
+
+
+def _conditions(where: KeypairFilter) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if where.user_id is not None:
+        found.append(Keypair.user_id == inputs.searchable(where.user_id))
+    if where.policy_id is not None:
+        found.append(Keypair.policy_id == inputs.searchable(where.policy_id))
+    if where.active is not None:
+        found.append(Keypair.active == where.active)
+    if where.search:
+        text = inputs.searchable(where.search)
+        found.append(
+            or_(
+                Keypair.access_key.icontains(text, autoescape=True),
+                Keypair.id.startswith(text.lower(), autoescape=True),
+                Keypair.user_id.in_(select(User.id).where(User.email.icontains(text, autoescape=True))),
+            )
+        )
+    return found
+
+
+_noun = Noun(Keypair, "key", _conditions)
+page, total, many, get = _noun.page, _noun.total, _noun.many, _noun.get
+
+
+async def create(core: Core, actor: Actor, spec: KeypairSpec) -> NewKeypair:
+    """Make a keypair for a user, the first of whom becomes the main one.
+
+    Raises:
+        BadInput, NotFound, Forbidden: a policy or rate was asked for that only an administrator gives, or the user has
+            as many as one may make without one.
+        Conflict: the access key is taken.
+    """
+    permissions.require_role(actor, "createKeypair")
+    problems = Problems()
+    inputs.check_idempotency_key(spec.idempotency_key, problems)
+    if spec.access_key is not None and not ACCESS_KEY.fullmatch(spec.access_key):
+        problems.add("input.accessKey", "An access key has 16 to 64 capital letters and digits.")
+    if spec.secret_key is not None and not SECRET_KEY.fullmatch(spec.secret_key):
+        problems.add(
+            "input.secretKey", "A secret key has 32 to 128 printable ASCII characters, without spaces."
+        )
+    if spec.rate_limit is not None:
+        inputs.check_number(spec.rate_limit, problems, "input.rateLimit", least=1, most=_HIGHEST_RATE)
+    problems.check()
+
+    async def add(db: AsyncSession) -> Keypair:
+        user = await _owner(db, actor, spec.user_id)
+        policy_id, rate_limit = await _terms(db, actor, user, spec)
+        if spec.access_key is not None:
+            await _check_free(db, spec.access_key)
+        keypair = make(
+            core,
+            user.id,
+            policy_id,
+            rate_limit=rate_limit,
+            access_key=spec.access_key,
+            secret_key=spec.secret_key,
+        )
+        db.add(keypair)
+        user.main_keypair_id = user.main_keypair_id or keypair.id
+        return keypair
+
+    keypair, _ = await idempotency.once(core, actor, "createKeypair", spec, Keypair, add, taken=_taken())
+    core.standings.forget(keypair.user_id)
+    return NewKeypair(keypair, secret_of(core, keypair))
+
+
+async def edit(core: Core, actor: Actor, keypair_id: str, changes: KeypairChanges) -> Keypair:
+    """Give a keypair another policy or rate limit. They hold for what starts from now on.
+
+    Raises:
+        BadInput, NotFound, Forbidden.
+    """
+    problems = Problems()
+    if changes.rate_limit is not None:
+        inputs.check_number(changes.rate_limit, problems, "input.rateLimit", least=1, most=_HIGHEST_RATE)
+    problems.check()
+    async with core.db.write() as db:
+        keypair = await _noun.take(db, actor, keypair_id, "updateKeypair")
+        if changes.policy_id is not None:
+            keypair.policy_id = await find_policy(db, changes.policy_id)
+        if changes.rate_limit is not None:
+            keypair.rate_limit = changes.rate_limit
+    core.standings.forget(keypair.user_id)
+    # What waits may fit now.
+    await core.bus.publish(Wake())
+    return keypair
+
+
+async def activate(core: Core, actor: Actor, keypair_ids: Sequence[str]) -> list[Outcome]:
+    """Let keypairs be used again, each for itself."""
+    return await _on_each(core, actor, keypair_ids, active=True)
+
+
+async def deactivate(core: Core, actor: Actor, keypair_ids: Sequence[str]) -> list[Outcome]:
+    """Let keypairs sign nothing and start nothing any more, each for itself. Logins made with them end."""
+    return await _on_each(core, actor, keypair_ids, active=False)
+
+
+async def delete(core: Core, actor: Actor, keypair_id: str) -> str:
+    """Delete a keypair that never made a session. Returns its id.
+
+    Raises:
+        NotFound, Forbidden, Conflict: a session was made with it, or it is its user's main one.
+    """
+    try:
+        async with core.db.write() as db:
+            keypair = await _noun.take(db, actor, keypair_id, "deleteKeypair")
+            user = await db.get(User, keypair.user_id)
+            if user is not None and user.main_keypair_id == keypair.id:
+                raise Conflict(
+                    "This is the user's main keypair, which counts at the console. Deactivate it instead."
+                )
+            if (
+                await db.scalar(select(Session.id).where(Session.keypair_id == keypair.id).limit(1))
+                is not None
+            ):
+                raise _made_sessions()
+            await db.execute(delete_from(Nonce).where(Nonce.keypair_id == keypair.id))
+            await db.delete(keypair)
+    except IntegrityError as error:
+        raise _made_sessions() from error
+    core.standings.forget(keypair.user_id)
+    return keypair_id
+
+
+def make(
+    core: Core,
+    user_id: str,
+    policy_id: str,
+    *,
+    rate_limit: int = DEFAULT_RATE,
+    access_key: str | None = None,
+    secret_key: str | None = None,
+) -> Keypair:
+    """A new row; the caller adds it."""
+    keypair_id = ids.new("key")
+    return Keypair(
+        id=keypair_id,
+        user_id=user_id,
+        policy_id=policy_id,
+        access_key=access_key or "BK" + "".join(secrets.choice(_ALPHABET) for _ in range(18)),
+        secret_encrypted=core.keys.seal(secret_key or secrets.token_urlsafe(30), keypair_id),
+        active=True,
+        rate_limit=rate_limit,
+        query_count=0,
+        created_at=core.now(),
+    )
+
+
+def secret_of(core: Core, keypair: Keypair) -> str:
+    return core.keys.unseal(keypair.secret_encrypted, keypair.id)
+
+
+async def find_policy(db: AsyncSession, policy_id: str | None, path: str = "input.policyId") -> str:
+    """A policy's id; without one asked for that of the default policy, or of the oldest.
+
+    Raises:
+        NotFound: there is no such policy.
+        Conflict: there is no policy at all.
+    """
+    if policy_id is None:
+        default = select(ResourcePolicy.id).order_by(ResourcePolicy.name != DEFAULT, ResourcePolicy.id)
+        found = await db.scalar(default.limit(1))
+        if found is None:
+            raise Conflict("There is no resource policy yet. Make one first.")
+        return found
+    found = None
+    if ids.kind(policy_id) == "pol":
+        found = await db.scalar(select(ResourcePolicy.id).where(ResourcePolicy.id == policy_id))
+    if found is None:
+        raise NotFound("There is no such resource policy.", path=path)
+    return found
+
+
+async def _owner(db: AsyncSession, actor: Actor, user_id: str) -> User:
+    """The user, locked, who is to have another keypair."""
+    user = None
+    if ids.kind(user_id) == "usr":
+        user = await db.scalar(
+            select(User).where(User.id == user_id, permissions.visible(actor, User)).with_for_update()
+        )
+    if user is None:
+        raise NotFound("There is no such user, or it is not yours to see.", path="input.userId")
+    permissions.require(actor, "createKeypair", await subjects.one(db, actor, user))
+    return user
+
+
+async def _terms(db: AsyncSession, actor: Actor, user: User, spec: KeypairSpec) -> tuple[str, int]:
+    """Policy and rate limit of a new keypair: a user cannot outgrow limits by making a keypair."""
+    if permissions.reach(actor, "updateKeypair") is Reach.EVERYTHING:
+        return await find_policy(db, spec.policy_id), spec.rate_limit or DEFAULT_RATE
+    if spec.policy_id is not None or spec.rate_limit is not None:
+        raise Forbidden("Only a superadmin chooses a keypair's policy and rate limit. Leave them out.")
+    count = await db.scalar(select(func.count()).select_from(Keypair).where(Keypair.user_id == user.id))
+    if (count or 0) >= OWN_KEYPAIRS:
+        raise Forbidden(f"A user has at most {OWN_KEYPAIRS} keypairs; only a superadmin makes more.")
+    main = await db.get(Keypair, user.main_keypair_id) if user.main_keypair_id else None
+    if main is None:
+        return await find_policy(db, None), DEFAULT_RATE
+    return main.policy_id, main.rate_limit
+
+
+async def _on_each(core: Core, actor: Actor, keypair_ids: Sequence[str], *, active: bool) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    for keypair_id in dict.fromkeys(keypair_ids):
+        try:
+            keypair = await _set_active(core, actor, keypair_id, active=active)
+            outcomes.append(Outcome(keypair_id, keypair=keypair))
+        except BerthError as error:
+            outcomes.append(Outcome(keypair_id, error=error))
+    return outcomes
+
+
+async def _set_active(core: Core, actor: Actor, keypair_id: str, *, active: bool) -> Keypair:
+    action = "activateKeypairs" if active else "deactivateKeypairs"
+    async with core.db.write() as db:
+        keypair = await _noun.take(db, actor, keypair_id, action, path="input.ids")
+        keypair.active = active
+    core.standings.forget(keypair.user_id)
+    if not active:
+        # Logins made with it, and streams of signed requests, are checked anew everywhere.
+        await core.bus.publish(Revoked(user_id=keypair.user_id))
+    return keypair
+
+
+async def _check_free(db: AsyncSession, access_key: str) -> None:
+    if await db.scalar(select(Keypair.id).where(Keypair.access_key == access_key)) is not None:
+        raise _taken()
+
+
+def _taken() -> Conflict:
+    return Conflict("This access key is taken. Choose another, or leave it out.", path="input.accessKey")
+
+
+def _made_sessions() -> Conflict:
+    return Conflict("Sessions were made with this keypair; history keeps it. Deactivate it instead.")

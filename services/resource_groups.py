@@ -1,0 +1,361 @@
+"""Resource groups: agents that are scheduled together, how, and who may use them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, get_args
+
+from msgspec import UNSET, UnsetType
+from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import delete as delete_from
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from scheduler.plugins import PluginError, Registry, UnknownPlugin, placers, sequencers
+from services import idempotency, ids, inputs, permissions
+from services.bus import Wake
+from services.core import Core
+from services.db.tables import (
+    Agent,
+    Base,
+    Domain,
+    Group,
+    JoinToken,
+    ResourceGroup,
+    ResourceGroupGrant,
+    Session,
+    User,
+)
+from services.errors import BadInput, Conflict, NotFound, Problems
+from services.nouns import Noun
+from services.permissions import Actor, Reach
+
+_LONGEST_GRACE: Final = 366 * 24 * 3600
+_MOST_AT_ONCE: Final = 500
+_GRANTEES: Final[dict[str, type[Base]]] = {"dom": Domain, "grp": Group, "usr": User}
+
+Kind = Literal["SEQUENCER", "PLACER"]
+
+
+@dataclass(frozen=True)
+class ResourceGroupFilter:
+    active: bool | None = None
+    #: Only those granted to this domain, group or user itself.
+    grantee_id: str | None = None
+    #: Part of the name or description, or the beginning of an id.
+    search: str | None = None
+
+
+@dataclass(frozen=True)
+class ResourceGroupSpec:
+    name: str
+    description: str = ""
+    sequencer: str = "fifo"
+    sequencer_options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    placer: str = "pack"
+    placer_options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    #: After so long without its node a session is given up; None: it waits until somebody decides.
+    lost_session_grace_seconds: int | None = None
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True)
+class ResourceGroupChanges:
+    """None (where None means something: UNSET): as it is. Options replace all options of that plug-in."""
+
+    name: str | None = None
+    description: str | None = None
+    active: bool | None = None
+    sequencer: str | None = None
+    sequencer_options: Mapping[str, Any] | None = None
+    placer: str | None = None
+    placer_options: Mapping[str, Any] | None = None
+    lost_session_grace_seconds: int | UnsetType | None = UNSET
+
+
+@dataclass(frozen=True)
+class Scheduler:
+    """An installed plug-in."""
+
+    kind: Kind
+    name: str
+    #: JSON Schema (2020-12) of its options, None when it cannot be loaded.
+    options_schema: dict[str, Any] | None
+    #: Why it cannot be used; empty: it can.
+    problem: str
+
+
+ORDERS: Final = {"NAME": ResourceGroup.name, "CREATED_AT": ResourceGroup.id}
+
+
+def _conditions(where: ResourceGroupFilter) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if where.active is not None:
+        found.append(ResourceGroup.active == where.active)
+    if where.grantee_id is not None:
+        grantee = ResourceGroupGrant.grantee_id == inputs.searchable(where.grantee_id)
+        found.append(ResourceGroup.id.in_(select(ResourceGroupGrant.resource_group_id).where(grantee)))
+    if where.search:
+        text = inputs.searchable(where.search)
+        found.append(
+            or_(
+                ResourceGroup.name.icontains(text, autoescape=True),
+                ResourceGroup.description.icontains(text, autoescape=True),
+                ResourceGroup.id.startswith(text.lower(), autoescape=True),
+            )
+        )
+    return found
+
+
+_noun = Noun(ResourceGroup, "rgp", _conditions)
+page, total, many, get = _noun.page, _noun.total, _noun.many, _noun.get
+
+
+async def grants(core: Core, actor: Actor, resource_group_ids: Sequence[str]) -> dict[str, list[str]]:
+    """Resource group → ids of whom it is granted to (`dom_…`, `grp_…`, `usr_…`).
+
+    Who does not see all resource groups sees only the grants that concern the actor.
+    """
+    result: dict[str, list[str]] = {one: [] for one in resource_group_ids}
+    known = [one for one in result if ids.kind(one) == "rgp"]
+    if not known:
+        return result
+    query = (
+        select(ResourceGroupGrant.resource_group_id, ResourceGroupGrant.grantee_id)
+        .join(ResourceGroup, ResourceGroup.id == ResourceGroupGrant.resource_group_id)
+        .where(ResourceGroup.id.in_(known), permissions.visible(actor, ResourceGroup))
+        .order_by(ResourceGroupGrant.grantee_id)
+    )
+    if permissions.reach(actor, "read:resourceGroup") is not Reach.EVERYTHING:
+        query = query.where(ResourceGroupGrant.grantee_id.in_(actor.grantee_ids))
+    async with core.db.read() as db:
+        for resource_group_id, grantee_id in await db.execute(query):
+            result[resource_group_id].append(grantee_id)
+    return result
+
+
+def schedulers() -> list[Scheduler]:
+    """All sequencers and placers that are installed, by kind and name."""
+    kinds = zip(get_args(Kind), (sequencers, placers), strict=True)
+    return [_described(kind, registry, name) for kind, registry in kinds for name in registry.names()]
+
+
+async def create(core: Core, actor: Actor, spec: ResourceGroupSpec) -> ResourceGroup:
+    """Make a resource group, granted to nobody yet.
+
+    Raises:
+        BadInput: also when a plug-in is not installed or refuses its options; Forbidden, Conflict.
+    """
+    permissions.require_role(actor, "createResourceGroup")
+    problems = Problems()
+    inputs.check_name(spec.name, problems)
+    inputs.check_description(spec.description, problems)
+    inputs.check_idempotency_key(spec.idempotency_key, problems)
+    _check_grace(spec.lost_session_grace_seconds, problems)
+    _check_plugin(sequencers, "sequencer", spec.sequencer, spec.sequencer_options, problems)
+    _check_plugin(placers, "placer", spec.placer, spec.placer_options, problems)
+    problems.check()
+
+    async def make(db: AsyncSession) -> ResourceGroup:
+        await _check_free(db, spec.name)
+        group = ResourceGroup(
+            id=ids.new("rgp"),
+            name=spec.name,
+            description=spec.description,
+            active=True,
+            sequencer=spec.sequencer,
+            sequencer_options=dict(spec.sequencer_options),
+            placer=spec.placer,
+            placer_options=dict(spec.placer_options),
+            lost_session_grace_seconds=spec.lost_session_grace_seconds,
+            created_at=core.now(),
+        )
+        db.add(group)
+        return group
+
+    group, _ = await idempotency.once(
+        core, actor, "createResourceGroup", spec, ResourceGroup, make, taken=_taken(spec.name)
+    )
+    return group
+
+
+async def edit(
+    core: Core, actor: Actor, resource_group_id: str, changes: ResourceGroupChanges
+) -> ResourceGroup:
+    """Change a resource group; the next round of scheduling goes by it.
+
+    Raises:
+        BadInput, NotFound, Forbidden, Conflict.
+    """
+    problems = Problems()
+    if changes.name is not None:
+        inputs.check_name(changes.name, problems)
+    if changes.description is not None:
+        inputs.check_description(changes.description, problems)
+    _check_grace(changes.lost_session_grace_seconds, problems)
+    problems.check()
+    try:
+        async with core.db.write() as db:
+            group = await _noun.take(db, actor, resource_group_id, "updateResourceGroup")
+            if changes.name is not None and changes.name != group.name:
+                await _check_free(db, changes.name)
+                group.name = changes.name
+            if changes.description is not None:
+                group.description = changes.description
+            if changes.active is not None:
+                group.active = changes.active
+            if changes.lost_session_grace_seconds is not UNSET:
+                group.lost_session_grace_seconds = changes.lost_session_grace_seconds
+            _change_plugins(group, changes)
+    except IntegrityError as error:
+        raise idempotency.clash(error, _taken(changes.name or "")) from error
+    await core.bus.publish(Wake())
+    return group
+
+
+async def delete(core: Core, actor: Actor, resource_group_id: str) -> str:
+    """Delete a resource group that never had an agent or a session. Returns its id.
+
+    Raises:
+        NotFound, Forbidden, Conflict: it had some; deactivate it instead.
+    """
+    try:
+        async with core.db.write() as db:
+            group = await _noun.take(db, actor, resource_group_id, "deleteResourceGroup")
+            for row in (Agent, Session):
+                used = select(row.id).where(row.resource_group_id == group.id).limit(1)
+                if await db.scalar(used) is not None:
+                    raise _in_use(group.name)
+            for row in (ResourceGroupGrant, JoinToken):
+                await db.execute(delete_from(row).where(row.resource_group_id == group.id))
+            await db.delete(group)
+    except IntegrityError as error:
+        raise _in_use(resource_group_id) from error
+    return resource_group_id
+
+
+async def grant(
+    core: Core, actor: Actor, resource_group_id: str, grantee_ids: Sequence[str]
+) -> ResourceGroup:
+    """Let domains, groups and users use a resource group; who may already still may.
+
+    Raises:
+        BadInput, NotFound, Forbidden.
+    """
+    _check_grantees(grantee_ids)
+    async with core.db.write() as db:
+        group = await _noun.take(db, actor, resource_group_id, "grantResourceGroup")
+        await _check_known(db, grantee_ids)
+        await add_grants(db, group.id, grantee_ids)
+    await core.bus.publish(Wake())
+    return group
+
+
+async def revoke(
+    core: Core, actor: Actor, resource_group_id: str, grantee_ids: Sequence[str]
+) -> ResourceGroup:
+    """Take grants back. What runs goes on; nothing new is started by who may no longer.
+
+    Raises:
+        BadInput, NotFound, Forbidden.
+    """
+    _check_grantees(grantee_ids)
+    async with core.db.write() as db:
+        group = await _noun.take(db, actor, resource_group_id, "revokeResourceGroup")
+        await db.execute(
+            delete_from(ResourceGroupGrant).where(
+                ResourceGroupGrant.resource_group_id == group.id,
+                ResourceGroupGrant.grantee_id.in_(grantee_ids),
+            )
+        )
+    return group
+
+
+async def add_grants(db: AsyncSession, resource_group_id: str, grantee_ids: Sequence[str]) -> None:
+    dialect = postgresql if db.get_bind().dialect.name == "postgresql" else sqlite
+    rows: list[dict[str, Any]] = [
+        {"resource_group_id": resource_group_id, "grantee_id": one} for one in sorted(set(grantee_ids))
+    ]
+    await db.execute(dialect.insert(ResourceGroupGrant).on_conflict_do_nothing(), rows)
+
+
+def _change_plugins(group: ResourceGroup, changes: ResourceGroupChanges) -> None:
+    """Another plug-in begins with its own defaults: options of the old one mean nothing to it."""
+    problems = Problems()
+    if changes.sequencer is not None or changes.sequencer_options is not None:
+        name = changes.sequencer or group.sequencer
+        kept = group.sequencer_options if name == group.sequencer else {}
+        options = kept if changes.sequencer_options is None else dict(changes.sequencer_options)
+        _check_plugin(sequencers, "sequencer", name, options, problems)
+        group.sequencer, group.sequencer_options = name, options
+    if changes.placer is not None or changes.placer_options is not None:
+        name = changes.placer or group.placer
+        kept = group.placer_options if name == group.placer else {}
+        options = kept if changes.placer_options is None else dict(changes.placer_options)
+        _check_plugin(placers, "placer", name, options, problems)
+        group.placer, group.placer_options = name, options
+    problems.check()
+
+
+def _check_plugin(
+    registry: Registry[Any], kind: str, name: str, options: Mapping[str, Any], problems: Problems
+) -> None:
+    before = len(problems.fields)
+    inputs.check_json(options, problems, f"input.{kind}Options")
+    if len(problems.fields) > before:
+        return
+    try:
+        registry.load(name, options)
+    except UnknownPlugin as error:
+        problems.add(f"input.{kind}", error.message)
+    except PluginError as error:
+        problems.add(f"input.{kind}Options", error.message)
+
+
+def _check_grace(seconds: int | UnsetType | None, problems: Problems) -> None:
+    if seconds is not None and seconds is not UNSET:
+        inputs.check_number(seconds, problems, "input.lostSessionGraceSeconds", least=0, most=_LONGEST_GRACE)
+
+
+def _check_grantees(grantee_ids: Sequence[str]) -> None:
+    if not 1 <= len(grantee_ids) <= _MOST_AT_ONCE:
+        raise BadInput(f"Between 1 and {_MOST_AT_ONCE} grantees at once.", path="input.granteeIds")
+    problems = Problems()
+    for position, grantee_id in enumerate(grantee_ids):
+        if ids.kind(grantee_id) not in _GRANTEES:
+            problems.add(f"input.granteeIds.{position}", "An id of a domain, group or user.")
+    problems.check()
+
+
+async def _check_known(db: AsyncSession, grantee_ids: Sequence[str]) -> None:
+    for prefix, table in _GRANTEES.items():
+        wanted = {one for one in grantee_ids if ids.kind(one) == prefix}
+        if wanted:
+            column: Any = table.id  # pyright: ignore
+            missing = wanted - set(await db.scalars(select(column).where(column.in_(wanted))))
+            if missing:
+                raise NotFound(
+                    f"There is no {ids.KINDS[prefix]} {sorted(missing)[0]!r}.", path="input.granteeIds"
+                )
+
+
+def _described(kind: Kind, registry: Registry[Any], name: str) -> Scheduler:
+    try:
+        return Scheduler(kind, name, registry.options_schema(name), "")
+    except PluginError as error:
+        return Scheduler(kind, name, None, error.message)
+
+
+async def _check_free(db: AsyncSession, name: str) -> None:
+    if await db.scalar(select(ResourceGroup.id).where(ResourceGroup.name == name)) is not None:
+        raise _taken(name)
+
+
+def _taken(name: str) -> Conflict:
+    return Conflict(
+        f"There is a resource group named {name!r} already. Choose another name.", path="input.name"
+    )
+
+
+def _in_use(name: str) -> Conflict:
+    return Conflict(f"The resource group {name!r} has, or had, agents or sessions. Deactivate it instead.")

@@ -1,0 +1,336 @@
+"""Users: people, each of one domain and any number of its groups. Never deleted, only deactivated.
+
+Nobody gives a rank above their own or acts on somebody of a higher one; administrators of a domain stay within it; and
+there is always a superadmin left who may come in.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from sqlalchemy import ColumnElement, delete, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services import groups, idempotency, ids, inputs, keypairs, passwords, permissions
+from services.auth import change, standing
+from services.bus import AnyHint
+from services.core import Core
+from services.db.tables import FINAL, Domain, GroupMember, Keypair, Session, User
+from services.errors import BerthError, Conflict, Forbidden, NotFound, Problems
+from services.nouns import Noun
+from services.permissions import RANK, Actor, Reach, Subject
+
+
+@dataclass(frozen=True)
+class UserFilter:
+    domain_id: str | None = None
+    #: Only members of this group.
+    group_id: str | None = None
+    role: str | None = None
+    active: bool | None = None
+    #: Part of the e-mail address or a name, or the beginning of an id.
+    search: str | None = None
+
+
+@dataclass(frozen=True)
+class UserSpec:
+    domain_id: str
+    email: str
+    name: str
+    full_name: str = ""
+    description: str = ""
+    #: None: the user chooses one by a link (`NewUser.ticket`).
+    password: str | None = field(default=None, repr=False)
+    role: str = "USER"
+    must_change_password: bool = False
+    group_ids: Sequence[str] = ()
+    #: Of the keypair that the user gets; None: the default one.
+    policy_id: str | None = None
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True)
+class UserChanges:
+    """None: as it is."""
+
+    name: str | None = None
+    full_name: str | None = None
+    description: str | None = None
+    #: A new one; all logins of the user end.
+    password: str | None = field(default=None, repr=False)
+    must_change_password: bool | None = None
+    role: str | None = None
+    active: bool | None = None
+    #: Moves the user; groups of the old domain are left.
+    domain_id: str | None = None
+    #: Replaces all groups.
+    group_ids: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class NewUser:
+    """The secret key is for this once."""
+
+    user: User
+    keypair: Keypair
+    secret_key: str = field(repr=False)
+    #: With which the user chooses a password; None when one was given.
+    ticket: str | None = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one of several: the user, or why not."""
+
+    id: str
+    user: User | None = None
+    error: BerthError | None = None
+
+
+ORDERS: Final = {"EMAIL": User.email, "NAME": User.name, "CREATED_AT": User.id, "ROLE": User.role}
+
+
+def _conditions(where: UserFilter) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if where.domain_id is not None:
+        found.append(User.domain_id == inputs.searchable(where.domain_id))
+    if where.group_id is not None:
+        member = GroupMember.group_id == inputs.searchable(where.group_id)
+        found.append(User.id.in_(select(GroupMember.user_id).where(member)))
+    if where.role is not None:
+        found.append(User.role == where.role)
+    if where.active is not None:
+        found.append(User.active == where.active)
+    if where.search:
+        text = inputs.searchable(where.search)
+        found.append(
+            or_(
+                User.email.icontains(text, autoescape=True),
+                User.name.icontains(text, autoescape=True),
+                User.full_name.icontains(text, autoescape=True),
+                User.id.startswith(text.lower(), autoescape=True),
+            )
+        )
+    return found
+
+
+_noun = Noun(User, "usr", _conditions)
+page, total, many, get = _noun.page, _noun.total, _noun.many, _noun.get
+
+
+async def create(core: Core, actor: Actor, spec: UserSpec) -> NewUser:
+    """Make a user with a keypair, and with a link to choose a password when none is given.
+
+    Raises:
+        BadInput, NotFound, Forbidden, Conflict: the e-mail address is taken.
+    """
+    permissions.require_role(actor, "createUser")
+    problems = Problems()
+    email = inputs.check_email(spec.email, problems)
+    name = inputs.check_person(spec.name, problems, "input.name", required=True)
+    full_name = inputs.check_person(spec.full_name, problems, "input.fullName")
+    inputs.check_description(spec.description, problems)
+    inputs.check_idempotency_key(spec.idempotency_key, problems)
+    _check_role(spec.role, problems)
+    if spec.password is not None:
+        passwords.check(spec.password, problems, "input.password")
+    problems.check()
+    _check_rank(actor, spec.role)
+    hashed = await passwords.hash_password(spec.password) if spec.password is not None else None
+
+    async def make(db: AsyncSession) -> User:
+        await _check_domain(db, actor, spec.domain_id, "createUser")
+        joined = await groups.find_all(db, spec.domain_id, spec.group_ids)
+        policy_id = await keypairs.find_policy(db, spec.policy_id)
+        if await db.scalar(select(User.id).where(User.email == email)) is not None:
+            raise _taken(email)
+        user = User(
+            id=ids.new("usr"),
+            domain_id=spec.domain_id,
+            email=email,
+            name=name,
+            full_name=full_name,
+            description=spec.description,
+            role=spec.role,
+            active=True,
+            must_change_password=spec.must_change_password and hashed is not None,
+            password_hash=hashed,
+            epoch=0,
+            created_at=core.now(),
+        )
+        db.add(user)
+        await db.flush()
+        await add_keypair(core, db, user, policy_id)
+        await groups.join(db, [(group.id, user.id) for group in joined])
+        return user
+
+    user, _ = await idempotency.once(core, actor, "createUser", spec, User, make, taken=_taken(email))
+    ticket = await change.create_password_ticket(core, user.id) if user.password_hash is None else None
+    async with core.db.read() as db:
+        keypair = (await db.scalars(select(Keypair).where(Keypair.id == user.main_keypair_id))).one()
+    return NewUser(user, keypair, keypairs.secret_of(core, keypair), ticket)
+
+
+async def add_keypair(core: Core, db: AsyncSession, user: User, policy_id: str) -> Keypair:
+    """Give a new user the main keypair."""
+    keypair = keypairs.make(core, user.id, policy_id)
+    db.add(keypair)
+    user.main_keypair_id = keypair.id
+    await db.flush()
+    return keypair
+
+
+async def edit(core: Core, actor: Actor, user_id: str, changes: UserChanges) -> User:
+    """Change a user. A new password, role, status or domain ends the user's logins.
+
+    Raises:
+        BadInput, NotFound, Forbidden, Conflict: it would lock the actor out, or leave no superadmin; or the user has
+            live sessions in the domain that is to be left.
+    """
+    problems = Problems()
+    name, full_name = changes.name, changes.full_name
+    if name is not None:
+        name = inputs.check_person(name, problems, "input.name", required=True)
+    if full_name is not None:
+        full_name = inputs.check_person(full_name, problems, "input.fullName")
+    if changes.description is not None:
+        inputs.check_description(changes.description, problems)
+    if changes.role is not None:
+        _check_role(changes.role, problems)
+    if changes.password is not None:
+        passwords.check(changes.password, problems, "input.password")
+    problems.check()
+    hints: list[AnyHint] = []
+    async with core.db.read() as db:
+        # Before 40 ms of hashing are spent on whoever asks.
+        await _noun.take(db, actor, user_id, "updateUser")
+    hashed = await passwords.hash_password(changes.password) if changes.password is not None else None
+    async with core.db.write() as db:
+        user = await _noun.take(db, actor, user_id, "updateUser")
+        user.name = user.name if name is None else name
+        user.full_name = user.full_name if full_name is None else full_name
+        user.description = user.description if changes.description is None else changes.description
+        await _change_standing(core, db, actor, user, changes, hints)
+        if hashed is not None:
+            await change.set_password(core, db, user, hashed, hints)
+        if changes.must_change_password is not None:
+            user.must_change_password = changes.must_change_password
+        await _change_groups(db, user, changes)
+    core.standings.forget(user_id)
+    await standing.tell(core, hints)
+    return user
+
+
+async def deactivate(core: Core, actor: Actor, user_ids: Sequence[str]) -> list[Outcome]:
+    """Shut users out, each for itself: logins, signed requests and open streams end. Sessions go on until they end."""
+    return await _on_each(core, actor, user_ids, active=False)
+
+
+async def reactivate(core: Core, actor: Actor, user_ids: Sequence[str]) -> list[Outcome]:
+    """Let users in again, each for itself."""
+    return await _on_each(core, actor, user_ids, active=True)
+
+
+async def _on_each(core: Core, actor: Actor, user_ids: Sequence[str], *, active: bool) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    for user_id in dict.fromkeys(user_ids):
+        hints: list[AnyHint] = []
+        action = "reactivateUsers" if active else "deactivateUsers"
+        try:
+            async with core.db.write() as db:
+                user = await _noun.take(db, actor, user_id, action, path="input.ids")
+                await _set_active(core, db, actor, user, hints, active=active)
+        except BerthError as error:
+            outcomes.append(Outcome(user_id, error=error))
+            continue
+        await standing.tell(core, hints)
+        outcomes.append(Outcome(user_id, user=user))
+    return outcomes
+
+
+async def _change_standing(
+    core: Core, db: AsyncSession, actor: Actor, user: User, changes: UserChanges, hints: list[AnyHint]
+) -> None:
+    """Role, status and domain: what a login stands on."""
+    if changes.role is not None and changes.role != user.role:
+        _check_rank(actor, changes.role)
+        if user.id == actor.user_id:
+            raise Conflict("You cannot change your own role. Ask another administrator.", path="input.role")
+        await _check_not_last(db, user)
+        user.role = changes.role
+        await standing.revoke_logins(core, db, user, hints)
+    if changes.active is not None and changes.active != user.active:
+        action = "reactivateUsers" if changes.active else "deactivateUsers"
+        subject = Subject(domain_id=user.domain_id, user_id=user.id, role=user.role)
+        permissions.require(actor, action, subject)
+        await _set_active(core, db, actor, user, hints, active=changes.active)
+    if changes.domain_id is not None and changes.domain_id != user.domain_id:
+        await _move(db, actor, user, changes.domain_id)
+        await standing.revoke_logins(core, db, user, hints)
+
+
+async def _set_active(
+    core: Core, db: AsyncSession, actor: Actor, user: User, hints: list[AnyHint], *, active: bool
+) -> None:
+    if user.active == active:
+        return
+    if not active:
+        if user.id == actor.user_id:
+            raise Conflict("You cannot deactivate yourself. Ask another administrator.")
+        await _check_not_last(db, user)
+        await change.drop_password_tickets(db, user.id)
+    user.active = active
+    await standing.revoke_logins(core, db, user, hints)
+
+
+async def _check_not_last(db: AsyncSession, user: User) -> None:
+    if user.role != "SUPERADMIN" or not user.active:
+        return
+    if await standing.superadmins(db) <= 1:
+        raise Conflict("This is the last active superadmin. Make another one first.")
+
+
+async def _move(db: AsyncSession, actor: Actor, user: User, domain_id: str) -> None:
+    if permissions.reach(actor, "updateUser") is not Reach.EVERYTHING:
+        raise Forbidden("Only a superadmin moves users to another domain.", path="input.domainId")
+    await _check_domain(db, actor, domain_id, "updateUser")
+    live = select(Session.id).where(Session.user_id == user.id, Session.status.not_in(FINAL)).limit(1)
+    if await db.scalar(live) is not None:
+        raise Conflict(
+            "The user has live sessions in the present domain. End them first.", path="input.domainId"
+        )
+    await db.execute(delete(GroupMember).where(GroupMember.user_id == user.id))
+    user.domain_id = domain_id
+
+
+async def _change_groups(db: AsyncSession, user: User, changes: UserChanges) -> None:
+    if changes.group_ids is None:
+        return
+    joined = await groups.find_all(db, user.domain_id, changes.group_ids)
+    await db.execute(delete(GroupMember).where(GroupMember.user_id == user.id))
+    await groups.join(db, [(group.id, user.id) for group in joined])
+
+
+async def _check_domain(db: AsyncSession, actor: Actor, domain_id: str, action: str) -> None:
+    known = None
+    if ids.kind(domain_id) == "dom":
+        known = await db.scalar(
+            select(Domain.id).where(Domain.id == domain_id, permissions.visible(actor, Domain))
+        )
+    if known is None:
+        raise NotFound("There is no such domain, or it is not yours to see.", path="input.domainId")
+    permissions.require(actor, action, Subject(domain_id=domain_id))
+
+
+def _check_role(role: str, problems: Problems) -> None:
+    if role not in RANK:
+        problems.add("input.role", f"One of {', '.join(RANK)}.")
+
+
+def _check_rank(actor: Actor, role: str) -> None:
+    if RANK[role] > RANK[actor.role]:
+        raise Forbidden("Nobody gives a role above their own.", path="input.role")
+
+
+def _taken(email: str) -> Conflict:
+    return Conflict(f"There is a user with the address {email} already.", path="input.email")

@@ -64,17 +64,6 @@ async def opened(config: Config) -> AsyncGenerator[Core]:
         await db.close()
 
 
-async def first_link(core: Core) -> Link | None:
-    """A link for the first administrator, None once an administrator has a password."""
-    async with core.db.read() as db:
-        owners = list(
-            await db.scalars(select(User).where(User.role == "SUPERADMIN", User.active).order_by(User.id))
-        )
-    if not owners or any(owner.password_hash for owner in owners):
-        return None
-    return await _link(core, owners[0])
-
-
 async def link(core: Core, email: str = "") -> Link:
     """A link for an administrator; without an address for the oldest one.
 
@@ -92,7 +81,13 @@ async def link(core: Core, email: str = "") -> Link:
             if email
             else "There is no active administrator."
         )
-    return await _link(core, owner)
+    ticket = await auth.create_password_ticket(core, owner.id)
+    return Link(owner.email, welcome(core.settings.public_url, ticket))
+
+
+def welcome(url: str, ticket: str) -> str:
+    """The address at which a ticket is redeemed. What follows the # is in no log of a server or proxy."""
+    return f"{url}/welcome#{ticket}"
 
 
 def keep_credentials(config: Config, access_key: str, secret_key: str) -> None:
@@ -121,9 +116,3 @@ def _credentials(config: Config) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-async def _link(core: Core, owner: User) -> Link:
-    ticket = await auth.create_password_ticket(core, owner.id)
-    # After the #: it is not sent to servers or proxies, and in no log of theirs.
-    return Link(owner.email, f"{core.settings.public_url}/welcome#{ticket}")

@@ -10,6 +10,7 @@ from server.announcements import Announcement
 from server.config import Config
 from server.listening import local_url
 from server.manager import Manager
+from server.paths import credentials_file
 from services import agents
 
 log = logging.getLogger(__name__)
@@ -25,21 +26,22 @@ async def announce(config: Config, manager: Manager, descriptor: int | None) -> 
         descriptor: the supervisor's pipe; closed afterwards. Without one, a first link is logged.
     """
     first = manager.first_run
-    if first.secret_key:
+    # Again as long as nobody has come in: the first start may have ended before it could write them.
+    if first.created or (first.ticket and not credentials_file(config.data_dir).exists()):
         owners.keep_credentials(config, first.access_key, first.secret_key)
     else:
         owners.refresh_credentials(config)
-    link = await owners.first_link(manager.core)
+    link = owners.welcome(config.url, first.ticket) if first.ticket else ""
     log.info("serving %s", config.url)
     if descriptor is None:
         if link:
-            log.warning("nobody has a password yet; log in as %s, once: %s", link.email, link.url)
+            log.warning("nobody has a password yet; log in as %s, once: %s", first.email, link)
         return
     announcement = Announcement(
         url=config.url,
         local_url=local_url(config),
-        owner_email=link.email if link else "",
-        owner_link=link.url if link else "",
+        owner_email=first.email if link else "",
+        owner_link=link,
         join_token=await _join_token(manager),
     )
     with os.fdopen(descriptor, "wb") as pipe:

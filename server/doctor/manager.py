@@ -27,10 +27,9 @@ from server.doctor.checks import Check, Finding, Verdict, failure, note, ok, war
 from server.listening import CannotServe, check_exposure, is_loopback, listen, local_url
 from server.owners import last_url
 from server.paths import credentials_file
-from services import db
+from services.db import migrate
 from services.db.engine import open_database
 
-_MIGRATIONS: Final = Path(db.__file__).parent / "migrations"
 #: Seconds that clocks may differ: a signed request tolerates thirty.
 _SKEW: Final = 5.0
 
@@ -130,7 +129,7 @@ async def database(config: Config) -> list[Finding]:
         )
     finally:
         await engine.close()
-    wanted = ScriptDirectory(str(_MIGRATIONS)).get_current_head()
+    wanted = ScriptDirectory.from_config(migrate.make_config()).get_current_head()
     if found != wanted:
         return warning(
             "database",

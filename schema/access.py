@@ -164,6 +164,13 @@ class LogoutEverywherePayload:
 
 @strawberry.type(description="The password was changed; all other logins have ended.")
 class ChangePasswordPayload:
-    access_token: str = said("A new access token of this login; the old one is void.")
-    expires_at: datetime = said("When the access token ends.")
+    access_token: str | None = said(
+        "A new access token of this login, the old one is void; null for a signed request."
+    )
+    expires_at: datetime | None = said("When the access token ends; null for a signed request.")
     viewer: Viewer = said("You.")
+
+
+@strawberry.type(description="A one-time link was made; those before it are void.")
+class CreatePasswordLinkPayload:
+    url: str = said("The user opens it and chooses a password. It is shown this once.")

@@ -85,6 +85,13 @@ class CreateKeypairInput:
         "Its policy; by default that of the user's main keypair.", default=None
     )
     rate_limit: int | None = said("Most requests in 15 minutes; by default 1000.", default=None)
+    access_key: str | None = said(
+        "16 to 64 capital letters and digits; made at random when absent.", default=None
+    )
+    secret_key: str | None = said("32 to 128 printable characters; made at random when absent.", default=None)
+    idempotency_key: str | None = said(
+        "The same key gives the same object again, for 24 hours.", default=None
+    )
 
 
 @strawberry.input(description="Changes of a keypair; what is absent stays as it is.")

@@ -39,7 +39,8 @@ class SchedulerKind(Enum):
 class Scheduler:
     name: str = said("The name that a resource group refers to.")
     kind: SchedulerKind = said("What it does.")
-    options_schema: JSON = said("JSON Schema of its options.")
+    options_schema: JSON | None = said("JSON Schema of its options; null when it cannot be loaded.")
+    problem: str | None = said("Why it cannot be used; null: it can.")
 
 
 @strawberry.type(description="Somebody may use a resource group.")

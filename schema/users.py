@@ -107,7 +107,10 @@ class CreateUserInput:
     domain_id: strawberry.ID = said("The domain that they belong to.")
     email: str = said("Unique.")
     name: str = said("User name.")
-    password: str = said("At least 8 characters with a letter, a digit and a special character.")
+    password: str | None = said(
+        "At least 8 characters with a letter, a digit and a special character; null: chosen by a link.",
+        default=None,
+    )
     full_name: str = said("Full name.", default="")
     description: str = said("For administrators.", default="")
     role: Role = said("What they may do; not more than you.", default=Role.USER)
@@ -125,6 +128,7 @@ class UpdateUserInput:
     full_name: str | None = said("A new full name.", default=None)
     description: str | None = said("A new description.", default=None)
     password: str | None = said("A new password; ends all their logins.", default=None)
+    domain_id: strawberry.ID | None = said("Another domain; groups of the old one are left.", default=None)
     role: Role | None = said("Another role; not more than yours. Ends all their logins.", default=None)
     must_change_password: bool | None = said(
         "Whether the next login must choose a new password.", default=None
@@ -147,6 +151,7 @@ class UserResult:
 @strawberry.type(description="A user was made.")
 class CreateUserPayload:
     user: User = said("The new user.")
+    password_link: str | None = said("With which the user chooses a password; null when one was given.")
 
 
 @strawberry.type(description="A user was changed.")

@@ -53,7 +53,7 @@ def make_app(config: Config) -> Starlette:
 
 
 def _routes(config: Config, running: Manager, console: Console) -> list[BaseRoute]:
-    schema = make_schema(introspection=config.introspection != "off")
+    schema = make_schema()
     gate = _Gate(config, running)
     over_http = GraphQLHTTP(schema, gate.http_context, timeout=config.query_timeout)
     over_websocket = GraphQLWebSocket(schema, gate, timeout=config.query_timeout)
@@ -118,6 +118,9 @@ class _Gate:
             )
         return await auth.authenticate_bearer(self._core, token)
 
+    def _introspection(self, actor: Actor | None) -> bool:
+        return {"open": True, "signed-in": actor is not None, "off": False}[self._config.introspection]
+
     def _context(self, connection: Request | WebSocket, actor: Actor | None) -> RequestContext:
         return RequestContext(
             self._core,
@@ -126,7 +129,7 @@ class _Gate:
             user_agent=connection.headers.get("user-agent", "")[:500],
             cookies=connection.cookies,
             secure=self._config.url.startswith("https:"),
-            introspection=self._config.introspection == "open" or actor is not None,
+            introspection=self._introspection(actor),
             sign_up=self._config.sign_up,
         )
 

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from strawberry import Schema
 from strawberry.types.graphql import OperationType
 
-from schema.errors import present
+from schema.errors import present_all
 from server.results import contents, wrap
 from services.errors import BadInput, BerthError, Unavailable
 
@@ -70,7 +70,7 @@ class GraphQLHTTP:
         try:
             context = await self._context(request, body)
         except BerthError as error:
-            return _answer({"errors": [present(wrap(error))]}, _status_of(error), media)
+            return _answer({"errors": present_all([wrap(error)])}, _status_of(error), media)
         async with context:
             return await self._execute(operation, context, allowed, media)
 
@@ -88,7 +88,7 @@ class GraphQLHTTP:
                 )
         except TimeoutError:
             late = Unavailable(f"The operation took longer than {self._timeout:g} seconds.", part="query")
-            return _answer({"errors": [present(wrap(late))]}, 503 if media == RESPONSE else 200, media)
+            return _answer({"errors": present_all([wrap(late)])}, 503 if media == RESPONSE else 200, media)
         except Exception as error:  # operations of a kind that is not allowed here, unknown operation names
             if type(error).__module__.startswith("strawberry."):
                 status = 405 if "OperationType" in type(error).__name__ else 400

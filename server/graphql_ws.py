@@ -25,7 +25,7 @@ import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry import Schema
 
-from schema.errors import present
+from schema.errors import present_all
 from server.graphql_http import Malformed, Operation, read_operation
 from server.results import Payload, encode, wrap
 from server.shared import SharedStreams, is_subscription
@@ -239,7 +239,7 @@ class _Connection:
                 return encode(await anext(results))
         except TimeoutError:
             late = Unavailable(f"The operation took longer than {self._timeout:g} seconds.", part="query")
-            return [present(wrap(late))]
+            return present_all([wrap(late)])
 
     async def _send(self, message: dict[str, Any]) -> None:
         await self._websocket.send_text(msgspec.json.encode(message).decode())

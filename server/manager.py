@@ -14,7 +14,7 @@ from typing import Any, Final
 from agents.hub import Hub
 from server import secretsfile
 from server.config import Config
-from services import agents, bootstrap, sessions
+from services import agents, auth, bootstrap, sessions
 from services.agents import AgentLinks
 from services.bus import Bus, LocalBus
 from services.commands import Commands
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 _RENEW_EVERY: Final = 1.0
 _SWEEP_EVERY: Final = 2.0
 _REDELIVER_EVERY: Final = 5.0
+_BOOKS_EVERY: Final = 5.0
+_PURGE_EVERY: Final = 600.0
 
 
 @dataclass
@@ -75,7 +77,10 @@ async def running(config: Config) -> AsyncGenerator[Manager]:
         _forever("delivering commands", commands.follow_bus),
         _forever("following stats", core.stats.follow_bus),
         _forever("following pulls", core.progress.follow_bus),
+        _forever("following revocations", lambda: auth.follow_revocations(core)),
         _every(_RENEW_EVERY, "renewing leases", links.renew_leases),
+        _every(_BOOKS_EVERY, "counting requests", lambda: auth.keep_books(core)),
+        _every(_PURGE_EVERY, "purging what has expired", lambda: auth.purge(core)),
         _every(_SWEEP_EVERY, "sweeping", _Sweep(core).run),
         _every(_REDELIVER_EVERY, "delivering again", lambda: commands.deliver(core.hub.connected)),
     ]

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from graphql import GraphQLError
 
-from schema.errors import present
+from schema.errors import present_all
 from services.errors import BerthError
 
 #: An encoded result, or the errors of an operation that could not begin.
@@ -23,7 +23,7 @@ def contents(result: Any) -> dict[str, Any]:
     errors: list[GraphQLError] = result.errors or []
     content: dict[str, Any] = {}
     if errors:
-        content["errors"] = [present(error) for error in errors]
+        content["errors"] = present_all(errors)
     # Once the execution began, `data` is part of the answer, if only as null.
     if result.data is not None or any(error.path for error in errors):
         content["data"] = result.data

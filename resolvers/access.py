@@ -1,0 +1,141 @@
+"""Root fields about logging in and out."""
+
+from http.cookies import SimpleCookie
+from typing import Final
+
+import strawberry
+
+from resolvers.context import RequestContext
+from schema import access as types
+from schema.access import Viewer
+from schema.context import Info
+from services import auth, permissions, subjects, users
+from services.auth import LoginResult
+from services.errors import Unauthenticated
+
+#: `__Host-` cookies exist over TLS only; on a plain local address the same cookie has a plain name.
+_COOKIE: Final = "berth-refresh"
+_SECURE_COOKIE: Final = "__Host-berth-refresh"
+
+
+@strawberry.type
+class AccessMutations:
+    @strawberry.field(description="Log in by e-mail address and password.")
+    async def login(self, info: Info, input: types.LoginInput) -> types.LoginPayload:
+        context = _context(info)
+        result = await auth.login(
+            context.core, input.email, input.password, address=context.address, user_agent=context.user_agent
+        )
+        return _logged_in(context, result, cookie=input.cookie)
+
+    @strawberry.field(description="Log in by keypair; its policy's limits count for this login.")
+    async def login_with_keypair(self, info: Info, input: types.LoginWithKeypairInput) -> types.LoginPayload:
+        context = _context(info)
+        result = await auth.login_with_keypair(
+            context.core,
+            input.access_key,
+            input.secret_key,
+            address=context.address,
+            user_agent=context.user_agent,
+        )
+        return _logged_in(context, result, cookie=input.cookie)
+
+    @strawberry.field(description="Exchange a refresh token for an access token and the next refresh token.")
+    async def refresh_login(self, info: Info, input: types.RefreshLoginInput) -> types.LoginPayload:
+        context = _context(info)
+        by_cookie = input.refresh_token is None
+        token = context.cookies.get(_cookie_name(context)) if by_cookie else input.refresh_token
+        if not token:
+            raise Unauthenticated("There is no login to renew. Log in.")
+        result = await auth.refresh(
+            context.core, token, address=context.address, user_agent=context.user_agent
+        )
+        return _logged_in(context, result, cookie=by_cookie)
+
+    @strawberry.field(description="End this login.")
+    async def logout(self, info: Info) -> types.LogoutPayload:
+        context = _context(info)
+        _set_cookie(context, "", 0)
+        gone = await auth.logout(context.core, context.viewer)
+        return types.LogoutPayload(deleted_id=strawberry.ID(gone))
+
+    @strawberry.field(description="End all your logins, this one too.")
+    async def logout_everywhere(self, info: Info) -> types.LogoutEverywherePayload:
+        context = _context(info)
+        _set_cookie(context, "", 0)
+        gone = await auth.logout_everywhere(context.core, context.viewer)
+        return types.LogoutEverywherePayload(deleted_ids=[strawberry.ID(one) for one in gone])
+
+    @strawberry.field(description="Choose a password by a one-time link, and be logged in with it.")
+    async def redeem_ticket(self, info: Info, input: types.RedeemTicketInput) -> types.LoginPayload:
+        context = _context(info)
+        result = await auth.redeem_ticket(
+            context.core,
+            input.ticket,
+            input.new_password,
+            address=context.address,
+            user_agent=context.user_agent,
+        )
+        return _logged_in(context, result, cookie=input.cookie)
+
+    @strawberry.field(description="Change your password; all your other logins end.")
+    async def change_password(
+        self, info: Info, input: types.ChangePasswordInput
+    ) -> types.ChangePasswordPayload:
+        context = _context(info)
+        token = await auth.change_password(
+            context.core, context.viewer, input.current_password, input.new_password
+        )
+        if token is None:
+            return types.ChangePasswordPayload(
+                access_token=None, expires_at=None, viewer=Viewer.of(context.viewer)
+            )
+        context.actor = await auth.authenticate_bearer(context.core, token[0])
+        return types.ChangePasswordPayload(
+            access_token=token[0], expires_at=token[1], viewer=Viewer.of(context.actor)
+        )
+
+    @strawberry.field(description="Make a one-time link by which a user chooses a new password.")
+    async def create_password_link(
+        self, info: Info, input: types.CreatePasswordLinkInput
+    ) -> types.CreatePasswordLinkPayload:
+        context = _context(info)
+        user = await users.get(context.core, context.viewer, str(input.user_id))
+        async with context.core.db.read() as db:
+            permissions.require(context.viewer, "updateUser", await subjects.one(db, context.viewer, user))
+        ticket = await auth.create_password_ticket(context.core, user.id)
+        return types.CreatePasswordLinkPayload(url=f"{context.core.settings.public_url}/welcome#{ticket}")
+
+
+def _context(info: Info) -> RequestContext:
+    context = info.context
+    if not isinstance(context, RequestContext):
+        raise TypeError("these fields need the context of a request")
+    return context
+
+
+def _logged_in(context: RequestContext, result: LoginResult, *, cookie: bool) -> types.LoginPayload:
+    context.actor = result.actor
+    if cookie:
+        life = (result.refresh_expires_at - context.core.now()).total_seconds()
+        _set_cookie(context, result.refresh_token, int(life))
+    return types.LoginPayload(
+        access_token=result.access_token,
+        expires_at=result.expires_at,
+        refresh_token=None if cookie else result.refresh_token,
+        viewer=Viewer.of(result.actor),
+    )
+
+
+def _cookie_name(context: RequestContext) -> str:
+    return _SECURE_COOKIE if context.secure else _COOKIE
+
+
+def _set_cookie(context: RequestContext, value: str, life: int) -> None:
+    jar: SimpleCookie = SimpleCookie()
+    name = _cookie_name(context)
+    jar[name] = value
+    jar[name].update({"path": "/", "httponly": True, "samesite": "Strict", "max-age": str(life)})
+    if context.secure:
+        jar[name]["secure"] = True
+    context.response_headers.append(("set-cookie", jar[name].OutputString()))

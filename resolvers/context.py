@@ -1,0 +1,251 @@
+"""The context of one operation: who asks, and batch loaders for everything that a page needs."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Final, Self
+
+from strawberry.dataloader import DataLoader
+
+from schema.access import Login
+from schema.agents import Agent
+from schema.domains import Domain
+from schema.groups import Group
+from schema.images import Image
+from schema.keypairs import Keypair
+from schema.paging import Connection
+from schema.policies import ResourcePolicy
+from schema.resource_groups import ResourceGroup
+from schema.sessions import Kernel, Session, SessionEventEntry
+from schema.users import User
+from services import (
+    agents,
+    auth,
+    availability,
+    domains,
+    groups,
+    ids,
+    images,
+    keypairs,
+    occupancy,
+    policies,
+    resource_groups,
+    sessions,
+    subjects,
+    users,
+)
+from services.core import Core
+from services.db.tables import Base
+from services.errors import NotFound, Unauthenticated
+from services.paging import Order, Page, PageArgs, Total
+from services.permissions import Actor
+
+Many = Callable[[Core, Actor, Sequence[str]], Awaitable[dict[str, Any]]]
+Each = Callable[[Core, Actor, Sequence[str]], Awaitable[dict[str, list[Any]]]]
+
+#: Id's prefix → how rows are found, how they are shown.
+_LOADS: Final[dict[str, tuple[Many, Any]]] = {
+    "dom": (domains.many, Domain),
+    "grp": (groups.many, Group),
+    "usr": (users.many, User),
+    "key": (keypairs.many, Keypair),
+    "pol": (policies.many, ResourcePolicy),
+    "rgp": (resource_groups.many, ResourceGroup),
+    "agt": (agents.many, Agent),
+    "img": (images.many, Image),
+    "ses": (sessions.many, Session),
+    "knl": (sessions.many_kernels, Kernel),
+    "lgn": (auth.many_logins, Login),
+}
+
+
+@dataclass(frozen=True)
+class _List:
+    """How a noun is listed."""
+
+    page: Callable[..., Awaitable[Page[Any]]]
+    total: Callable[..., Awaitable[Total]]
+    where: Any
+    of: Any
+
+
+@dataclass(frozen=True)
+class _KernelsOn:
+    agent_id: str
+
+
+async def _page_kernels(
+    core: Core, actor: Actor, where: _KernelsOn, _order: Any, args: PageArgs
+) -> Page[Any]:
+    return await sessions.page_kernels(core, actor, where.agent_id, args)
+
+
+async def _total_kernels(core: Core, actor: Actor, where: _KernelsOn) -> Total:
+    return await sessions.total_kernels(core, actor, where.agent_id)
+
+
+_LISTS: Final[dict[str, _List]] = {
+    "domains": _List(domains.page, domains.total, domains.DomainFilter, Domain),
+    "groups": _List(groups.page, groups.total, groups.GroupFilter, Group),
+    "users": _List(users.page, users.total, users.UserFilter, User),
+    "keypairs": _List(keypairs.page, keypairs.total, keypairs.KeypairFilter, Keypair),
+    "policies": _List(policies.page, policies.total, policies.PolicyFilter, ResourcePolicy),
+    "resource_groups": _List(
+        resource_groups.page, resource_groups.total, resource_groups.ResourceGroupFilter, ResourceGroup
+    ),
+    "agents": _List(agents.page, agents.total, agents.AgentFilter, Agent),
+    "images": _List(images.page, images.total, images.ImageFilter, Image),
+    "sessions": _List(sessions.page, sessions.total, sessions.SessionFilter, Session),
+    "kernels": _List(_page_kernels, _total_kernels, _KernelsOn, Kernel),
+}
+
+
+async def _capacity(core: Core, _actor: Actor, keys: Sequence[str]) -> dict[str, list[Any]]:
+    return {key: [found] for key, found in (await availability.capacities(core, keys)).items()}
+
+
+async def _usable(core: Core, actor: Actor, keys: Sequence[str]) -> dict[str, list[Any]]:
+    where = resource_groups.ResourceGroupFilter(active=True)
+    order = [Order(resource_groups.ORDERS["NAME"])]
+    page = await resource_groups.page(core, actor, where, order, PageArgs(first=100))
+    return {key: list(page.rows) for key in keys}
+
+
+async def _logins(core: Core, actor: Actor, keys: Sequence[str]) -> dict[str, list[Any]]:
+    page = await auth.page_logins(core, actor, [], PageArgs(first=100))
+    return {key: list(page.rows) for key in keys}
+
+
+async def _installed(core: Core, _actor: Actor, keys: Sequence[str]) -> dict[str, list[Any]]:
+    return {key: [key] for key in await images.installed(core, keys)}
+
+
+#: What belongs to another thing in small numbers → how it is read for several of those, how it is shown.
+_EACH: Final[dict[str, tuple[Each, Any]]] = {
+    "kernels": (sessions.kernels, Kernel.of),
+    "timelines": (sessions.timelines, SessionEventEntry.of),
+    "images": (images.on_agents, Image.of),
+    "installed": (_installed, str),
+    "capacity": (_capacity, None),
+    "grants": (resource_groups.grants, str),
+    "memberships": (groups.of_users, Group.of),
+    "usable": (_usable, ResourceGroup.of),
+    "logins": (_logins, Login.of),
+}
+
+
+@dataclass
+class RequestContext:
+    """Made anew for each operation; nothing outlives it."""
+
+    core: Core
+    actor: Actor | None
+    address: str = ""
+    user_agent: str = ""
+    cookies: dict[str, str] = field(default_factory=dict[str, str])
+    #: Is the console reached over TLS? Then cookies are marked so.
+    secure: bool = False
+    introspection: bool = True
+    sign_up: str = "closed"
+    #: Headers to be added to the answer: cookies.
+    response_headers: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    _loaders: dict[tuple[str, str], DataLoader[Any, Any]] = field(
+        default_factory=dict[tuple[str, str], DataLoader[Any, Any]]
+    )
+    _rows: dict[str, Base] = field(default_factory=dict[str, Base])
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loaders.clear()
+
+    @property
+    def viewer(self) -> Actor:
+        if self.actor is None:
+            raise Unauthenticated("Log in first.")
+        return self.actor
+
+    async def load(self, key: str) -> Any:
+        found = await self.find(key)
+        if found is None:
+            raise NotFound("There is no such object, or it is not yours to see.")
+        return found
+
+    async def find(self, key: str | None) -> Any:
+        kind = ids.kind(key) if key else None
+        if key is None or kind is None or self.actor is None:
+            return None
+        return await self._loader("id", kind, self._load_many(kind)).load(key)
+
+    async def each(self, what: str, within: str) -> list[Any]:
+        return await self._loader("each", what, self._load_each(what)).load(within)
+
+    async def used(self, scope_id: str) -> dict[str, int]:
+        return await self._loader("used", "", self._load_used).load(scope_id)
+
+    async def actions(self, row: Base) -> list[str]:
+        key: str = row.id  # pyright: ignore[reportAttributeAccessIssue]
+        self._rows[key] = row
+        return await self._loader("actions", type(row).__name__, self._load_actions).load(key)
+
+    def page(
+        self, what: str, args: PageArgs, *, order: Sequence[Order] = (), **where: Any
+    ) -> Connection[Any]:
+        listed = _LISTS[what]
+        condition = listed.where(**{name: value for name, value in where.items() if value is not None})
+        memory: dict[str, Any] = {}
+
+        async def read() -> tuple[Page[Any], list[Any]]:
+            if "page" not in memory:
+                found = await listed.page(self.core, self.viewer, condition, order, args)
+                memory["page"] = found, [listed.of.of(row) for row in found.rows]
+            return memory["page"]
+
+        async def total() -> Total:
+            if "total" not in memory:
+                memory["total"] = await listed.total(self.core, self.viewer, condition)
+            return memory["total"]
+
+        return Connection[Any](read=read, total=total)
+
+    def forget(self) -> None:
+        """A mutation has changed what was loaded: read it again."""
+        self._loaders.clear()
+
+    def _loader(
+        self, family: str, name: str, load: Callable[[list[Any]], Awaitable[Any]]
+    ) -> DataLoader[Any, Any]:
+        key = family, name
+        if key not in self._loaders:
+            self._loaders[key] = DataLoader(load_fn=load)  # pyright: ignore[reportArgumentType]
+        return self._loaders[key]
+
+    def _load_many(self, kind: str) -> Callable[[list[str]], Awaitable[list[Any]]]:
+        many, shown = _LOADS[kind]
+
+        async def load(keys: list[str]) -> list[Any]:
+            found = await many(self.core, self.viewer, keys)
+            return [shown.of(found[key]) if key in found else None for key in keys]
+
+        return load
+
+    def _load_each(self, what: str) -> Callable[[list[str]], Awaitable[list[list[Any]]]]:
+        each, shown = _EACH[what]
+
+        async def load(keys: list[str]) -> list[list[Any]]:
+            found = await each(self.core, self.viewer, keys)
+            return [[shown(row) if shown else row for row in found.get(key, ())] for key in keys]
+
+        return load
+
+    async def _load_used(self, keys: list[str]) -> list[dict[str, int]]:
+        async with self.core.db.read() as db:
+            found = await occupancy.of(db, keys)
+        return [found.get(key, {}) for key in keys]
+
+    async def _load_actions(self, keys: list[str]) -> list[list[str]]:
+        found = await subjects.allowed_actions(self.core, self.viewer, [self._rows[key] for key in keys])
+        return [found[key] for key in keys]

@@ -1,0 +1,50 @@
+"""Root fields about domains."""
+
+import strawberry
+
+from resolvers.inputs import given
+from schema import domains as types
+from schema.context import Info
+from schema.domains import Domain
+from schema.paging import After, Before, Connection, First, Last, page_args
+from schema.slots import pairs
+from services import domains
+from services.domains import DomainChanges, DomainSpec
+
+
+@strawberry.type
+class DomainQueries:
+    @strawberry.field(description="Domains that you see.")
+    def domains(
+        self,
+        info: Info,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        filter: types.DomainFilter | None = None,
+    ) -> Connection[Domain]:
+        return info.context.page("domains", page_args(first, after, last, before), **given(filter))
+
+
+@strawberry.type
+class DomainMutations:
+    @strawberry.field(description="Make a domain.")
+    async def create_domain(self, info: Info, input: types.CreateDomainInput) -> types.CreateDomainPayload:
+        spec = DomainSpec(input.name, input.description, pairs(input.total_slots), input.idempotency_key)
+        row = await domains.create(info.context.core, info.context.viewer, spec)
+        return types.CreateDomainPayload(domain=Domain.of(row))
+
+    @strawberry.field(description="Change a domain.")
+    async def update_domain(self, info: Info, input: types.UpdateDomainInput) -> types.UpdateDomainPayload:
+        limits = None if input.total_slots is None else pairs(input.total_slots)
+        changes = DomainChanges(input.name, input.description, limits, input.active)
+        row = await domains.edit(info.context.core, info.context.viewer, str(input.id), changes)
+        return types.UpdateDomainPayload(domain=Domain.of(row))
+
+    @strawberry.field(description="Deactivate a domain: nobody of it can log in or launch anything.")
+    async def deactivate_domain(
+        self, info: Info, input: types.DeactivateDomainInput
+    ) -> types.DeactivateDomainPayload:
+        row = await domains.deactivate(info.context.core, info.context.viewer, str(input.id))
+        return types.DeactivateDomainPayload(domain=Domain.of(row))

@@ -1,0 +1,81 @@
+"""Root fields about images."""
+
+import strawberry
+
+from resolvers.inputs import given, orders
+from schema import images as types
+from schema.context import Info
+from schema.errors import Problem
+from schema.fields import said
+from schema.images import Image
+from schema.paging import After, Before, Connection, Direction, First, Last, page_args
+from schema.slots import pairs
+from services import images
+
+
+@strawberry.input(description="An order of images.")
+class ImageOrder:
+    field: types.ImageOrderField = said("By what.")
+    direction: Direction = said("Which way.", default=Direction.ASC)
+
+
+@strawberry.type
+class ImageQueries:
+    @strawberry.field(description="Images that you may use; for administrators all.")
+    def images(
+        self,
+        info: Info,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        filter: types.ImageFilter | None = None,
+        order_by: list[ImageOrder] | None = None,
+    ) -> Connection[Image]:
+        order = orders(order_by, images.ORDERS, "CREATED_AT")
+        return info.context.page(
+            "images", page_args(first, after, last, before), order=order, **given(filter)
+        )
+
+
+@strawberry.type
+class ImageMutations:
+    @strawberry.field(description="Change an image's minimums, or whether it may be used.")
+    async def update_image(self, info: Info, input: types.UpdateImageInput) -> types.UpdateImagePayload:
+        row = await images.edit(
+            info.context.core,
+            info.context.viewer,
+            str(input.id),
+            minimum_slots=None if input.minimum_slots is None else pairs(input.minimum_slots),
+            active=input.active,
+        )
+        return types.UpdateImagePayload(image=Image.of(row))
+
+    @strawberry.field(description="Take images off the list.")
+    async def forget_images(self, info: Info, input: types.ImagesInput) -> types.ForgetImagesPayload:
+        gone = await images.forget(info.context.core, info.context.viewer, [str(one) for one in input.ids])
+        return types.ForgetImagesPayload(deleted_ids=[strawberry.ID(one) for one in gone])
+
+    @strawberry.field(description="Bring images to nodes; answers when each has arrived or failed.")
+    async def install_images(
+        self, info: Info, input: types.ImagesOnAgentsInput
+    ) -> types.InstallImagesPayload:
+        done = await images.install(info.context.core, info.context.viewer, *_ids(input))
+        return types.InstallImagesPayload(results=[_result(outcome) for outcome in done])
+
+    @strawberry.field(description="Remove images from nodes; one that a live session uses stays.")
+    async def remove_images(self, info: Info, input: types.ImagesOnAgentsInput) -> types.RemoveImagesPayload:
+        done = await images.remove(info.context.core, info.context.viewer, *_ids(input))
+        return types.RemoveImagesPayload(results=[_result(outcome) for outcome in done])
+
+
+def _ids(input: types.ImagesOnAgentsInput) -> tuple[list[str], list[str]]:
+    return [str(one) for one in input.image_ids], [str(one) for one in input.agent_ids]
+
+
+def _result(outcome: images.Outcome) -> types.ImageOnAgentResult:
+    return types.ImageOnAgentResult(
+        image_id=strawberry.ID(outcome.image_id),
+        agent_id=strawberry.ID(outcome.agent_id),
+        error=Problem.of(outcome.error) if outcome.error else None,
+    )

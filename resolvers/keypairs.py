@@ -1,0 +1,86 @@
+"""Root fields about keypairs."""
+
+from collections.abc import Sequence
+
+import strawberry
+
+from resolvers.inputs import given
+from schema import keypairs as types
+from schema.context import Info
+from schema.errors import Problem
+from schema.keypairs import Keypair
+from schema.paging import After, Before, Connection, First, Last, page_args
+from services import keypairs
+from services.keypairs import KeypairChanges, KeypairSpec
+
+
+@strawberry.type
+class KeypairQueries:
+    @strawberry.field(description="Keypairs that you see.")
+    def keypairs(
+        self,
+        info: Info,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        filter: types.KeypairFilter | None = None,
+    ) -> Connection[Keypair]:
+        return info.context.page("keypairs", page_args(first, after, last, before), **given(filter))
+
+
+@strawberry.type
+class KeypairMutations:
+    @strawberry.field(description="Make a keypair. Its secret is in the answer, this once.")
+    async def create_keypair(self, info: Info, input: types.CreateKeypairInput) -> types.CreateKeypairPayload:
+        viewer = info.context.viewer
+        spec = KeypairSpec(
+            user_id=str(input.user_id) if input.user_id else viewer.user_id,
+            policy_id=str(input.policy_id) if input.policy_id else None,
+            rate_limit=input.rate_limit,
+            access_key=input.access_key,
+            secret_key=input.secret_key,
+            idempotency_key=input.idempotency_key,
+        )
+        made = await keypairs.create(info.context.core, viewer, spec)
+        return types.CreateKeypairPayload(keypair=Keypair.of(made.keypair), secret_key=made.secret_key)
+
+    @strawberry.field(description="Change a keypair's policy or rate limit.")
+    async def update_keypair(self, info: Info, input: types.UpdateKeypairInput) -> types.UpdateKeypairPayload:
+        changes = KeypairChanges(str(input.policy_id) if input.policy_id else None, input.rate_limit)
+        row = await keypairs.edit(info.context.core, info.context.viewer, str(input.id), changes)
+        return types.UpdateKeypairPayload(keypair=Keypair.of(row))
+
+    @strawberry.field(description="Activate keypairs, each for itself.")
+    async def activate_keypairs(
+        self, info: Info, input: types.KeypairsInput
+    ) -> types.ActivateKeypairsPayload:
+        done = await keypairs.activate(
+            info.context.core, info.context.viewer, [str(one) for one in input.ids]
+        )
+        return types.ActivateKeypairsPayload(results=_results(done))
+
+    @strawberry.field(description="Deactivate keypairs, each for itself: requests with them are refused.")
+    async def deactivate_keypairs(
+        self, info: Info, input: types.KeypairsInput
+    ) -> types.DeactivateKeypairsPayload:
+        done = await keypairs.deactivate(
+            info.context.core, info.context.viewer, [str(one) for one in input.ids]
+        )
+        return types.DeactivateKeypairsPayload(results=_results(done))
+
+    @strawberry.field(description="Delete a keypair that no session was ever made with.")
+    async def delete_keypair(self, info: Info, input: types.DeleteKeypairInput) -> types.DeleteKeypairPayload:
+        gone = await keypairs.delete(info.context.core, info.context.viewer, str(input.id))
+        return types.DeleteKeypairPayload(deleted_id=strawberry.ID(gone))
+
+
+def _results(outcomes: Sequence[keypairs.Outcome]) -> list[types.KeypairResult]:
+    return [
+        types.KeypairResult(
+            id=strawberry.ID(outcome.id),
+            keypair=Keypair.of(outcome.keypair) if outcome.keypair else None,
+            error=Problem.of(outcome.error) if outcome.error else None,
+        )
+        for outcome in outcomes
+    ]

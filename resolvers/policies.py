@@ -1,0 +1,70 @@
+"""Root fields about resource policies."""
+
+import strawberry
+from msgspec import UNSET
+
+from resolvers.inputs import given
+from schema import policies as types
+from schema.context import Info
+from schema.paging import After, Before, Connection, First, Last, page_args
+from schema.policies import ResourcePolicy
+from schema.slots import pairs
+from services import policies
+from services.policies import PolicyChanges, PolicySpec
+
+
+@strawberry.type
+class PolicyQueries:
+    @strawberry.field(description="Resource policies that you see.")
+    def resource_policies(
+        self,
+        info: Info,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        filter: types.ResourcePolicyFilter | None = None,
+    ) -> Connection[ResourcePolicy]:
+        return info.context.page("policies", page_args(first, after, last, before), **given(filter))
+
+
+@strawberry.type
+class PolicyMutations:
+    @strawberry.field(description="Make a resource policy.")
+    async def create_resource_policy(
+        self, info: Info, input: types.CreateResourcePolicyInput
+    ) -> types.CreateResourcePolicyPayload:
+        spec = PolicySpec(
+            name=input.name,
+            description=input.description,
+            total_slots=pairs(input.total_slots),
+            max_concurrent_sessions=input.max_concurrent_sessions,
+            max_kernels_per_session=input.max_kernels_per_session,
+            idle_timeout_seconds=input.idle_timeout_seconds,
+            idempotency_key=input.idempotency_key,
+        )
+        row = await policies.create(info.context.core, info.context.viewer, spec)
+        return types.CreateResourcePolicyPayload(resource_policy=ResourcePolicy.of(row))
+
+    @strawberry.field(description="Change a resource policy; it holds from the next decision on.")
+    async def update_resource_policy(
+        self, info: Info, input: types.UpdateResourcePolicyInput
+    ) -> types.UpdateResourcePolicyPayload:
+        concurrent = input.max_concurrent_sessions
+        changes = PolicyChanges(
+            name=input.name,
+            description=input.description,
+            total_slots=None if input.total_slots is None else pairs(input.total_slots),
+            max_concurrent_sessions=UNSET if concurrent is None else concurrent.value,
+            max_kernels_per_session=input.max_kernels_per_session,
+            idle_timeout_seconds=input.idle_timeout_seconds,
+        )
+        row = await policies.edit(info.context.core, info.context.viewer, str(input.id), changes)
+        return types.UpdateResourcePolicyPayload(resource_policy=ResourcePolicy.of(row))
+
+    @strawberry.field(description="Delete a resource policy that no keypair refers to.")
+    async def delete_resource_policy(
+        self, info: Info, input: types.DeleteResourcePolicyInput
+    ) -> types.DeleteResourcePolicyPayload:
+        gone = await policies.delete(info.context.core, info.context.viewer, str(input.id))
+        return types.DeleteResourcePolicyPayload(deleted_id=strawberry.ID(gone))

@@ -1,0 +1,114 @@
+"""Root fields about resource groups and schedulers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import strawberry
+from msgspec import UNSET
+from strawberry.scalars import JSON
+
+from resolvers.inputs import given
+from schema import resource_groups as types
+from schema.context import Info
+from schema.paging import After, Before, Connection, First, Last, page_args
+from schema.resource_groups import ResourceGroup, Scheduler, SchedulerKind
+from services import resource_groups
+from services.errors import BadInput
+from services.resource_groups import ResourceGroupChanges, ResourceGroupSpec
+
+
+@strawberry.type
+class ResourceGroupQueries:
+    @strawberry.field(description="Resource groups that you see.")
+    def resource_groups(
+        self,
+        info: Info,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        filter: types.ResourceGroupFilter | None = None,
+    ) -> Connection[ResourceGroup]:
+        return info.context.page("resource_groups", page_args(first, after, last, before), **given(filter))
+
+    @strawberry.field(description="Installed scheduler plug-ins.")
+    def schedulers(self, info: Info) -> list[Scheduler]:
+        _ = info.context.viewer
+        return [
+            Scheduler(
+                name=one.name,
+                kind=SchedulerKind(one.kind.upper()),
+                options_schema=JSON(one.options_schema) if one.options_schema is not None else None,
+                problem=one.problem or None,
+            )
+            for one in resource_groups.schedulers()
+        ]
+
+
+@strawberry.type
+class ResourceGroupMutations:
+    @strawberry.field(description="Make a resource group.")
+    async def create_resource_group(
+        self, info: Info, input: types.CreateResourceGroupInput
+    ) -> types.CreateResourceGroupPayload:
+        spec = ResourceGroupSpec(
+            name=input.name,
+            description=input.description,
+            sequencer=input.sequencer,
+            sequencer_options=_options(input.sequencer_options, "input.sequencerOptions") or {},
+            placer=input.placer,
+            placer_options=_options(input.placer_options, "input.placerOptions") or {},
+            lost_session_grace_seconds=input.lost_session_grace_seconds,
+            idempotency_key=input.idempotency_key,
+        )
+        row = await resource_groups.create(info.context.core, info.context.viewer, spec)
+        return types.CreateResourceGroupPayload(resource_group=ResourceGroup.of(row))
+
+    @strawberry.field(description="Change a resource group; it holds from the next decision on.")
+    async def update_resource_group(
+        self, info: Info, input: types.UpdateResourceGroupInput
+    ) -> types.UpdateResourceGroupPayload:
+        grace = input.lost_session_grace_seconds
+        changes = ResourceGroupChanges(
+            name=input.name,
+            description=input.description,
+            active=input.active,
+            sequencer=input.sequencer,
+            sequencer_options=_options(input.sequencer_options, "input.sequencerOptions"),
+            placer=input.placer,
+            placer_options=_options(input.placer_options, "input.placerOptions"),
+            lost_session_grace_seconds=UNSET if grace is None else grace.value,
+        )
+        row = await resource_groups.edit(info.context.core, info.context.viewer, str(input.id), changes)
+        return types.UpdateResourceGroupPayload(resource_group=ResourceGroup.of(row))
+
+    @strawberry.field(description="Delete a resource group without agents and sessions.")
+    async def delete_resource_group(
+        self, info: Info, input: types.DeleteResourceGroupInput
+    ) -> types.DeleteResourceGroupPayload:
+        gone = await resource_groups.delete(info.context.core, info.context.viewer, str(input.id))
+        return types.DeleteResourceGroupPayload(deleted_id=strawberry.ID(gone))
+
+    @strawberry.field(description="Let a domain, group or user use a resource group.")
+    async def grant_resource_group(
+        self, info: Info, input: types.ResourceGroupGrantInput
+    ) -> types.GrantResourceGroupPayload:
+        row = await resource_groups.grant(
+            info.context.core, info.context.viewer, str(input.id), [str(input.grantee_id)]
+        )
+        return types.GrantResourceGroupPayload(resource_group=ResourceGroup.of(row))
+
+    @strawberry.field(description="Take a grant back; sessions go on.")
+    async def revoke_resource_group(
+        self, info: Info, input: types.ResourceGroupGrantInput
+    ) -> types.RevokeResourceGroupPayload:
+        row = await resource_groups.revoke(
+            info.context.core, info.context.viewer, str(input.id), [str(input.grantee_id)]
+        )
+        return types.RevokeResourceGroupPayload(resource_group=ResourceGroup.of(row))
+
+
+def _options(value: Any, path: str) -> Mapping[str, Any] | None:
+    if value is not None and not isinstance(value, dict):
+        raise BadInput("Options are an object; `schedulers` has their schema.", path=path)
+    return value

@@ -1,0 +1,93 @@
+"""The schema put together."""
+
+import strawberry
+from graphql import (
+    GraphQLNamedType,
+    build_schema,
+    get_named_type,
+    lexicographic_sort_schema,
+    print_schema,
+)
+from strawberry.schema.config import StrawberryConfig
+
+from resolvers.access import AccessMutations
+from resolvers.agents import AgentMutations, AgentQueries, AgentSubscriptions
+from resolvers.domains import DomainMutations, DomainQueries
+from resolvers.groups import GroupMutations, GroupQueries
+from resolvers.images import ImageMutations, ImageQueries
+from resolvers.keypairs import KeypairMutations, KeypairQueries
+from resolvers.policies import PolicyMutations, PolicyQueries
+from resolvers.resource_groups import ResourceGroupMutations, ResourceGroupQueries
+from resolvers.server import ServerQueries
+from resolvers.sessions import SessionMutations, SessionQueries, SessionSubscriptions
+from resolvers.users import UserMutations, UserQueries
+from schema.access import Login
+from schema.errors import ErrorCode
+from schema.limits import Limits, extensions
+from schema.scalars import SCALARS
+from schema.sessions import Kernel
+
+
+@strawberry.type(description="Reading.")
+class Query(
+    ServerQueries,
+    DomainQueries,
+    GroupQueries,
+    UserQueries,
+    KeypairQueries,
+    PolicyQueries,
+    ResourceGroupQueries,
+    AgentQueries,
+    ImageQueries,
+    SessionQueries,
+):
+    pass
+
+
+@strawberry.type(description="Changing: each takes one input and answers with what has changed.")
+class Mutation(
+    AccessMutations,
+    DomainMutations,
+    GroupMutations,
+    UserMutations,
+    KeypairMutations,
+    PolicyMutations,
+    ResourceGroupMutations,
+    AgentMutations,
+    ImageMutations,
+    SessionMutations,
+):
+    pass
+
+
+@strawberry.type(description="Being told.")
+class Subscription(SessionSubscriptions, AgentSubscriptions):
+    pass
+
+
+def make_schema(limits: Limits | None = None) -> strawberry.Schema:
+    """The schema that a manager serves."""
+    schema = strawberry.Schema(
+        query=Query,
+        mutation=Mutation,
+        subscription=Subscription,
+        types=[Kernel, Login, ErrorCode],
+        extensions=extensions(limits or Limits()),
+        config=StrawberryConfig(disable_field_suggestions=True, scalar_map=SCALARS),
+    )
+    _describe_arguments(schema)
+    return schema
+
+
+def _describe_arguments(schema: strawberry.Schema) -> None:
+    """An argument without words of its own says what its type says: `input`, `filter`, `orderBy`."""
+    for kind in schema._schema.type_map.values():  # noqa: SLF001  # the only way to the built types
+        for field in getattr(kind, "fields", {}).values():
+            for argument in getattr(field, "args", {}).values():
+                named: GraphQLNamedType = get_named_type(argument.type)
+                argument.description = argument.description or named.description
+
+
+def sdl() -> str:
+    """The schema as text, in alphabetical order, so that a change of it is a small difference."""
+    return print_schema(lexicographic_sort_schema(build_schema(make_schema().as_str()))) + "\n"

@@ -1,0 +1,104 @@
+"""Root fields about the installation: who am I, what is there, one thing by its id."""
+
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Annotated
+
+import strawberry
+from strawberry.scalars import JSON
+
+from scheduler.plugins import placers, sequencers
+from schema.access import Server, SignUpMode, Viewer
+from schema.context import Info
+from schema.nodes import Node
+from schema.resource_groups import (
+    Availability,
+    Scheduler,
+    SchedulerKind,
+    SessionAllowance,
+    SlotAvailability,
+)
+from schema.slots import SlotType, slot_type
+from services import availability, ids, slots
+from services.errors import BadInput
+
+_KINDS = ((SchedulerKind.SEQUENCER, sequencers), (SchedulerKind.PLACER, placers))
+
+
+@strawberry.type
+class ServerQueries:
+    @strawberry.field(description="You; null when you are not logged in.")
+    def viewer(self, info: Info) -> Viewer | None:
+        return Viewer.of(info.context.actor) if info.context.actor else None
+
+    @strawberry.field(description="This installation.")
+    def server(self, info: Info) -> Server:
+        return Server(
+            version=version("berth"),
+            api_version="1",
+            sign_up_mode=SignUpMode(info.context.sign_up.upper()),
+            time=datetime.now(UTC),
+            url=info.context.core.settings.public_url,
+        )
+
+    @strawberry.field(
+        description="The thing with this id; null when it does not exist or is not yours to see."
+    )
+    async def node(
+        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="Any id.")]
+    ) -> Node | None:
+        if ids.kind(str(id)) is None:
+            raise BadInput(
+                f"An id is a prefix ({', '.join(ids.KINDS)}), an underscore and 26 characters.", path="id"
+            )
+        _ = info.context.viewer
+        return await info.context.find(str(id))
+
+    @strawberry.field(description="Kinds of resources that sessions may ask for.")
+    def slot_types(self, info: Info) -> list[SlotType]:
+        _ = info.context.viewer
+        return [SlotType.of(kind) for kind in slots.SLOT_TYPES.values()]
+
+    @strawberry.field(description="Installed scheduler plug-ins.")
+    def schedulers(self, info: Info) -> list[Scheduler]:
+        _ = info.context.viewer
+        return [
+            Scheduler(name=name, kind=kind, options_schema=JSON(registry.schema(name)))
+            for kind, registry in _KINDS
+            for name in registry.names()
+        ]
+
+    @strawberry.field(
+        description="What you can get in a group and a resource group, limits and nodes together."
+    )
+    async def availability(
+        self,
+        info: Info,
+        group_id: Annotated[strawberry.ID, strawberry.argument(description="One of your groups.")],
+        resource_group_id: Annotated[
+            strawberry.ID, strawberry.argument(description="A resource group that was granted to you.")
+        ],
+    ) -> Availability:
+        found = await availability.find(
+            info.context.core, info.context.viewer, str(group_id), str(resource_group_id)
+        )
+        return Availability(
+            slots=[_slot(one) for one in found.slots],
+            sessions=SessionAllowance(limit=found.sessions_limit, used=found.sessions_used),
+        )
+
+
+def _slot(found: availability.SlotAvailability) -> SlotAvailability:
+    def shown(amount: int) -> str:
+        return slots.render(found.name, amount)
+
+    return SlotAvailability(
+        name=found.name,
+        type=slot_type(found.name),
+        limit=None if found.limit is None else shown(found.limit),
+        used=shown(found.used),
+        capacity=shown(found.capacity),
+        free=shown(found.free),
+        largest_free=shown(found.largest_free),
+        largest_capacity=shown(found.largest_capacity),
+    )

@@ -1,0 +1,89 @@
+"""Root fields about users."""
+
+from collections.abc import Sequence
+
+import strawberry
+
+from resolvers.inputs import given
+from schema import users as types
+from schema.context import Info
+from schema.errors import Problem
+from schema.paging import After, Before, Connection, First, Last, page_args
+from schema.users import User
+from services import users
+from services.users import UserChanges, UserSpec
+
+
+@strawberry.type
+class UserQueries:
+    @strawberry.field(description="Users that you see.")
+    def users(
+        self,
+        info: Info,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+        filter: types.UserFilter | None = None,
+    ) -> Connection[User]:
+        return info.context.page("users", page_args(first, after, last, before), **given(filter))
+
+
+@strawberry.type
+class UserMutations:
+    @strawberry.field(description="Make a user, with a keypair.")
+    async def create_user(self, info: Info, input: types.CreateUserInput) -> types.CreateUserPayload:
+        core = info.context.core
+        spec = UserSpec(
+            domain_id=str(input.domain_id),
+            email=input.email,
+            name=input.name,
+            full_name=input.full_name,
+            description=input.description,
+            password=input.password,
+            role=input.role.value,
+            must_change_password=input.must_change_password,
+            group_ids=[str(group) for group in input.group_ids],
+            idempotency_key=input.idempotency_key,
+        )
+        made = await users.create(core, info.context.viewer, spec)
+        link = f"{core.settings.public_url}/welcome#{made.ticket}" if made.ticket else None
+        return types.CreateUserPayload(user=User.of(made.user), password_link=link)
+
+    @strawberry.field(description="Change a user.")
+    async def update_user(self, info: Info, input: types.UpdateUserInput) -> types.UpdateUserPayload:
+        changes = UserChanges(
+            name=input.name,
+            full_name=input.full_name,
+            description=input.description,
+            password=input.password,
+            must_change_password=input.must_change_password,
+            role=input.role.value if input.role else None,
+            domain_id=str(input.domain_id) if input.domain_id else None,
+            group_ids=None if input.group_ids is None else [str(group) for group in input.group_ids],
+        )
+        row = await users.edit(info.context.core, info.context.viewer, str(input.id), changes)
+        return types.UpdateUserPayload(user=User.of(row))
+
+    @strawberry.field(
+        description="Deactivate users, each for itself: no login, no request; nothing is deleted."
+    )
+    async def deactivate_users(self, info: Info, input: types.UsersInput) -> types.DeactivateUsersPayload:
+        done = await users.deactivate(info.context.core, info.context.viewer, [str(one) for one in input.ids])
+        return types.DeactivateUsersPayload(results=_results(done))
+
+    @strawberry.field(description="Bring deactivated users back, each for itself.")
+    async def reactivate_users(self, info: Info, input: types.UsersInput) -> types.ReactivateUsersPayload:
+        done = await users.reactivate(info.context.core, info.context.viewer, [str(one) for one in input.ids])
+        return types.ReactivateUsersPayload(results=_results(done))
+
+
+def _results(outcomes: Sequence[users.Outcome]) -> list[types.UserResult]:
+    return [
+        types.UserResult(
+            id=strawberry.ID(outcome.id),
+            user=User.of(outcome.user) if outcome.user else None,
+            error=Problem.of(outcome.error) if outcome.error else None,
+        )
+        for outcome in outcomes
+    ]

@@ -1,0 +1,11 @@
+"""Arguments that subscriptions share."""
+
+from typing import Annotated
+
+import strawberry
+
+Resume = Annotated[
+    str | None, strawberry.argument(description="Begin after this cursor of an earlier event, not now.")
+]
+AgentId = Annotated[strawberry.ID, strawberry.argument(description="The agent.")]
+SessionId = Annotated[strawberry.ID, strawberry.argument(description="The session.")]

@@ -1,16 +1,24 @@
 """Runs the manager's application: the socket, TLS, proxies, limits of a websocket, an orderly end."""
 
+import asyncio
+import contextlib
+import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from typing import Final
 
 import uvicorn
+from alembic.util import CommandError
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
 
 from agents.protocol import MAX_FRAME
 from server.app import make_app
 from server.config import Config
 from server.listening import CannotServe, check_exposure, listen
 from server.manager import Manager
+from server.secretsfile import UnsafeSecrets
+from services.errors import BerthError
 
 #: Seconds that open requests have to end once the manager is asked to.
 GRACE: Final = 5
@@ -27,21 +35,46 @@ def run(config: Config, on_ready: Callable[[Config, Manager], Awaitable[None]]) 
         on_ready: called once requests are answered, with the configuration as it came to be (its port, when 0 was asked).
 
     Raises:
-        CannotServe: see `server/listening.py`; or the start failed (the log says why).
+        CannotServe: see `server/listening.py`; or what it needs is not there, or not as it must be.
     """
     check_exposure(config)
     with listen(config) as taken:
         settled = config.model_copy(update={"port": taken.getsockname()[1]})
-        app = make_app(settled)
-        server = _Server(_uvicorn(settled, app), lambda: on_ready(settled, app.state.manager))
         try:
-            server.run(sockets=[taken])
-        except SystemExit as end:
-            raise CannotServe("The manager could not start; the lines above say why.") from end
+            asyncio.run(_serve(settled, taken, on_ready))
+        except (UnsafeSecrets, BerthError, CommandError) as error:
+            raise CannotServe(str(error)) from error
+        except (SQLAlchemyError, RedisError, OSError) as error:
+            raise CannotServe(f"What the manager needs does not answer: {error}") from error
+
+
+async def _serve(
+    config: Config, taken: socket.socket, on_ready: Callable[[Config, Manager], Awaitable[None]]
+) -> None:
+    app = make_app(config)
+    server = _Server(_uvicorn(config, app), lambda: on_ready(config, app.state.manager))
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def stop() -> None:
+        if server.started:
+            # The second one does not wait for open requests.
+            server.force_exit = server.should_exit
+            server.should_exit = True
+        elif task is not None:
+            task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    with contextlib.suppress(asyncio.CancelledError):
+        # Here and not by uvicorn, so that what fails at the start arrives as what it is.
+        async with app.router.lifespan_context(app):
+            await server.serve(sockets=[taken])
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn, telling when it serves."""
+    """Uvicorn, telling when it serves, and leaving signals to us: its own handling ends the process by the signal
+    before the lifespan is closed.
+    """
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], Awaitable[None]]) -> None:
         super().__init__(config)
@@ -52,11 +85,15 @@ class _Server(uvicorn.Server):
         if self.started:
             await self._on_ready()
 
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
 
 def _uvicorn(config: Config, app: object) -> uvicorn.Config:
     return uvicorn.Config(
         app,  # pyright: ignore[reportArgumentType]  # an ASGI application by its shape
-        lifespan="on",
+        lifespan="off",
         # Paths hold tickets, so no access log; ours is set up already.
         log_config=None,
         access_log=False,

@@ -1,5 +1,7 @@
 """`berth manager`: the manager alone, for a service unit or a container."""
 
+import logging
+import os
 from pathlib import Path
 
 import click
@@ -43,6 +45,10 @@ def manager(
     """
     config = options.load_config(host=host, port=port, data_dir=data_dir, insecure=insecure)
     logs.configure(config.log_format, "info")
+    # It names the path of every websocket, and a terminal's or a stream's path is its ticket.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    # Database, its journal, whatever else is made: for the manager's user alone.
+    os.umask(0o077)
 
     async def on_ready(settled: Config, running: Manager) -> None:
         await announce(settled, running, announce_fd)

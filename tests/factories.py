@@ -1,0 +1,296 @@
+"""One factory a table: a row in the database with everything that it needs; a test overrides only what matters."""
+
+import itertools
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from argon2 import PasswordHasher
+
+from services import ids
+from services.core import Core
+from services.db.tables import (
+    Agent,
+    AgentEvent,
+    AgentImage,
+    Base,
+    Domain,
+    Group,
+    GroupMember,
+    Image,
+    JoinToken,
+    Kernel,
+    Keypair,
+    Login,
+    Nonce,
+    ResourceGroup,
+    ResourceGroupGrant,
+    ResourcePolicy,
+    Session,
+    SessionEvent,
+    Ticket,
+    User,
+)
+from services.keys import digest
+from services.permissions import Actor
+
+PASSWORD = "right-horse-1"
+#: Cheap parameters: what is tested is not how long argon2 takes. `outdated`, so a login renews it.
+PASSWORD_HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+SECRET_KEY = "k" * 40
+
+
+class Clock:
+    """A wall clock (`core.now`) and a monotonic one that stand still until told otherwise."""
+
+    def __init__(self, start: datetime) -> None:
+        self.time = start
+        self.seconds = 1000.0
+
+    def now(self) -> datetime:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def advance(self, span: timedelta) -> None:
+        self.time += span
+        self.seconds += span.total_seconds()
+
+
+class Factories:
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self._numbers = itertools.count(1)
+
+    async def domain(self, **more: Any) -> Domain:
+        return await self._add(Domain, id=ids.new("dom"), name=self._name("d"), **more)
+
+    async def group(
+        self, *, domain: Domain | None = None, members: Iterable[User] = (), **more: Any
+    ) -> Group:
+        domain_id = more.pop("domain_id", None) or (domain or await self.domain()).id
+        group = await self._add(Group, id=ids.new("grp"), domain_id=domain_id, name=self._name("g"), **more)
+        for user in members:
+            await self.member(group, user)
+        return group
+
+    async def member(self, group: Group, user: User) -> GroupMember:
+        return await self._add(GroupMember, group_id=group.id, user_id=user.id)
+
+    async def policy(self, **more: Any) -> ResourcePolicy:
+        return await self._add(ResourcePolicy, id=ids.new("pol"), name=self._name("p"), **more)
+
+    async def user(
+        self,
+        *,
+        domain: Domain | None = None,
+        groups: Iterable[Group] = (),
+        policy: ResourcePolicy | None = None,
+        rate_limit: int = 1000,
+        **more: Any,
+    ) -> User:
+        """A user with the password `PASSWORD` and a main keypair."""
+        domain_id = more.pop("domain_id", None) or (domain or await self.domain()).id
+        name = more.pop("name", None) or self._name("u")
+        user = await self._add(
+            User,
+            **{
+                "id": ids.new("usr"),
+                "domain_id": domain_id,
+                "name": name,
+                "email": f"{name}@example.org",
+                "password_hash": PASSWORD_HASH,
+                **more,
+            },
+        )
+        for group in groups:
+            await self.member(group, user)
+        keypair = await self.keypair(user=user, policy=policy, rate_limit=rate_limit)
+        async with self.core.db.write() as db:
+            db.add(user)
+            user.main_keypair_id = keypair.id
+        return user
+
+    async def keypair(
+        self, *, user: User | None = None, policy: ResourcePolicy | None = None, **more: Any
+    ) -> Keypair:
+        """A keypair with the secret key `SECRET_KEY`."""
+        keypair_id = more.pop("id", None) or ids.new("key")
+        return await self._add(
+            Keypair,
+            **{
+                "id": keypair_id,
+                "user_id": (user or await self.user()).id,
+                "policy_id": (policy or await self.policy()).id,
+                "access_key": f"BK{next(self._numbers):018d}",
+                "secret_encrypted": self.core.keys.seal(SECRET_KEY, keypair_id),
+                **more,
+            },
+        )
+
+    async def login(
+        self, *, user: User | None = None, refresh_token: str | None = None, **more: Any
+    ) -> Login:
+        user = user or await self.user()
+        return await self._add(
+            Login,
+            **{
+                "id": ids.new("lgn"),
+                "user_id": user.id,
+                "epoch": user.epoch,
+                "token_hash": digest(refresh_token or self._name("r")),
+                "expires_at": self.core.now() + timedelta(days=14),
+                **more,
+            },
+        )
+
+    async def ticket(self, *, user: User | None = None, token: str = "ticket", **more: Any) -> Ticket:
+        return await self._add(
+            Ticket,
+            **{
+                "token_hash": digest(token),
+                "purpose": "password",
+                "user_id": (user or await self.user()).id,
+                "data": {},
+                "expires_at": self.core.now() + timedelta(hours=1),
+                **more,
+            },
+        )
+
+    async def nonce(self, **more: Any) -> Nonce:
+        values = {"keypair_id": ids.new("key"), "jti": self._name("j"), "expires_at": self.core.now(), **more}
+        return await self._add(Nonce, **values)
+
+    async def resource_group(
+        self, *, granted: Iterable[Domain | Group | User] = (), **more: Any
+    ) -> ResourceGroup:
+        group = await self._add(ResourceGroup, id=ids.new("rgp"), name=self._name("r"), **more)
+        for grantee in granted:
+            await self._add(ResourceGroupGrant, resource_group_id=group.id, grantee_id=grantee.id)
+        return group
+
+    async def join_token(self, *, resource_group: ResourceGroup | None = None, **more: Any) -> JoinToken:
+        return await self._add(
+            JoinToken,
+            **{
+                "token_hash": digest(self._name("t")),
+                "resource_group_id": (resource_group or await self.resource_group()).id,
+                "expires_at": self.core.now() + timedelta(hours=1),
+                **more,
+            },
+        )
+
+    async def agent(self, *, resource_group: ResourceGroup | None = None, **more: Any) -> Agent:
+        return await self._add(
+            Agent,
+            **{
+                "id": ids.new("agt"),
+                "name": self._name("a"),
+                "resource_group_id": (resource_group or await self.resource_group()).id,
+                "credential_hash": digest("secret"),
+                "status": "ALIVE",
+                "slots": {"cpu": 4000, "mem": 8 * 2**30},
+                **more,
+            },
+        )
+
+    async def agent_event(self, *, agent: Agent | None = None, **more: Any) -> AgentEvent:
+        return await self._add(
+            AgentEvent, **{"agent_id": (agent or await self.agent()).id, "status": "ALIVE", **more}
+        )
+
+    async def image(self, *, agents: Iterable[Agent] = (), **more: Any) -> Image:
+        name = more.pop("name", None) or self._name("i")
+        image = await self._add(
+            Image,
+            **{
+                "id": ids.new("img"),
+                "reference": f"berth/{name}:1",
+                "architecture": "x86_64",
+                "name": name,
+                **more,
+            },
+        )
+        for agent in agents:
+            await self._add(AgentImage, agent_id=agent.id, image_id=image.id)
+        return image
+
+    async def session(
+        self,
+        *,
+        user: User | None = None,
+        group: Group | None = None,
+        image: Image | None = None,
+        resource_group: ResourceGroup | None = None,
+        **more: Any,
+    ) -> Session:
+        user = user or await self.user()
+        group = group or await self.group(domain_id=user.domain_id)
+        return await self._add(
+            Session,
+            **{
+                "id": ids.new("ses"),
+                "name": self._name("s"),
+                "status": "RUNNING",
+                "user_id": user.id,
+                "keypair_id": user.main_keypair_id,
+                "group_id": group.id,
+                "domain_id": group.domain_id,
+                "resource_group_id": (resource_group or await self.resource_group()).id,
+                "image_id": (image or await self.image()).id,
+                "slots": {"cpu": 1000, "mem": 2**30},
+                **more,
+            },
+        )
+
+    async def kernel(
+        self, *, session: Session | None = None, agent: Agent | None = None, **more: Any
+    ) -> Kernel:
+        session = session or await self.session()
+        return await self._add(
+            Kernel,
+            **{
+                "id": ids.new("knl"),
+                "session_id": session.id,
+                "agent_id": agent.id if agent else None,
+                "status": session.status,
+                "slots": session.slots,
+                **more,
+            },
+        )
+
+    async def session_event(self, *, session: Session | None = None, **more: Any) -> SessionEvent:
+        session = session or await self.session()
+        return await self._add(SessionEvent, **{"session_id": session.id, "status": session.status, **more})
+
+    async def superadmin(self, **more: Any) -> Actor:
+        return self.actor(await self.user(role="SUPERADMIN", **more))
+
+    def actor(self, user: User, groups: Iterable[Group] = (), **more: Any) -> Actor:
+        """Who asks, when this user does."""
+        return Actor(
+            **{
+                "user_id": user.id,
+                "domain_id": user.domain_id,
+                "role": user.role,
+                "group_ids": frozenset(group.id for group in groups),
+                "keypair_id": user.main_keypair_id or "",
+                "must_change_password": user.must_change_password,
+                **more,
+            }
+        )
+
+    async def fresh(self, row: Any) -> Any:
+        """The row as the database has it now."""
+        async with self.core.db.read() as db:
+            return await db.get(type(row), row.id)
+
+    async def _add(self, table: type[Base], **values: Any) -> Any:
+        row = table(**values)
+        async with self.core.db.write() as db:
+            db.add(row)
+        return row
+
+    def _name(self, prefix: str) -> str:
+        return f"{prefix}-{next(self._numbers)}"

@@ -106,7 +106,6 @@ class Client:
 
     url: str
     token: str = ""
-    http: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(timeout=30))
 
     async def login(self, email: str = EMAIL, password: str = PASSWORD) -> "Client":
         answer = await self(
@@ -118,9 +117,10 @@ class Client:
 
     async def __call__(self, query: str, /, **variables: Any) -> dict[str, Any]:
         headers = {"authorization": f"Bearer {self.token}"} if self.token else {}
-        response = await self.http.post(
-            f"{self.url}/graphql", json={"query": query, "variables": variables}, headers=headers
-        )
+        async with httpx.AsyncClient(timeout=30) as http:
+            response = await http.post(
+                f"{self.url}/graphql", json={"query": query, "variables": variables}, headers=headers
+            )
         content = response.json()
         if content.get("errors"):
             raise GraphQLFailed(content["errors"])

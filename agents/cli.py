@@ -28,8 +28,9 @@ log = logging.getLogger(__name__)
 EXIT_REJECTED = 3
 EXIT_NOT_RUNNING = 4
 
-#: Seconds between writes of the status file, and for a runtime to show that it works.
+#: Seconds between writes of the status file, between looks whether there is news, and for a runtime to show that it works.
 _STATUS_SECONDS = 5.0
+_CHANGE_SECONDS = 0.2
 _PROBE_SECONDS = 10.0
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -226,10 +227,15 @@ async def _join(
 
 async def _serve(daemon: Agent, directory: StateDir) -> None:
     async def write_status() -> None:
+        written: dict[str, object] = {}
+        due = 0.0
         while True:
-            with contextlib.suppress(BadState):  # a full disk: the daemon says so where it matters
-                directory.write_status({**daemon.status(), "at": time.time()})
-            await asyncio.sleep(_STATUS_SECONDS)
+            # At once when something has changed: whoever starts an agent waits for it to be connected.
+            if daemon.status() != written or time.monotonic() >= due:
+                written, due = daemon.status(), time.monotonic() + _STATUS_SECONDS
+                with contextlib.suppress(BadState):  # a full disk: the daemon says so where it matters
+                    directory.write_status({**written, "at": time.time()})
+            await asyncio.sleep(_CHANGE_SECONDS)
 
     writer = asyncio.create_task(write_status())
     try:

@@ -169,8 +169,9 @@ class Local:
     async def _start_agent(self, agent: Child) -> None:
         with self._progress.phase("Starting the agent") as phase:
             self._runtime, note = await self._choose_runtime()
+            began = time.time()
             agent.start()
-            connected = await self._connected(agent)
+            connected = await self._connected(agent, began)
             phase.result = f"runtime {self._runtime}"
         if note:
             self._progress.warn(note)
@@ -219,15 +220,20 @@ class Local:
             await runtime.close()
         return wanted
 
-    async def _connected(self, agent: Child) -> bool:
+    async def _connected(self, agent: Child, since: float) -> bool:
+        def connected() -> bool:
+            # What an earlier agent wrote does not count.
+            status = self._state.status() or {}
+            return bool(status.get("connected")) and float(status.get("at", 0)) >= since
+
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(AGENT_SECONDS):
-                while not (self._state.status() or {}).get("connected") or not self._state.is_locked():
+                while not connected():
                     if agent.starts >= 3:
                         raise LocalFailure(
                             f"The agent ends again and again. The end of {agent.log}:\n{agent.tail()}"
                         )
-                    await asyncio.sleep(0.1)
+                    await asyncio.sleep(0.05)
                 return True
         return False
 

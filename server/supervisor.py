@@ -117,7 +117,6 @@ class Child:
                 status = await self._run()
                 pause = self._backoff.after(time.monotonic() - began)
                 self.ended.set()
-                log.warning("%s ended with status %d; it begins again in %.1f s", self.name, status, pause)
                 if self._on_exit:
                     self._on_exit(status, pause)
                 await asyncio.sleep(pause)

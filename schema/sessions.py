@@ -315,7 +315,9 @@ class Session(Node):
         history = info.context.core.stats.kernel_history(str(kernels[0].id)) if kernels else []
         return [KernelStats.of(sample) for sample in history]
 
-    @strawberry.field(description="What its main process wrote; kept after its end.")
+    @strawberry.field(
+        description="What its main process wrote; kept after its end. Null with an error while its node does not answer."
+    )
     async def logs(
         self,
         info: Info,
@@ -323,7 +325,7 @@ class Session(Node):
             ByteSize | None,
             strawberry.argument(description="Only the last so many bytes; at most and by default 1 MiB."),
         ] = None,
-    ) -> Log:
+    ) -> Log | None:
         log = await sessions.log(info.context.core, info.context.viewer, self.row.id, tail)
         return Log(text=log.text, size=ByteSize(log.size), truncated=log.truncated)
 

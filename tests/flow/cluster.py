@@ -209,6 +209,15 @@ class Cluster:
         agent.start()
         return agent
 
+    async def agents_connected(self, count: int = 1) -> None:
+        """Wait until so many agents are connected to the manager (their status says ALIVE for a lease longer)."""
+
+        async def there() -> bool:
+            async with httpx.AsyncClient(timeout=5) as http:
+                return (await http.get(f"{self.url}/health/ready")).json()["agents"] == count
+
+        await eventually(there, f"{count} agent(s) are connected", self.manager, *self.agents)
+
     async def client(self) -> Client:
         return await Client(self.url).login()
 

@@ -53,6 +53,7 @@ async def test_a_kill_in_any_status_loses_nothing(gated: Cluster, status: str, v
         *gated.agents,
     )
     if right == "RUNNING":
+        await gated.agents_connected()
         await typed(client, session_id, b"echo al''ive\n", b"alive")
 
 

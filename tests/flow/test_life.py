@@ -14,7 +14,8 @@ CREATE = """mutation($i: CreateSessionInput!) {
 }"""
 STATE = """query($id: ID!) { node(id: $id) { ... on Session {
   id status statusReason { code message } pendingReason { code message position } exitCode
-  events { status code } logs { text } kernels { id status } } } }"""
+  events { status code } kernels { id status } } } }"""
+LOGS = "query($id: ID!) { node(id: $id) { ... on Session { logs { text } } } }"
 EVENTS = "subscription($a: String) { sessionEvents(after: $a) { kind cursor session { id status } } }"
 TERMINAL = "mutation($i: OpenTerminalInput!) { openTerminal(input: $i) { terminalId url } }"
 
@@ -143,7 +144,7 @@ def _bytes(frame: bytes | str) -> bytes:
 
 
 async def _log_with(client: Client, session_id: str, text: str) -> str | None:
-    log = (await state(client, session_id))["logs"]["text"]
+    log = (await client(LOGS, id=session_id))["node"]["logs"]["text"]
     return log if text in log else None
 
 

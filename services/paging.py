@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -84,7 +84,7 @@ async def fetch(
 
 async def count(db: AsyncSession, query: Select[Row]) -> Total:
     """Count a query's rows, up to `COUNT_LIMIT`."""
-    limited = query.with_only_columns(func.literal(1)).order_by(None).limit(COUNT_LIMIT + 1).subquery()
+    limited = query.with_only_columns(literal(1)).order_by(None).limit(COUNT_LIMIT + 1).subquery()
     number = (await db.scalar(select(func.count()).select_from(limited))) or 0
     return Total(min(number, COUNT_LIMIT), number <= COUNT_LIMIT)
 

@@ -18,14 +18,11 @@ _DEFAULT_RATE: Final = 1000
 async def of_login(core: Core, login_id: str, user_id: str) -> Standing | None:
     """What a login is worth, None when it has ended or its user may not come in."""
     known, standing = core.standings.get(login_id)
-    if known:
-        return standing
-    async with core.db.read() as db:
-        standing = await read_login(core, db, login_id)
-    if standing is not None and standing.actor.user_id != user_id:
-        standing = None
-    _remember(core, login_id, user_id, standing)
-    return standing
+    if not known:
+        async with core.db.read() as db:
+            standing = await read_login(core, db, login_id)
+        _remember(core, login_id, standing.actor.user_id if standing else user_id, standing)
+    return standing if standing and standing.actor.user_id == user_id else None
 
 
 async def of_user(core: Core, user_id: str) -> Standing | None:

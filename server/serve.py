@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Generator
@@ -39,6 +40,8 @@ def run(config: Config, on_ready: Callable[[Config, Manager], Awaitable[None]]) 
     """
     check_exposure(config)
     with listen(config) as taken:
+        # Database, its journal, whatever else is made: for the manager's user alone.
+        os.umask(0o077)
         settled = config.model_copy(update={"port": taken.getsockname()[1]})
         try:
             asyncio.run(_serve(settled, taken, on_ready))

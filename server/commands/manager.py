@@ -1,7 +1,6 @@
 """`berth manager`: the manager alone, for a service unit or a container."""
 
 import logging
-import os
 from pathlib import Path
 
 import click
@@ -47,8 +46,6 @@ def manager(
     logs.configure(config.log_format, "info")
     # It names the path of every websocket, and a terminal's or a stream's path is its ticket.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    # Database, its journal, whatever else is made: for the manager's user alone.
-    os.umask(0o077)
 
     async def on_ready(settled: Config, running: Manager) -> None:
         await announce(settled, running, announce_fd)

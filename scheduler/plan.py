@@ -83,7 +83,7 @@ class SchedulerFailed(_Reason, frozen=True, tag="SCHEDULER_FAILED"):
 
     #: Which, and its name or class: `placer Pack`.
     plugin: str
-    #: For an admin.
+    #: What it did, for admins only: it may quote anything.
     message: str
 
 
@@ -155,7 +155,10 @@ def sentence(
                 )
             return f"It needs places for {reason.kernels} kernels at once; there are {reason.fitting} now."
         case SchedulerFailed():
-            return f"The {reason.plugin} of its resource group failed: {reason.message}"
+            return (
+                f"Nothing can be placed in its resource group, because the {reason.plugin} failed. "
+                "Administrators are shown what happened."
+            )
 
 
 def _no_agent_fits(reason: NoAgentFits, amount: Callable[[str, int], str]) -> str:

@@ -54,15 +54,19 @@ class Cycle(Protocol):
         ...
 
 
-@runtime_checkable
-class Sequencer(Protocol):
-    """Says whose turn it is."""
+class Plugin(Protocol):
+    """What every plug-in has."""
 
     Options: ClassVar[type[PluginOptions]]
 
     def __init__(self, options: Any, /) -> None:
-        """`options` is an instance of `Options`."""
+        """`options` is an instance of `Options`. Called when a resource group's settings are read."""
         ...
+
+
+@runtime_checkable
+class Sequencer(Plugin, Protocol):
+    """Says whose turn it is."""
 
     def order(self, cycle: Cycle) -> Iterable[Request]:
         """Give each of `cycle.requests` once, in the order in which they are tried.
@@ -99,17 +103,11 @@ class Ranking(Protocol):
 
 
 @runtime_checkable
-class Placer(Protocol):
+class Placer(Plugin, Protocol):
     """Says which of the agents that fit is best.
 
     What fits is not its business: capacity, architecture, designated agents and limits are looked after before.
     """
-
-    Options: ClassVar[type[PluginOptions]]
-
-    def __init__(self, options: Any, /) -> None:
-        """`options` is an instance of `Options`."""
-        ...
 
     def prepare(self, cycle: Cycle) -> Ranking:
         """Called once a resource group and cycle, before anything is placed."""

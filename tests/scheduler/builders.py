@@ -1,0 +1,138 @@
+"""Test objects: say only what matters, the rest is plain. Amounts in small round numbers."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from scheduler.engine import Scheduler
+from scheduler.placers import Pack, PackOptions
+from scheduler.protocols import Cycle, PluginOptions, Rank
+from scheduler.sequencers import Fifo, FifoOptions
+from scheduler.snapshot import Request, Shape, Snapshot, SnapshotBuilder
+
+GROUP = "rgp_main"
+
+
+class NoOptions(PluginOptions, frozen=True, kw_only=True):
+    pass
+
+
+def builtin() -> Scheduler:
+    return Scheduler(Fifo(FifoOptions()), Pack(PackOptions()))
+
+
+def everywhere(scheduler: Scheduler, snapshot: Snapshot) -> dict[str, Scheduler]:
+    return {request.resource_group: scheduler for request in snapshot.requests}
+
+
+class Cluster:
+    """Collects agents, sessions and limits; ids come from the order unless given."""
+
+    def __init__(self) -> None:
+        self._builder = SnapshotBuilder()
+        self._agents = 0
+        self._sessions = 0
+
+    def agent(
+        self,
+        name: str | None = None,
+        *,
+        used: Mapping[str, int] | None = None,
+        group: str = GROUP,
+        architecture: str = "x86_64",
+        schedulable: bool = True,
+        images: Iterable[str] = (),
+        **capacity: int,
+    ) -> "Cluster":
+        self._agents += 1
+        self._builder.agent(
+            name or f"agt_{self._agents}",
+            resource_group=group,
+            architecture=architecture,
+            capacity=capacity or {"cpu": 8, "mem": 64},
+            used=used or {},
+            schedulable=schedulable,
+            images=images,
+        )
+        return self
+
+    def session(
+        self,
+        name: str | None = None,
+        *,
+        group: str = GROUP,
+        kernels: int = 1,
+        architectures: Iterable[str] = (),
+        image: str = "",
+        designated: Iterable[str] | None = None,
+        scopes: Sequence[str] = (),
+        queued: int | None = None,
+        priority: int = 0,
+        **slots: int,
+    ) -> "Cluster":
+        self._sessions += 1
+        self._builder.request(
+            name or f"ses_{self._sessions}",
+            resource_group=group,
+            slots=slots or {"cpu": 1, "mem": 1},
+            kernels=kernels,
+            architectures=architectures,
+            image_id=image,
+            designated=designated,
+            scopes=scopes,
+            queued=self._sessions if queued is None else queued,
+            priority=priority,
+        )
+        return self
+
+    def limit(self, scope: str, slot: str, cap: int | None, used: int = 0) -> "Cluster":
+        self._builder.limit(scope, slot, used=used, cap=cap)
+        return self
+
+    def build(self) -> Snapshot:
+        return self._builder.build()
+
+
+class FussyRanking:
+    """Ranks that jump up and down as an agent fills, another way for each shape, with many ties."""
+
+    prefer_cached_images = True
+
+    def of(self, shape: Shape) -> Rank:
+        turn = sum(shape.needs)
+
+        def rank(agent: int, free: Sequence[int]) -> int:
+            return (sum(free) * 7 + agent * 3 + turn) % 5 - 2
+
+        return rank
+
+
+class FussyPlacer:
+    Options = NoOptions
+
+    def __init__(self, options: NoOptions = NoOptions(), /) -> None:  # noqa: B008  # immutable
+        self.options = options
+
+    def prepare(self, cycle: Cycle) -> FussyRanking:
+        return FussyRanking()
+
+
+class EvenSequencer:
+    """Each time the waiting session whose first scope has the fewest sessions placed: it needs to see progress."""
+
+    Options = NoOptions
+
+    def __init__(self, options: NoOptions = NoOptions(), /) -> None:  # noqa: B008  # immutable
+        self.options = options
+
+    def order(self, cycle: Cycle) -> Iterator[Request]:
+        waiting = sorted(cycle.requests, key=lambda request: request.session_id)
+        placed: dict[str, int] = {}
+        while waiting:
+            request = min(waiting, key=lambda one: (placed.get(_owner(one), 0), one.session_id))
+            waiting.remove(request)
+            yield request
+            if cycle.placed(request.session_id):
+                placed[_owner(request)] = placed.get(_owner(request), 0) + 1
+
+
+def _owner(request: Request) -> str:
+    return request.scopes[0] if request.scopes else ""

@@ -1,0 +1,167 @@
+"""The scheduler written the slow and obvious way: no heaps, no memory of what was refused, every agent looked at."""
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+
+from scheduler.candidates import TIES
+from scheduler.engine import Scheduler
+from scheduler.plan import (
+    DesignatedAgentsUnavailable,
+    GangDoesNotFit,
+    LimitReached,
+    NoAgentFits,
+    NoAgents,
+    Plan,
+    Reason,
+    Waiting,
+    WrongArchitecture,
+)
+from scheduler.snapshot import SESSIONS, AgentView, Request, Snapshot
+
+
+def reference_plan(snapshot: Snapshot, schedulers: Mapping[str, Scheduler]) -> Plan:
+    used = {(limit.scope, limit.slot): limit.used for limit in snapshot.limits}
+    placements: dict[str, tuple[str, ...]] = {}
+    waiting: dict[str, Waiting] = {}
+    for name in sorted({request.resource_group for request in snapshot.requests}):
+        group = _Group(snapshot, name, used)
+        queue: list[Request] = []
+        for request in schedulers[name].sequencer.order(group):
+            agents = group.place(request, schedulers[name])
+            if agents is None:
+                queue.append(request)
+            else:
+                group.placements[request.session_id] = agents
+        placements.update(group.placements)
+        for position, request in enumerate(queue, 1):
+            waiting[request.session_id] = Waiting(position, group.reason(request))
+    return Plan(placements=placements, waiting=waiting)
+
+
+class _Group:
+    def __init__(self, snapshot: Snapshot, name: str, used: dict[tuple[str, str], int]) -> None:
+        self.snapshot = snapshot
+        self.resource_group = name
+        self.slots = snapshot.slots
+        self.members = [agent for agent in snapshot.agents if agent.resource_group == name]
+        self.agents = sorted((a for a in self.members if a.schedulable), key=lambda agent: agent.id)
+        self.requests = [request for request in snapshot.requests if request.resource_group == name]
+        self.free = {agent.id: list(agent.free) for agent in self.agents}
+        self.placements: dict[str, tuple[str, ...]] = {}
+        self._used = used
+
+    def placed(self, session_id: str) -> bool:
+        return session_id in self.placements
+
+    def used(self, scope: str, slot: str) -> int:
+        return self._used.get((scope, slot), 0)
+
+    def place(self, request: Request, scheduler: Scheduler) -> tuple[str, ...] | None:
+        if self.limit_in_the_way(request):
+            return None
+        ranking = scheduler.placer.prepare(self)
+        rank = ranking.of(request.shape)
+        before = {agent: list(row) for agent, row in self.free.items()}
+        chosen: list[str] = []
+        for _ in range(request.kernels):
+            fitting = [a for a in self.eligible(request) if _fits(request.shape.needs, self.free[a.id])]
+            if not fitting:
+                self.free = before
+                return None
+            ranks = {agent.id: rank(self.agents.index(agent), self.free[agent.id]) for agent in fitting}
+            best = [agent for agent in fitting if ranks[agent.id] == min(ranks.values())][:TIES]
+            having = [agent for agent in best if request.image_id in agent.images]
+            agent = (having if having and ranking.prefer_cached_images else best)[0]
+            self.free[agent.id] = [
+                a - b for a, b in zip(self.free[agent.id], request.shape.needs, strict=True)
+            ]
+            chosen.append(agent.id)
+        for scope, slot, amount in self.charges(request):
+            self._used[scope, slot] += amount
+        return tuple(chosen)
+
+    def eligible(self, request: Request) -> list[AgentView]:
+        shape = request.shape
+        return [
+            agent
+            for agent in self.agents
+            if (agent.architecture in shape.architectures or not shape.architectures)
+            and (shape.designated is None or agent.id in shape.designated)
+        ]
+
+    def charges(self, request: Request) -> list[tuple[str, str, int]]:
+        result: list[tuple[str, str, int]] = []
+        for scope in request.scopes:
+            for limit in self.snapshot.limits:
+                if limit.scope == scope:
+                    amounts = dict(zip(self.slots, request.shape.needs, strict=True))
+                    asked = 1 if limit.slot == SESSIONS else amounts.get(limit.slot, 0) * request.kernels
+                    if asked > 0:
+                        result.append((scope, limit.slot, asked))
+        return result
+
+    def limit_in_the_way(self, request: Request) -> LimitReached | None:
+        caps = {(limit.scope, limit.slot): limit.cap for limit in self.snapshot.limits}
+        for scope, slot, asked in self.charges(request):
+            cap = caps[scope, slot]
+            used = self._used[scope, slot]
+            if cap is not None and used + asked > cap:
+                return LimitReached(scope=scope, slot=slot, asked=asked, used=used, cap=cap)
+        return None
+
+    def reason(self, request: Request) -> Reason:
+        limit = self.limit_in_the_way(request)
+        if limit:
+            return limit
+        if not self.agents:
+            return NoAgents(resource_group=self.resource_group, agents=len(self.members))
+        designated = request.shape.designated
+        chosen = [agent for agent in self.agents if designated is None or agent.id in designated]
+        if not chosen:
+            return DesignatedAgentsUnavailable(
+                resource_group=self.resource_group, agents=tuple(sorted(designated or ()))
+            )
+        eligible = self.eligible(request)
+        if not eligible:
+            return WrongArchitecture(
+                accepted=tuple(sorted(request.shape.architectures)),
+                available=tuple(sorted({agent.architecture for agent in chosen})),
+            )
+        needs = request.shape.needs
+        fitting = sum(_kernels(needs, self.free[agent.id]) for agent in eligible)
+        at_most = sum(_kernels(needs, agent.capacity) for agent in eligible)
+        if fitting:
+            return GangDoesNotFit(
+                kernels=request.kernels,
+                fitting=fitting,
+                at_most=min(at_most, request.kernels),
+                never=at_most < request.kernels,
+            )
+        rows = {a.id: (a.capacity if at_most == 0 else self.free[a.id]) for a in eligible}
+        nearest = min(eligible, key=lambda agent: (max(_lacks(needs, rows[agent.id])), agent.id))
+        lacks = _lacks(needs, rows[nearest.id])
+        column = lacks.index(max(lacks))
+        return NoAgentFits(
+            slot=self.slots[column],
+            asked=needs[column],
+            free=self.free[nearest.id][column],
+            largest_free=max(self.free[agent.id][column] for agent in eligible),
+            largest_capacity=max(agent.capacity[column] for agent in eligible),
+            never=at_most == 0,
+        )
+
+
+def _fits(needs: Sequence[int], row: Sequence[int]) -> bool:
+    return all(amount <= have for amount, have in zip(needs, row, strict=True) if amount)
+
+
+def _kernels(needs: Sequence[int], row: Sequence[int]) -> int:
+    return max(0, min(have // amount for amount, have in zip(needs, row, strict=True) if amount))
+
+
+def _lacks(needs: Sequence[int], row: Sequence[int]) -> list[Fraction]:
+    """A part of what is asked, a slot; what is not asked for lacks least of all."""
+    return [
+        Fraction(amount - have, amount) if amount else Fraction(-(10**9))
+        for amount, have in zip(needs, row, strict=True)
+    ]

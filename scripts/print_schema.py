@@ -1,6 +1,6 @@
 """Prints the schema as the types and resolvers say it: what schema/schema.graphql must be."""
 
-from resolvers.root import make_schema
+from resolvers.root import sdl
 
 if __name__ == "__main__":
-    print(make_schema().as_str())
+    print(sdl(), end="")

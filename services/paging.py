@@ -84,7 +84,9 @@ async def fetch(
 
 async def count(db: AsyncSession, query: Select[Row]) -> Total:
     """Count a query's rows, up to `COUNT_LIMIT`."""
-    limited = query.with_only_columns(literal(1)).order_by(None).limit(COUNT_LIMIT + 1).subquery()
+    # The tables are kept although no column of theirs is asked for: without a condition on one they would be gone.
+    ones = query.with_only_columns(literal(1), maintain_column_froms=True)
+    limited = ones.order_by(None).limit(COUNT_LIMIT + 1).subquery()
     number = (await db.scalar(select(func.count()).select_from(limited))) or 0
     return Total(min(number, COUNT_LIMIT), number <= COUNT_LIMIT)
 

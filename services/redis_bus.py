@@ -63,6 +63,7 @@ class RedisBus:
         self._managers = 1
         self._counted_at = float("-inf")
         self._tasks: list[asyncio.Task[None]] = []
+        self._closing = False
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder: msgspec.msgpack.Decoder[AnyHint] = msgspec.msgpack.Decoder(AnyHint)
 
@@ -70,9 +71,13 @@ class RedisBus:
         """Connect; a Redis that is not there is waited for in the background, not here."""
         self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._send())]
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._listening.wait(), self._quiet)
+            async with asyncio.timeout(self._quiet):
+                await self._listening.wait()
 
     async def close(self) -> None:
+        # The client sometimes swallows a cancellation (redis 8.1, while it connects), so the loops are told as well.
+        self._closing = True
+        self._wanted.set()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -105,7 +110,7 @@ class RedisBus:
 
     async def _listen(self) -> None:
         pause = _FIRST_PAUSE
-        while True:
+        while not self._closing:
             pubsub = self.client.pubsub()
             try:
                 await self._subscribe(pubsub)
@@ -139,7 +144,7 @@ class RedisBus:
 
     async def _read(self, pubsub: PubSub) -> None:
         waiting_for_pong = False
-        while True:
+        while not self._closing:
             message: dict[str, Any] | None = await pubsub.get_message(timeout=self._quiet)
             if message is None:
                 if waiting_for_pong:
@@ -170,9 +175,11 @@ class RedisBus:
 
     async def _send(self) -> None:
         pause = _FIRST_PAUSE
-        while True:
+        while not self._closing:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), _COUNT_EVERY)
+                # Not `wait_for`: Python 3.11's loses a cancellation that comes in the moment of success.
+                async with asyncio.timeout(_COUNT_EVERY):
+                    await self._wanted.wait()
             self._wanted.clear()
             try:
                 await self._flush()

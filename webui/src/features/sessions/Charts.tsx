@@ -1,0 +1,158 @@
+import 'uplot/dist/uPlot.min.css'
+import { Paper, SimpleGrid, Text, Title, useComputedColorScheme } from '@mantine/core'
+import { useEffect, useMemo, useRef, useState } from 'react'
+import { useTranslation } from 'react-i18next'
+import UPlot from 'uplot'
+import { useClient, useQuery } from 'urql'
+import type { SessionStatsSubscription } from '../../gql/graphql'
+import { bytes } from '../../shared/format'
+import { HISTORY, STATS } from './documents'
+
+type Sample = SessionStatsSubscription['sessionStats']
+type Series = { label: string; values: (number | null)[]; color: string }
+
+const KEPT = 300
+
+/** Live load: what the manager remembers first, then each sample as it comes. */
+export default function Charts({ id, live }: { id: string; live: boolean }) {
+  const { t } = useTranslation()
+  const client = useClient()
+  const [{ data }] = useQuery({ query: HISTORY, variables: { id }, requestPolicy: 'network-only' })
+  const [fresh, setFresh] = useState<Sample[]>([])
+  useEffect(() => {
+    if (!live) return
+    const { unsubscribe } = client.subscription(STATS, { id }).subscribe(({ data }) => {
+      if (data) setFresh((before) => [...before, data.sessionStats].slice(-KEPT))
+    })
+    return unsubscribe
+  }, [client, id, live])
+
+  const samples = useMemo(() => {
+    const known = data?.node && 'statsHistory' in data.node ? data.node.statsHistory : []
+    const first = fresh[0]?.at
+    return [...known.filter((sample) => !first || sample.at < first), ...fresh].slice(-KEPT)
+  }, [data, fresh])
+
+  if (samples.length === 0) return <Text c="dimmed">{t('session.noStats')}</Text>
+  const times = samples.map((sample) => Date.parse(sample.at) / 1000)
+  const plain = (pick: (sample: Sample) => string) => samples.map((sample) => Number(pick(sample)))
+  const rate = (pick: (sample: Sample) => string) =>
+    samples.map((sample, index) => {
+      const before = samples[index - 1]
+      const seconds = before ? (Date.parse(sample.at) - Date.parse(before.at)) / 1000 : 0
+      return before && seconds > 0
+        ? Math.max(0, (Number(pick(sample)) - Number(pick(before))) / seconds)
+        : null
+    })
+  return (
+    <SimpleGrid cols={{ base: 1, md: 2 }}>
+      <Chart
+        title={t('session.cpu')}
+        times={times}
+        series={[
+          { label: t('session.cpu'), values: samples.map((sample) => sample.cpuPercent), color: '#0b7285' },
+        ]}
+        unit={(value) => `${Math.round(value)} %`}
+      />
+      <Chart
+        title={t('session.memory')}
+        times={times}
+        series={[
+          { label: t('session.memory'), values: plain((sample) => sample.memoryBytes), color: '#5f3dc4' },
+        ]}
+        unit={bytes}
+      />
+      <Chart
+        title={t('session.network')}
+        times={times}
+        series={[
+          {
+            label: t('session.received'),
+            values: rate((sample) => sample.networkReceivedBytes),
+            color: '#2b8a3e',
+          },
+          { label: t('session.sent'), values: rate((sample) => sample.networkSentBytes), color: '#e8590c' },
+        ]}
+        unit={(value) => `${bytes(value)}/s`}
+      />
+      <Chart
+        title={t('session.disk')}
+        times={times}
+        series={[
+          { label: t('session.read'), values: rate((sample) => sample.blockReadBytes), color: '#2b8a3e' },
+          { label: t('session.written'), values: rate((sample) => sample.blockWriteBytes), color: '#e8590c' },
+        ]}
+        unit={(value) => `${bytes(value)}/s`}
+      />
+    </SimpleGrid>
+  )
+}
+
+type ChartProps = { title: string; times: number[]; series: Series[]; unit: (value: number) => string }
+
+function Chart({ title, times, series, unit }: ChartProps) {
+  const place = useRef<HTMLDivElement>(null)
+  const plot = useRef<UPlot>(null)
+  const scheme = useComputedColorScheme('light')
+  const labels = series.map((one) => `${one.label}${one.color}`).join()
+
+  // biome-ignore lint/correctness/useExhaustiveDependencies: made anew only when what is drawn changes, not for each sample
+  useEffect(() => {
+    const element = place.current
+    if (!element) return
+    const ink = scheme === 'dark' ? '#a6a7ab' : '#5c5f66'
+    const axis = {
+      stroke: ink,
+      grid: { stroke: scheme === 'dark' ? '#2c2e33' : '#eceef0', width: 1 },
+      ticks: { show: false },
+    }
+    const made = new UPlot(
+      {
+        width: element.clientWidth || 400,
+        height: 170,
+        legend: { show: false },
+        cursor: { y: false },
+        scales: { y: { range: (_plot, _least, most) => [0, Math.max(most * 1.15, 1)] } },
+        axes: [axis, { ...axis, size: 70, values: (_plot, ticks) => ticks.map(unit) }],
+        series: [
+          {},
+          ...series.map((one) => ({
+            label: one.label,
+            stroke: one.color,
+            width: 1.6,
+            fill: `${one.color}18`,
+          })),
+        ],
+      },
+      [times, ...series.map((one) => one.values)],
+      element,
+    )
+    plot.current = made
+    const watching = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height: 170 }))
+    watching.observe(element)
+    return () => {
+      watching.disconnect()
+      made.destroy()
+      plot.current = null
+    }
+  }, [scheme, labels])
+
+  useEffect(() => {
+    plot.current?.setData([times, ...series.map((one) => one.values)])
+  }, [times, series])
+
+  const now = series
+    .map((one) => `${series.length > 1 ? `${one.label} ` : ''}${unit(one.values.at(-1) ?? 0)}`)
+    .join(' · ')
+  return (
+    <Paper className="card" radius="md" p="md">
+      <Title order={3} size="h6">
+        {title}
+      </Title>
+      <Text size="sm" c="dimmed" mb={4}>
+        {now}
+      </Text>
+      <div ref={place} role="img" aria-label={`${title}: ${now}`} />
+    </Paper>
+  )
+}

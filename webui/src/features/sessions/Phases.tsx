@@ -1,0 +1,77 @@
+import { Alert, Loader, Paper, Progress, Stack, Text, Timeline, Title } from '@mantine/core'
+import { IconAlertTriangle, IconClock } from '@tabler/icons-react'
+import { useTranslation } from 'react-i18next'
+import type { SessionRowFragment } from '../../gql/graphql'
+import { bytes } from '../../shared/format'
+
+const STEPS = [
+  ['waiting', ['PENDING']],
+  ['preparing', ['SCHEDULED', 'PREPARING']],
+  ['image_step', ['PULLING', 'PREPARED']],
+  ['starting', ['CREATING']],
+  ['running', ['RUNNING']],
+] as const
+
+/** How far a launch is: which step, how much of the image has arrived, or why it waits. */
+export function Phases({ session }: { session: SessionRowFragment }) {
+  const { t } = useTranslation()
+  const current = STEPS.findIndex(([, statuses]) => (statuses as readonly string[]).includes(session.status))
+  return (
+    <Paper className="card" radius="md" p="lg">
+      <Title order={2} size="h5" mb="md">
+        {t('session.phases')}
+      </Title>
+      {session.pendingReason && (
+        <Alert color="yellow" icon={<IconClock size={18} aria-hidden />} mb="md" title={t('sessions.reason')}>
+          <Text size="sm">{session.pendingReason.message}</Text>
+          <Text size="sm" c="dimmed">
+            {t('sessions.position', { position: session.pendingReason.position })}
+          </Text>
+        </Alert>
+      )}
+      <Timeline active={current} bulletSize={24} lineWidth={2}>
+        {STEPS.map(([name], step) => (
+          <Timeline.Item
+            key={name}
+            title={t(`session.${name}`)}
+            bullet={
+              step === current && name !== 'running' ? (
+                <Loader size={12} color="white" aria-hidden />
+              ) : undefined
+            }
+          >
+            {name === 'image_step' && session.pull && (
+              <Stack gap={4} maw={360}>
+                <Progress
+                  value={session.pull.percent ?? 100}
+                  animated={session.pull.percent === null}
+                  aria-label={t('session.image_step')}
+                />
+                <Text size="xs" c="dimmed">
+                  {bytes(session.pull.current)}
+                  {session.pull.total
+                    ? ` / ${bytes(session.pull.total)} · ${Math.round(session.pull.percent ?? 0)} %`
+                    : ''}
+                </Text>
+              </Stack>
+            )}
+          </Timeline.Item>
+        ))}
+      </Timeline>
+    </Paper>
+  )
+}
+
+export function Ended({ session }: { session: SessionRowFragment }) {
+  if (session.status !== 'ERROR' || !session.statusReason) return null
+  return (
+    <Alert
+      color="red"
+      icon={<IconAlertTriangle size={18} aria-hidden />}
+      title={session.statusReason.code}
+      role="alert"
+    >
+      {session.statusReason.message}
+    </Alert>
+  )
+}

@@ -1,0 +1,196 @@
+import { graphql } from '../../gql'
+
+export const ROW = graphql(`
+  fragment SessionRow on Session {
+    id
+    name
+    type
+    status
+    createdAt
+    startedAt
+    terminatedAt
+    elapsedSeconds
+    unreachableSince
+    allowedActions
+    statusReason {
+      code
+      message
+    }
+    pendingReason {
+      code
+      message
+      position
+    }
+    pull {
+      current
+      total
+      percent
+    }
+    slots {
+      name
+      amount
+      type {
+        unit
+      }
+    }
+    image {
+      id
+      language
+      version
+    }
+    user {
+      id
+      name
+    }
+    group {
+      id
+      name
+    }
+  }
+`)
+
+export const LIST = graphql(`
+  query SessionList($filter: SessionFilter, $first: Int, $after: String, $last: Int, $before: String) {
+    sessions(filter: $filter, first: $first, after: $after, last: $last, before: $before) {
+      nodes {
+        ...SessionRow
+        stats {
+          cpuPercent
+          memoryBytes
+        }
+      }
+      totalCount
+      totalCountIsExact
+      pageInfo {
+        hasNextPage
+        hasPreviousPage
+        startCursor
+        endCursor
+      }
+    }
+  }
+`)
+
+export const EVENTS = graphql(`
+  subscription SessionEvents($filter: SessionFilter, $after: String) {
+    sessionEvents(filter: $filter, after: $after) {
+      kind
+      cursor
+      session {
+        ...SessionRow
+        exitCode
+        events {
+          id
+          at
+          status
+          code
+          message
+        }
+      }
+    }
+  }
+`)
+
+export const TERMINATE = graphql(`
+  mutation TerminateSessions($input: TerminateSessionsInput!) {
+    terminateSessions(input: $input) {
+      results {
+        id
+        session {
+          ...SessionRow
+        }
+        error {
+          code
+          message
+        }
+      }
+    }
+  }
+`)
+
+export const DETAILS = graphql(`
+  query SessionDetails($id: ID!) {
+    node(id: $id) {
+      id
+      ... on Session {
+        ...SessionRow
+        exitCode
+        startupCommand
+        raised {
+          name
+          amount
+          type {
+            unit
+          }
+        }
+        resourceGroup {
+          id
+          name
+        }
+        image {
+          id
+          reference
+        }
+        kernels {
+          id
+          role
+          agent {
+            id
+            name
+          }
+        }
+        events {
+          id
+          at
+          status
+          code
+          message
+        }
+      }
+    }
+  }
+`)
+
+export const HISTORY = graphql(`
+  query SessionHistory($id: ID!) {
+    node(id: $id) {
+      id
+      ... on Session {
+        statsHistory {
+          at
+          cpuPercent
+          memoryBytes
+          memoryLimitBytes
+          blockReadBytes
+          blockWriteBytes
+          networkReceivedBytes
+          networkSentBytes
+        }
+      }
+    }
+  }
+`)
+
+export const STATS = graphql(`
+  subscription SessionStats($id: ID!) {
+    sessionStats(sessionId: $id) {
+      at
+      cpuPercent
+      memoryBytes
+      memoryLimitBytes
+      blockReadBytes
+      blockWriteBytes
+      networkReceivedBytes
+      networkSentBytes
+    }
+  }
+`)
+
+export const LOGS = graphql(`
+  subscription SessionLogs($id: ID!, $tail: ByteSize) {
+    sessionLogs(sessionId: $id, tail: $tail) {
+      text
+      end
+    }
+  }
+`)

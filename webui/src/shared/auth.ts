@@ -1,0 +1,153 @@
+/** Who is logged in. The access token lives in memory only; the refresh token in a cookie that no script can read. */
+
+import { useSyncExternalStore } from 'react'
+
+export type Viewer = {
+  id: string
+  email: string
+  name: string
+  role: 'SUPERADMIN' | 'DOMAIN_ADMIN' | 'USER'
+  permissions: string[]
+  mustChangePassword: boolean
+}
+
+type Login = { accessToken: string; expiresAt: string; viewer: RawViewer }
+type RawViewer = {
+  role: Viewer['role']
+  permissions: string[]
+  mustChangePassword: boolean
+  user: { id: string; email: string; name: string }
+}
+
+export class ApiError extends Error {
+  constructor(
+    message: string,
+    readonly code: string,
+    readonly paths: string[][] = [],
+  ) {
+    super(message)
+  }
+}
+
+const LOGIN = 'accessToken expiresAt viewer { role permissions mustChangePassword user { id email name } }'
+
+let token: { value: string; ends: number } | undefined
+let viewer: Viewer | null | undefined
+const listeners = new Set<() => void>()
+
+/** Ask the API without the console's cache: for what happens before there is a login. */
+export async function ask<T>(query: string, variables: Record<string, unknown> = {}): Promise<T> {
+  const headers: Record<string, string> = { 'content-type': 'application/json' }
+  if (token) headers.authorization = `Bearer ${token.value}`
+  const response = await fetch('/graphql', {
+    method: 'POST',
+    credentials: 'same-origin',
+    headers,
+    body: JSON.stringify({ query, variables }),
+  })
+  const content = await response.json()
+  const error = content.errors?.[0]
+  if (error) {
+    const paths = content.errors.map(
+      (one: { extensions?: { path?: string[] } }) => one.extensions?.path ?? [],
+    )
+    throw new ApiError(error.message, error.extensions?.code ?? 'INTERNAL', paths)
+  }
+  return content.data
+}
+
+function take(login: Login): Viewer {
+  token = { value: login.accessToken, ends: Date.parse(login.expiresAt) }
+  const { user, ...rest } = login.viewer
+  viewer = { ...user, ...rest }
+  announce()
+  return viewer
+}
+
+function announce() {
+  for (const listener of listeners) listener()
+}
+
+export async function login(email: string, password: string): Promise<Viewer> {
+  const query = `mutation Login($input: LoginInput!) { login(input: $input) { ${LOGIN} } }`
+  return take((await ask<{ login: Login }>(query, { input: { email, password } })).login)
+}
+
+export async function redeemTicket(ticket: string, newPassword: string): Promise<Viewer> {
+  const query = `mutation Redeem($input: RedeemTicketInput!) { redeemTicket(input: $input) { ${LOGIN} } }`
+  return take((await ask<{ redeemTicket: Login }>(query, { input: { ticket, newPassword } })).redeemTicket)
+}
+
+export async function changePassword(currentPassword: string, newPassword: string): Promise<void> {
+  const query = `mutation Change($input: ChangePasswordInput!) { changePassword(input: $input) { ${LOGIN} } }`
+  take(
+    (await ask<{ changePassword: Login }>(query, { input: { currentPassword, newPassword } })).changePassword,
+  )
+}
+
+export async function logout(): Promise<void> {
+  await ask('mutation Logout { logout { deletedId } }').catch(() => undefined)
+  forget()
+}
+
+/** The login has ended, here or elsewhere. */
+export function forget() {
+  token = undefined
+  viewer = null
+  announce()
+}
+
+/** An access token that lasts a little longer; null when nobody is logged in. */
+export async function freshToken(): Promise<string | null> {
+  if (token && token.ends - Date.now() > 30_000) return token.value
+  return refresh()
+}
+
+let refreshing: Promise<string | null> | undefined
+
+/** Renew the login; one at a time over all tabs, for each refresh token counts once. */
+export function refresh(): Promise<string | null> {
+  refreshing ??= (navigator.locks ? navigator.locks.request('berth-refresh', renew) : renew()).finally(() => {
+    refreshing = undefined
+  })
+  return refreshing
+}
+
+async function renew(): Promise<string | null> {
+  const query = `mutation Refresh($input: RefreshLoginInput!) { refreshLogin(input: $input) { ${LOGIN} } }`
+  try {
+    take((await ask<{ refreshLogin: Login }>(query, { input: {} })).refreshLogin)
+    return token?.value ?? null
+  } catch (error) {
+    // Only a clear no ends the login: a server that cannot be reached says nothing about it.
+    if (error instanceof ApiError && error.code === 'UNAUTHENTICATED') forget()
+    return null
+  }
+}
+
+/** Who is logged in, asking the server once after the page was loaded. */
+export async function currentViewer(): Promise<Viewer | null> {
+  if (viewer === undefined) {
+    token = undefined
+    await refresh()
+    viewer ??= null
+  }
+  return viewer
+}
+
+export function useViewer(): Viewer | null {
+  return useSyncExternalStore(
+    (listener) => {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+    () => viewer ?? null,
+  )
+}
+
+export const PASSWORD_RULES = {
+  length: (text: string) => text.length >= 8,
+  letter: (text: string) => /\p{L}/u.test(text),
+  digit: (text: string) => /\d/.test(text),
+  special: (text: string) => /[^\p{L}\d\s]/u.test(text),
+} as const

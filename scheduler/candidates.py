@@ -48,6 +48,7 @@ class Pool:
         self.rows = [list(agent.free) for agent in agents]
         #: Indexes of agents in the order in which their rows changed.
         self.log: list[int] = []
+        self._eligible: dict[tuple[frozenset[str], frozenset[str] | None], list[int]] = {}
 
     def take(self, agent: int, needs: Needs, *, sign: int = 1) -> None:
         row = self.rows[agent]
@@ -56,13 +57,17 @@ class Pool:
         self.log.append(agent)
 
     def eligible(self, shape: Shape) -> list[int]:
-        """Indexes of the agents on which a kernel of this shape may run at all."""
-        return [
-            position
-            for position, agent in enumerate(self.agents)
-            if (not shape.architectures or agent.architecture in shape.architectures)
-            and (shape.designated is None or agent.id in shape.designated)
-        ]
+        """Indexes of the agents on which a kernel of this shape may run at all. Many shapes share one answer."""
+        key = (shape.architectures, shape.designated)
+        found = self._eligible.get(key)
+        if found is None:
+            found = self._eligible[key] = [
+                position
+                for position, agent in enumerate(self.agents)
+                if (not shape.architectures or agent.architecture in shape.architectures)
+                and (shape.designated is None or agent.id in shape.designated)
+            ]
+        return found
 
 
 class Entries:
@@ -182,8 +187,13 @@ class Candidates:
             self._allowed,
         )
         for agent in changed:
-            if (allowed is None or agent in allowed) and fits(needs, rows[agent]):
-                heappush(heap, entries[agent])
+            if allowed is None or agent in allowed:
+                row = rows[agent]
+                for column, amount in needs:  # `fits`, without a call: this is where most of the time goes
+                    if row[column] < amount:
+                        break
+                else:
+                    heappush(heap, entries[agent])
 
     def _rebuild(self) -> None:
         self._entries.catch_up()

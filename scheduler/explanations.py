@@ -53,9 +53,7 @@ def why_no_place(
     if fitting:
         return GangDoesNotFit(kernels=kernels, fitting=fitting, at_most=at_most, never=at_most < kernels)
     never = at_most == 0
-    lacking = [_lack(needs, row) for row in (capacity if never else free)]
-    nearest = min(range(len(eligible)), key=lambda one: (lacking[one][0], one))
-    column = lacking[nearest][1]
+    nearest, column = _nearest(needs, capacity if never else free)
     return NoAgentFits(
         slot=slots[column],
         asked=shape.needs[column],
@@ -77,7 +75,15 @@ def _room(needs: Needs, rows: Sequence[Sequence[int]], enough: int) -> int:
     return room
 
 
-def _lack(needs: Needs, row: Sequence[int]) -> tuple[int, int]:
-    """The worst lack of a row on which it does not fit, as a part of what is asked, and its column."""
-    worst, column = max(((amount - row[column]) * _WHOLE // amount, -column) for column, amount in needs)
-    return worst, -column
+def _nearest(needs: Needs, rows: Sequence[Sequence[int]]) -> tuple[int, int]:
+    """Of rows on which it does not fit, the one whose worst lack is the smallest part of what is asked, and its column."""
+    nearest, scarcest, least = 0, 0, None
+    for position, row in enumerate(rows):
+        worst, at = None, 0
+        for column, amount in needs:
+            lack = (amount - row[column]) * _WHOLE // amount
+            if worst is None or lack > worst:
+                worst, at = lack, column
+        if worst is not None and (least is None or worst < least):
+            nearest, scarcest, least = position, at, worst
+    return nearest, scarcest

@@ -1,7 +1,7 @@
 """What the cycle decides, case by case."""
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 
 import pytest
 
@@ -15,18 +15,16 @@ from scheduler.plan import (
     NoAgents,
     Plan,
     Reason,
-    SchedulerFailed,
     WrongArchitecture,
 )
-from scheduler.protocols import Cycle, Rank
+from scheduler.protocols import Cycle
 from scheduler.sequencers import Fifo, FifoOptions
-from scheduler.snapshot import SESSIONS, Request, Shape, Snapshot
+from scheduler.snapshot import SESSIONS, Request, Snapshot
 from tests.scheduler.builders import (
     GROUP,
     Cluster,
     EvenSequencer,
     FussyPlacer,
-    NoOptions,
     builtin,
     everywhere,
 )
@@ -138,7 +136,7 @@ PLACED: list[tuple[str, Cluster, dict[str, tuple[str, ...]]]] = [
     ),
     (
         "a limit of a slot that it does not use is not in its way, even when overdrawn",
-        Cluster().agent("a").session("s", scopes=["k"], cpu=2).limit("k", "gpu", 1, used=2),
+        Cluster().agent("a", cpu=8, gpu=4).session("s", scopes=["k"], cpu=2).limit("k", "gpu", 1, used=2),
         {"s": ("a",)},
     ),
 ]
@@ -310,19 +308,33 @@ def test_an_image_is_looked_for_on_the_first_agents_of_equal_rank_only() -> None
     assert planned(cluster(TIES)).placements == {"s": ("agt_000",)}
 
 
-@pytest.mark.parametrize("seed", range(5))
+def test_a_heap_full_of_entries_that_time_has_made_wrong_is_made_anew() -> None:
+    """A filling agent ranks lower with each placement, so its older entries never come to the top to be dropped."""
+    cluster = Cluster().agent("a", cpu=1000).agent("b", cpu=1000)
+    for _ in range(400):
+        cluster.session(cpu=1).session(cpu=2)
+    made = planned(cluster.build())
+    assert list(made.placements.values()) == [("a",)] * 667 + [("b",)] * 133
+
+
+def test_agents_that_a_gang_gave_back_count_once_among_those_of_equal_rank() -> None:
+    """The small shape's heap is made before a gang of another shape takes every agent and gives it back."""
+    cluster = Cluster().limit("k", SESSIONS, 0)
+    for number in range(TIES):
+        cluster.agent(f"agt_{number:03d}", cpu=4, images=["i"] if number == TIES - 1 else [])
+    cluster.session("refused", scopes=["k"], cpu=1).session("gang", kernels=TIES + 1, cpu=4)
+    cluster.session("s", cpu=1, image="i")
+    assert planned(cluster.build()).placements == {"s": (f"agt_{TIES - 1:03d}",)}
+
+
+@pytest.mark.parametrize("seed", range(3))
 def test_long_cycles_on_many_agents_go_as_the_obvious_implementation_says(seed: int) -> None:
-    """Long enough that heaps fill with wrong entries and are made anew."""
     chance = random.Random(seed)
     cluster = Cluster()
     for number in range(12):
-        cluster.agent(
-            f"agt_{number:02d}",
-            cpu=chance.randint(10, 60),
-            mem=chance.randint(10, 60),
-            images=["i"] * (number % 2),
-        )
-    for _ in range(400):
+        cpu, mem = chance.randint(40, 240), chance.randint(40, 240)
+        cluster.agent(f"agt_{number:02d}", cpu=cpu, mem=mem, images=["i"] * (number % 2))
+    for _ in range(1200):
         kernels = chance.choice([1] * 6 + [3])
         cluster.session(cpu=chance.randint(1, 3), mem=chance.randint(1, 2), kernels=kernels, image="i")
     snapshot = cluster.build()
@@ -330,122 +342,4 @@ def test_long_cycles_on_many_agents_go_as_the_obvious_implementation_says(seed: 
         schedulers = {GROUP: Scheduler(Fifo(FifoOptions()), placer)}
         made = plan(snapshot, schedulers)
         assert made == reference_plan(snapshot, schedulers)
-        assert len(made.placements) > 100
-
-
-class _Sequencer:
-    Options = NoOptions
-
-    def __init__(self, order: Callable[[Cycle], Iterable[Request]]) -> None:
-        self._order = order
-
-    def order(self, cycle: Cycle) -> Iterable[Request]:
-        return self._order(cycle)
-
-
-def _raise(_: Cycle) -> Iterable[Request]:
-    raise RuntimeError("out of order")
-
-
-def _raise_later(cycle: Cycle) -> Iterable[Request]:
-    yield cycle.requests[0]
-    raise RuntimeError("out of order")
-
-
-SEQUENCERS: list[tuple[str, Callable[[Cycle], Iterable[Request]], str]] = [
-    ("it raises", _raise, "RuntimeError: out of order"),
-    ("it raises half way", _raise_later, "RuntimeError: out of order"),
-    ("it leaves one out", lambda cycle: cycle.requests[1:], "it left out 1 sessions, such as 'ses_1'"),
-    (
-        "it gives one twice",
-        lambda cycle: [cycle.requests[0], *cycle.requests],
-        "it gave 'ses_1' twice, or made it up",
-    ),
-    ("it gives something else", lambda _: ["ses_1"], "AttributeError"),  # type: ignore[list-item]
-    ("it gives nothing to iterate", lambda _: None, "TypeError"),  # type: ignore[return-value]
-]
-
-
-@pytest.mark.parametrize(
-    ("order", "message"), [case[1:] for case in SEQUENCERS], ids=[c[0] for c in SEQUENCERS]
-)
-def test_a_sequencer_at_fault_stops_its_resource_group_and_no_other(
-    order: Callable[[Cycle], Iterable[Request]], message: str
-) -> None:
-    snapshot = _two_groups()
-    made = plan(
-        snapshot,
-        {"bad": Scheduler(_Sequencer(order), builtin().placer), "good": builtin()},  # type: ignore[arg-type]
-    )
-    assert made.placements == {"ses_3": ("agt_2",)}
-    assert {name: one.position for name, one in made.waiting.items()} == {"ses_1": 1, "ses_2": 2}
-    reason = made.waiting["ses_1"].reason
-    assert isinstance(reason, SchedulerFailed)
-    assert reason.plugin == "sequencer _Sequencer"
-    assert reason.message.startswith(message)
-
-
-class _Placer:
-    """Fails at one of its three steps."""
-
-    Options = NoOptions
-    prefer_cached_images = False
-
-    def __init__(self, step: str) -> None:
-        self._step = step
-        self._ranked = 0
-
-    def prepare(self, cycle: Cycle) -> "_Placer":
-        self._fail_at("prepare")
-        return self
-
-    def of(self, shape: Shape) -> Rank:
-        self._fail_at("of")
-        return self._rank
-
-    def _rank(self, agent: int, free: Sequence[int]) -> int:
-        self._ranked += 1
-        if self._ranked > 1:
-            self._fail_at("second rank")
-        self._fail_at("rank")
-        return 0.5 if self._step == "float" else 0  # type: ignore[return-value]
-
-    def _fail_at(self, step: str) -> None:
-        if self._step == step:
-            raise RuntimeError(step)
-
-
-@pytest.mark.parametrize("step", ["prepare", "of", "rank", "second rank", "float"])
-def test_a_placer_at_fault_stops_its_resource_group_and_no_other(step: str) -> None:
-    snapshot = _two_groups()
-    made = plan(snapshot, {"bad": Scheduler(Fifo(FifoOptions()), _Placer(step)), "good": builtin()})  # type: ignore[arg-type]
-    assert made.placements == {"ses_3": ("agt_2",)}
-    reason = made.waiting["ses_2"].reason
-    assert isinstance(reason, SchedulerFailed)
-    assert reason.plugin == "placer _Placer"
-
-
-def test_a_scheduler_that_could_not_be_loaded_is_what_its_sessions_wait_for() -> None:
-    failure = SchedulerFailed(plugin="sequencer drf", message="There is no sequencer 'drf'.")
-    made = plan(_two_groups(), {"bad": failure, "good": builtin()})
-    assert made.placements == {"ses_3": ("agt_2",)}
-    assert made.waiting["ses_1"].reason == failure
-
-
-def test_a_resource_group_without_a_scheduler_is_refused() -> None:
-    with pytest.raises(ValueError, match="no scheduler for the resource group 'bad'"):
-        plan(_two_groups(), {"good": builtin()})
-
-
-def _two_groups() -> Snapshot:
-    """The bad group comes first and would use up the keypair's one session."""
-    return (
-        Cluster()
-        .agent(group="bad")
-        .agent(group="good")
-        .session(group="bad", scopes=["k"])
-        .session(group="bad")
-        .session(group="good", scopes=["k"])
-        .limit("k", SESSIONS, 1)
-        .build()
-    )
+        assert 400 < len(made.placements) < 1200

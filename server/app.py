@@ -113,8 +113,13 @@ class _Gate:
         if scheme.lower() != "bearer" or not token:
             return None
         if auth.is_signed_request(self._core, token):
+            query: str = request.scope["query_string"].decode("latin-1")
             return await auth.authenticate_request(
-                self._core, token, method=request.method, path=request.scope["path"], body=body
+                self._core,
+                token,
+                method=request.method,
+                path=f"{request.scope['path']}?{query}" if query else request.scope["path"],
+                body=body,
             )
         return await auth.authenticate_bearer(self._core, token)
 

@@ -3,12 +3,12 @@
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from services import permissions
+from services import permissions, subjects
 from services.bus import SessionChanged
 from services.core import Core
 from services.db.tables import FINAL, Session
 from services.errors import BadInput, Conflict, NotFound
-from services.permissions import Actor, Subject
+from services.permissions import Actor
 from services.sessions.create import NAME
 
 
@@ -32,9 +32,7 @@ async def edit(core: Core, actor: Actor, session_id: str, *, name: str) -> Sessi
             )
             if session is None:
                 raise NotFound("There is no such session, or it is not yours to see.")
-            permissions.require(
-                actor, "updateSession", Subject(session.domain_id, session.group_id, session.user_id)
-            )
+            permissions.require(actor, "updateSession", await subjects.one(db, actor, session))
             if session.status in FINAL:
                 raise Conflict("The session has ended; its name stays as it was.")
             session.name = name

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import permissions
+from services import permissions, subjects
 from services.bus import Deliver
 from services.core import Core
 from services.db.tables import FINAL, Agent, Session
 from services.errors import BerthError, Conflict, NotFound
-from services.permissions import Actor, Subject
+from services.permissions import Actor
 from services.sessions import lifecycle
 from services.sessions.lifecycle import Changes, Reason, Was
 
@@ -55,8 +55,7 @@ async def _terminate(core: Core, actor: Actor, session_id: str, *, force: bool) 
         visible = session is not None and await _readable(db, actor, session_id)
         if session is None or not visible:
             raise NotFound("There is no such session, or it is not yours to see.")
-        subject = Subject(domain_id=session.domain_id, group_id=session.group_id, user_id=session.user_id)
-        permissions.require(actor, "terminateSessions", subject)
+        permissions.require(actor, "terminateSessions", await subjects.one(db, actor, session))
         if session.status in FINAL:
             raise Conflict("The session has already ended.")
         await end(core, db, session, changes, reason=FORCED if force else REQUESTED, force=force)

@@ -9,6 +9,8 @@ export default defineConfig({
     outDir: 'dist',
     assetsDir: 'assets',
     target: 'es2022',
+    // `light-dark()` as it is: lowering it loses the scheme that the kit sets at run time.
+    cssTarget: ['chrome123', 'firefox120', 'safari17.5'],
     rollupOptions: { input: { index: 'index.html', graphiql: 'graphiql.html' } },
     chunkSizeWarningLimit: 4000,
   },

@@ -219,10 +219,7 @@ export default function LauncherRoute() {
                   }}
                   data={(['small', 'medium', 'large', 'custom'] as const).map((size) => ({
                     value: size,
-                    label:
-                      size === 'custom'
-                        ? t('launcher.custom')
-                        : `${t(`launcher.${size}`)} · ${SIZES[size][0]} CPU, ${SIZES[size][1]} GiB`,
+                    label: t(`launcher.${size}`),
                   }))}
                 />
               </div>

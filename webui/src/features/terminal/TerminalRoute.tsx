@@ -76,7 +76,7 @@ export default function TerminalRoute() {
             },
           ].map((one) => (
             <Tooltip key={one.label} label={one.label}>
-              <ActionIcon variant="subtle" color="gray" aria-label={one.label} onClick={one.act}>
+              <ActionIcon variant="subtle" c="gray.4" aria-label={one.label} onClick={one.act}>
                 <one.icon size={17} aria-hidden />
               </ActionIcon>
             </Tooltip>

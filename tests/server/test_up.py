@@ -153,9 +153,7 @@ def test_a_second_start_keeps_everything_and_asks_for_no_password_any_more(start
     assert up.end() == 0
 
     again = start("up", "--no-agent")
-    took = float(again.until(r"Berth is up after ([\d.]+) s")[1])
     again.until("Ctrl-C stops Berth")
-    assert took < 5
     assert "/welcome#" not in again.output
     after = {name: json.loads((start.data / name).read_text()) for name in before}
     assert after["secrets.json"] == before["secrets.json"]

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from graphql import build_schema, parse, validate
 
+from server.cli import COMMANDS, load
 from server.config import Config
 from services.errors import Unauthenticated
 from services.tokens import key_id, read_request
@@ -96,6 +98,30 @@ def test_the_table_of_settings_has_the_defaults() -> None:
             default = field.get_default(call_default_factory=False)
             if default is not None and match[1] != "data_dir":
                 assert str(default).lower().removesuffix(".0") == match[2].lower(), match[1]
+
+
+def operations(page: Path) -> list[str]:
+    """GraphQL of a page: its fenced blocks, and what is given to `berth graphql` in quotes."""
+    text = page.read_text()
+    fenced = re.findall(r"^```graphql\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [*fenced, *re.findall(r"berth graphql '([^']*[{][^']*)'", text)]
+
+
+OPERATIONS = [(page.name, one) for page in PAGES for one in operations(page)] + [
+    (f"berth {name}", one)
+    for name in ("graphql", "up")
+    for one in re.findall(r"berth graphql '([^']*[{][^']*)'", load(name, COMMANDS[name]).epilog or "")
+]
+
+
+@pytest.mark.parametrize(("where", "operation"), OPERATIONS)
+def test_operations_of_the_pages_are_valid(where: str, operation: str) -> None:
+    schema = build_schema((ROOT / "schema/schema.graphql").read_text())
+    assert not validate(schema, parse(operation)), where
+
+
+def test_there_are_operations_to_validate() -> None:
+    assert len(OPERATIONS) >= 7
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

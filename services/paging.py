@@ -4,7 +4,7 @@ import base64
 import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -13,12 +13,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from services.db.tables import Base
+from services.db.types import UtcDateTime
 from services.errors import BadInput
 
 MAX_PAGE = 100
 DEFAULT_PAGE = 20
 #: Above so many rows a total is no longer counted exactly.
 COUNT_LIMIT = 10_000
+
+#: What no database keeps in a text.
+_UNSTORABLE = "\0"
 
 Row = TypeVar("Row", bound=Base)
 
@@ -143,7 +147,7 @@ def _beyond(keys: Sequence[Order], values: Sequence[Any], *, after: bool) -> Col
 
 
 def _cursor(keys: Sequence[Order], row: Base) -> str:
-    values = [getattr(row, key.column.key) for key in keys]
+    values = [getattr(row, str(key.column.key)) for key in keys]
     return base64.urlsafe_b64encode(msgspec.json.encode(values)).decode().rstrip("=")
 
 
@@ -153,18 +157,31 @@ def _read_cursor(keys: Sequence[Order], cursor: str, name: str) -> list[Any]:
             base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=list[Any]
         )
         return [_typed(key, value) for key, value in zip(keys, values, strict=True)]
-    except (binascii.Error, msgspec.DecodeError, UnicodeError, ValueError, TypeError) as error:
+    except (
+        binascii.Error,
+        msgspec.DecodeError,
+        UnicodeError,
+        ValueError,
+        TypeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise BadInput(
             f"`{name}` is not a cursor of this list in this order; start again without it.", path=name
         ) from error
 
 
 def _typed(key: Order, value: Any) -> Any:
-    expected = key.column.type.python_type
-    if value is None:
+    """A value that the column can be compared with: a cursor comes from outside, whatever it looks like."""
+    if value is None and _nullable(key):
         return None
-    if expected is datetime:
-        return datetime.fromisoformat(value)
+    if isinstance(key.column.type, UtcDateTime):
+        return datetime.fromisoformat(value).astimezone(UTC)
+    expected = key.column.type.python_type
     if not isinstance(value, expected) or isinstance(value, bool) != (expected is bool):
+        raise TypeError
+    if isinstance(value, str) and not set(value).isdisjoint(_UNSTORABLE):
+        raise TypeError
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise TypeError
     return value

@@ -34,7 +34,8 @@ phase() {
 # fail WHAT TO DO: the output of the phase that failed, then the sentence.
 fail() {
   if [ -n "${output:-}" ] && [ -s "$output" ]; then
-    tail -n 25 "$output" | sed 's/^/    /' >&2
+    # npm says what was wrong first and how it is used last; others the other way round.
+    if [ "$(wc -l <"$output")" -gt 40 ]; then { head -n 15 "$output"; echo …; tail -n 20 "$output"; } else cat "$output"; fi | sed 's/^/    /' >&2
     if grep -qiE 'name resolution|could not resolve|connect(ion)? (refused|reset|timed out|error)|network is unreachable|cannot be reached|error sending request|ENOTFOUND|ECONNREFUSED|ETIMEDOUT|EAI_AGAIN' "$output"; then
       printf '\nThe package index cannot be reached. Check the network; behind a proxy set HTTPS_PROXY; for a mirror set\nPIP_INDEX_URL (Python) and npm_config_registry (the console).\n' >&2
     fi

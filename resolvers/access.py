@@ -135,7 +135,7 @@ def _set_cookie(context: RequestContext, value: str, life: int) -> None:
     jar: SimpleCookie = SimpleCookie()
     name = _cookie_name(context)
     jar[name] = value
-    jar[name].update({"path": "/", "httponly": True, "samesite": "Strict", "max-age": str(life)})
+    jar[name].update({"path": "/", "httponly": "yes", "samesite": "Strict", "max-age": str(life)})
     if context.secure:
-        jar[name]["secure"] = True
+        jar[name]["secure"] = "yes"
     context.response_headers.append(("set-cookie", jar[name].OutputString()))

@@ -9,16 +9,9 @@ from resolvers.inputs import given, orders
 from schema import agents as types
 from schema.agents import Agent, AgentEvent, AgentStats, EventKind
 from schema.context import Info
-from schema.fields import said
-from schema.paging import After, Before, Connection, Direction, First, Last, page_args
+from schema.paging import After, Before, Connection, First, Last, page_args
 from schema.subscriptions import AgentId, Resume
 from services import agents
-
-
-@strawberry.input(description="An order of agents.")
-class AgentOrder:
-    field: types.AgentOrderField = said("By what.")
-    direction: Direction = said("Which way.", default=Direction.ASC)
 
 
 @strawberry.type
@@ -32,7 +25,7 @@ class AgentQueries:
         last: Last = None,
         before: Before = None,
         filter: types.AgentFilter | None = None,
-        order_by: list[AgentOrder] | None = None,
+        order_by: list[types.AgentOrder] | None = None,
     ) -> Connection[Agent]:
         order = orders(order_by, agents.ORDERS, "CREATED_AT")
         return info.context.page(

@@ -1,14 +1,16 @@
 """The context of one operation: who asks, and batch loaders for everything that a page needs."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Final, Self
 
-from strawberry.dataloader import DataLoader
-
+from resolvers.batches import Batch
 from schema.access import Login
 from schema.agents import Agent
+from schema.context import Need
 from schema.domains import Domain
 from schema.groups import Group
 from schema.images import Image
@@ -43,6 +45,11 @@ from services.permissions import Actor
 Many = Callable[[Core, Actor, Sequence[str]], Awaitable[dict[str, Any]]]
 Each = Callable[[Core, Actor, Sequence[str]], Awaitable[dict[str, list[Any]]]]
 
+
+async def _many_logins(core: Core, actor: Actor, keys: Sequence[str]) -> dict[str, Any]:
+    return dict(await auth.many_logins(core, actor, list(keys)))
+
+
 #: Id's prefix → how rows are found, how they are shown.
 _LOADS: Final[dict[str, tuple[Many, Any]]] = {
     "dom": (domains.many, Domain),
@@ -55,7 +62,7 @@ _LOADS: Final[dict[str, tuple[Many, Any]]] = {
     "img": (images.many, Image),
     "ses": (sessions.many, Session),
     "knl": (sessions.many_kernels, Kernel),
-    "lgn": (auth.many_logins, Login),
+    "lgn": (_many_logins, Login),
 }
 
 
@@ -84,9 +91,13 @@ async def _total_kernels(core: Core, actor: Actor, where: _KernelsOn) -> Total:
     return await sessions.total_kernels(core, actor, where.agent_id)
 
 
+def _groups(*, user_id: str | None = None, **more: Any) -> groups.GroupFilter:
+    return groups.GroupFilter(member_id=user_id, **more)
+
+
 _LISTS: Final[dict[str, _List]] = {
     "domains": _List(domains.page, domains.total, domains.DomainFilter, Domain),
-    "groups": _List(groups.page, groups.total, groups.GroupFilter, Group),
+    "groups": _List(groups.page, groups.total, _groups, Group),
     "users": _List(users.page, users.total, users.UserFilter, User),
     "keypairs": _List(keypairs.page, keypairs.total, keypairs.KeypairFilter, Keypair),
     "policies": _List(policies.page, policies.total, policies.PolicyFilter, ResourcePolicy),
@@ -149,10 +160,9 @@ class RequestContext:
     sign_up: str = "closed"
     #: Headers to be added to the answer: cookies.
     response_headers: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
-    _loaders: dict[tuple[str, str], DataLoader[Any, Any]] = field(
-        default_factory=dict[tuple[str, str], DataLoader[Any, Any]]
+    _batches: dict[tuple[str, str], Batch[Any, Any]] = field(
+        default_factory=dict[tuple[str, str], Batch[Any, Any]]
     )
-    _rows: dict[str, Base] = field(default_factory=dict[str, Base])
 
     async def __aenter__(self) -> Self:
         return self
@@ -160,7 +170,7 @@ class RequestContext:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._loaders.clear()
+        self.forget()
 
     @property
     def viewer(self) -> Actor:
@@ -175,21 +185,34 @@ class RequestContext:
         return found
 
     async def find(self, key: str | None) -> Any:
-        kind = ids.kind(key) if key else None
-        if key is None or kind is None or self.actor is None:
-            return None
-        return await self._loader("id", kind, self._load_many(kind)).load(key)
+        return await _settled(self._answer("id", "", key))
 
     async def each(self, what: str, within: str) -> list[Any]:
-        return await self._loader("each", what, self._load_each(what)).load(within)
+        return await _settled(self._answer("each", what, within))
 
     async def used(self, scope_id: str) -> dict[str, int]:
-        return await self._loader("used", "", self._load_used).load(scope_id)
+        return await _settled(self._answer("used", "", scope_id))
 
     async def actions(self, row: Base) -> list[str]:
-        key: str = row.id  # pyright: ignore[reportAttributeAccessIssue]
-        self._rows[key] = row
-        return await self._loader("actions", type(row).__name__, self._load_actions).load(key)
+        return await _settled(self._answer("actions", "", row))
+
+    def ask(self, need: Need, thing: Any) -> Any:
+        return self._answer(need.kind, need.what, need.key(thing))
+
+    def known(self, need: Need, thing: Any) -> Any:
+        key = need.key(thing)
+        batch = self._batch(need.kind, need.what, key)
+        return None if batch is None else batch.known(key)
+
+    def foresee(self, need: Need, things: Sequence[Any]) -> Awaitable[object] | None:
+        keys: dict[Batch[Any, Any], list[Any]] = {}
+        for thing in things:
+            key = need.key(thing)
+            batch = self._batch(need.kind, need.what, key)
+            if batch is not None:
+                keys.setdefault(batch, []).append(key)
+        rounds = [found for batch, wanted in keys.items() if (found := batch.foresee(wanted)) is not None]
+        return asyncio.gather(*rounds) if rounds else None
 
     def page(
         self, what: str, args: PageArgs, *, order: Sequence[Order] = (), **where: Any
@@ -213,39 +236,64 @@ class RequestContext:
 
     def forget(self) -> None:
         """A mutation has changed what was loaded: read it again."""
-        self._loaders.clear()
+        for batch in self._batches.values():
+            batch.close()
+        self._batches.clear()
 
-    def _loader(
-        self, family: str, name: str, load: Callable[[list[Any]], Awaitable[Any]]
-    ) -> DataLoader[Any, Any]:
-        key = family, name
-        if key not in self._loaders:
-            self._loaders[key] = DataLoader(load_fn=load)  # pyright: ignore[reportArgumentType]
-        return self._loaders[key]
+    def _answer(self, kind: str, what: str, key: Any) -> Any:
+        batch = self._batch(kind, what, key)
+        return None if batch is None else batch.get(key)
 
-    def _load_many(self, kind: str) -> Callable[[list[str]], Awaitable[list[Any]]]:
+    def _batch(self, kind: str, what: str, key: Any) -> Batch[Any, Any] | None:
+        """What answers this question; None when it has no answer: an empty reference, an id of nothing."""
+        if kind == "id":
+            what = (ids.kind(key) if key else None) or ""
+            if not what or self.actor is None:
+                return None
+        elif kind == "actions":
+            what = type(key).__name__
+        batch = self._batches.get((kind, what))
+        if batch is None:
+            batch = self._batches[kind, what] = self._new_batch(kind, what)
+        return batch
+
+    def _new_batch(self, kind: str, what: str) -> Batch[Any, Any]:
+        match kind:
+            case "id":
+                return Batch(self._load_many(what), missing=None)
+            case "each":
+                return Batch(self._load_each(what), missing=())
+            case "used":
+                return Batch(self._load_used, missing={})
+            case _:
+                return Batch(self._load_actions, missing=())
+
+    def _load_many(self, kind: str) -> Callable[[list[str]], Awaitable[dict[str, Any]]]:
         many, shown = _LOADS[kind]
 
-        async def load(keys: list[str]) -> list[Any]:
+        async def load(keys: list[str]) -> dict[str, Any]:
             found = await many(self.core, self.viewer, keys)
-            return [shown.of(found[key]) if key in found else None for key in keys]
+            return {key: shown.of(row) for key, row in found.items()}
 
         return load
 
-    def _load_each(self, what: str) -> Callable[[list[str]], Awaitable[list[list[Any]]]]:
+    def _load_each(self, what: str) -> Callable[[list[str]], Awaitable[dict[str, list[Any]]]]:
         each, shown = _EACH[what]
 
-        async def load(keys: list[str]) -> list[list[Any]]:
+        async def load(keys: list[str]) -> dict[str, list[Any]]:
             found = await each(self.core, self.viewer, keys)
-            return [[shown(row) if shown else row for row in found.get(key, ())] for key in keys]
+            return {key: [shown(row) if shown else row for row in rows] for key, rows in found.items()}
 
         return load
 
-    async def _load_used(self, keys: list[str]) -> list[dict[str, int]]:
+    async def _load_used(self, keys: list[str]) -> dict[str, dict[str, int]]:
         async with self.core.db.read() as db:
-            found = await occupancy.of(db, keys)
-        return [found.get(key, {}) for key in keys]
+            return await occupancy.of(db, keys)
 
-    async def _load_actions(self, keys: list[str]) -> list[list[str]]:
-        found = await subjects.allowed_actions(self.core, self.viewer, [self._rows[key] for key in keys])
-        return [found[key] for key in keys]
+    async def _load_actions(self, rows: list[Base]) -> dict[Base, list[str]]:
+        found = await subjects.allowed_actions(self.core, self.viewer, rows)
+        return {row: found[row.id] for row in rows}  # pyright: ignore[reportAttributeAccessIssue]
+
+
+async def _settled(answer: Any) -> Any:
+    return await answer if isawaitable(answer) else answer

@@ -2,7 +2,7 @@
 
 import strawberry
 
-from resolvers.inputs import given
+from resolvers.inputs import given, orders
 from schema import domains as types
 from schema.context import Info
 from schema.domains import Domain
@@ -23,8 +23,12 @@ class DomainQueries:
         last: Last = None,
         before: Before = None,
         filter: types.DomainFilter | None = None,
+        order_by: list[types.DomainOrder] | None = None,
     ) -> Connection[Domain]:
-        return info.context.page("domains", page_args(first, after, last, before), **given(filter))
+        order = orders(order_by, domains.ORDERS, "CREATED_AT")
+        return info.context.page(
+            "domains", page_args(first, after, last, before), order=order, **given(filter)
+        )
 
 
 @strawberry.type

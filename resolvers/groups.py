@@ -2,7 +2,7 @@
 
 import strawberry
 
-from resolvers.inputs import given
+from resolvers.inputs import given, orders
 from schema import groups as types
 from schema.context import Info
 from schema.groups import Group
@@ -23,11 +23,12 @@ class GroupQueries:
         last: Last = None,
         before: Before = None,
         filter: types.GroupFilter | None = None,
+        order_by: list[types.GroupOrder] | None = None,
     ) -> Connection[Group]:
-        where = given(filter)
-        if "user_id" in where:
-            where["member_id"] = where.pop("user_id")
-        return info.context.page("groups", page_args(first, after, last, before), **where)
+        order = orders(order_by, groups.ORDERS, "CREATED_AT")
+        return info.context.page(
+            "groups", page_args(first, after, last, before), order=order, **given(filter)
+        )
 
 
 @strawberry.type

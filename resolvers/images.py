@@ -6,17 +6,10 @@ from resolvers.inputs import given, orders
 from schema import images as types
 from schema.context import Info
 from schema.errors import Problem
-from schema.fields import said
 from schema.images import Image
-from schema.paging import After, Before, Connection, Direction, First, Last, page_args
+from schema.paging import After, Before, Connection, First, Last, page_args
 from schema.slots import pairs
 from services import images
-
-
-@strawberry.input(description="An order of images.")
-class ImageOrder:
-    field: types.ImageOrderField = said("By what.")
-    direction: Direction = said("Which way.", default=Direction.ASC)
 
 
 @strawberry.type
@@ -30,7 +23,7 @@ class ImageQueries:
         last: Last = None,
         before: Before = None,
         filter: types.ImageFilter | None = None,
-        order_by: list[ImageOrder] | None = None,
+        order_by: list[types.ImageOrder] | None = None,
     ) -> Connection[Image]:
         order = orders(order_by, images.ORDERS, "CREATED_AT")
         return info.context.page(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import strawberry
 
-from resolvers.inputs import given
+from resolvers.inputs import given, orders
 from schema import keypairs as types
 from schema.context import Info
 from schema.errors import Problem
@@ -25,8 +25,12 @@ class KeypairQueries:
         last: Last = None,
         before: Before = None,
         filter: types.KeypairFilter | None = None,
+        order_by: list[types.KeypairOrder] | None = None,
     ) -> Connection[Keypair]:
-        return info.context.page("keypairs", page_args(first, after, last, before), **given(filter))
+        order = orders(order_by, keypairs.ORDERS, "CREATED_AT")
+        return info.context.page(
+            "keypairs", page_args(first, after, last, before), order=order, **given(filter)
+        )
 
 
 @strawberry.type

@@ -3,7 +3,7 @@
 import strawberry
 from msgspec import UNSET
 
-from resolvers.inputs import given
+from resolvers.inputs import given, orders
 from schema import policies as types
 from schema.context import Info
 from schema.paging import After, Before, Connection, First, Last, page_args
@@ -24,8 +24,12 @@ class PolicyQueries:
         last: Last = None,
         before: Before = None,
         filter: types.ResourcePolicyFilter | None = None,
+        order_by: list[types.ResourcePolicyOrder] | None = None,
     ) -> Connection[ResourcePolicy]:
-        return info.context.page("policies", page_args(first, after, last, before), **given(filter))
+        order = orders(order_by, policies.ORDERS, "CREATED_AT")
+        return info.context.page(
+            "policies", page_args(first, after, last, before), order=order, **given(filter)
+        )
 
 
 @strawberry.type

@@ -7,7 +7,7 @@ import strawberry
 from msgspec import UNSET
 from strawberry.scalars import JSON
 
-from resolvers.inputs import given
+from resolvers.inputs import given, orders
 from schema import resource_groups as types
 from schema.context import Info
 from schema.paging import After, Before, Connection, First, Last, page_args
@@ -28,8 +28,12 @@ class ResourceGroupQueries:
         last: Last = None,
         before: Before = None,
         filter: types.ResourceGroupFilter | None = None,
+        order_by: list[types.ResourceGroupOrder] | None = None,
     ) -> Connection[ResourceGroup]:
-        return info.context.page("resource_groups", page_args(first, after, last, before), **given(filter))
+        order = orders(order_by, resource_groups.ORDERS, "CREATED_AT")
+        return info.context.page(
+            "resource_groups", page_args(first, after, last, before), order=order, **given(filter)
+        )
 
     @strawberry.field(description="Installed scheduler plug-ins.")
     def schedulers(self, info: Info) -> list[Scheduler]:

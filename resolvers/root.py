@@ -1,5 +1,7 @@
 """The schema put together."""
 
+from typing import Any
+
 import strawberry
 from graphql import (
     GraphQLNamedType,
@@ -23,6 +25,7 @@ from resolvers.sessions import SessionMutations, SessionQueries, SessionSubscrip
 from resolvers.users import UserMutations, UserQueries
 from schema.access import Login
 from schema.errors import ErrorCode
+from schema.execution import PageExecutor
 from schema.limits import Limits, extensions
 from schema.scalars import SCALARS
 from schema.sessions import Kernel
@@ -65,14 +68,22 @@ class Subscription(SessionSubscriptions, AgentSubscriptions):
     pass
 
 
+class Schema(strawberry.Schema):
+    """Strawberry's, without its log of errors: `schema.errors.present` logs surprises; what a client does wrong is none."""
+
+    def process_errors(self, errors: Any, execution_context: Any = None) -> None:
+        """Nothing: errors are presented by the transport."""
+
+
 def make_schema(limits: Limits | None = None) -> strawberry.Schema:
     """The schema that a manager serves."""
-    schema = strawberry.Schema(
+    schema = Schema(
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
         types=[Kernel, Login, ErrorCode],
         extensions=extensions(limits or Limits()),
+        execution_context_class=PageExecutor,
         config=StrawberryConfig(disable_field_suggestions=True, scalar_map=SCALARS),
     )
     _describe_arguments(schema)
@@ -81,7 +92,8 @@ def make_schema(limits: Limits | None = None) -> strawberry.Schema:
 
 def _describe_arguments(schema: strawberry.Schema) -> None:
     """An argument without words of its own says what its type says: `input`, `filter`, `orderBy`."""
-    for kind in schema._schema.type_map.values():  # noqa: SLF001  # the only way to the built types
+    built = schema._schema  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # the only way to the built types
+    for kind in built.type_map.values():
         for field in getattr(kind, "fields", {}).values():
             for argument in getattr(field, "args", {}).values():
                 named: GraphQLNamedType = get_named_type(argument.type)

@@ -5,24 +5,18 @@ from importlib.metadata import version
 from typing import Annotated
 
 import strawberry
-from strawberry.scalars import JSON
 
-from scheduler.plugins import placers, sequencers
 from schema.access import Server, SignUpMode, Viewer
 from schema.context import Info
 from schema.nodes import Node
 from schema.resource_groups import (
     Availability,
-    Scheduler,
-    SchedulerKind,
     SessionAllowance,
     SlotAvailability,
 )
 from schema.slots import SlotType, slot_type
 from services import availability, ids, slots
 from services.errors import BadInput
-
-_KINDS = ((SchedulerKind.SEQUENCER, sequencers), (SchedulerKind.PLACER, placers))
 
 
 @strawberry.type
@@ -58,15 +52,6 @@ class ServerQueries:
     def slot_types(self, info: Info) -> list[SlotType]:
         _ = info.context.viewer
         return [SlotType.of(kind) for kind in slots.SLOT_TYPES.values()]
-
-    @strawberry.field(description="Installed scheduler plug-ins.")
-    def schedulers(self, info: Info) -> list[Scheduler]:
-        _ = info.context.viewer
-        return [
-            Scheduler(name=name, kind=kind, options_schema=JSON(registry.schema(name)))
-            for kind, registry in _KINDS
-            for name in registry.names()
-        ]
 
     @strawberry.field(
         description="What you can get in a group and a resource group, limits and nodes together."

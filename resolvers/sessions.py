@@ -54,7 +54,7 @@ class SessionMutations:
             image_id=str(input.image_id),
             slots=pairs(input.slots),
             name=input.name,
-            type=input.type.value,
+            type=input.type.name,
             environ=[(one.name, one.value) for one in input.environ],
             startup_command=input.startup_command,
             bootstrap_script=input.bootstrap_script,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import strawberry
 
-from resolvers.inputs import given
+from resolvers.inputs import given, orders
 from schema import users as types
 from schema.context import Info
 from schema.errors import Problem
@@ -25,8 +25,10 @@ class UserQueries:
         last: Last = None,
         before: Before = None,
         filter: types.UserFilter | None = None,
+        order_by: list[types.UserOrder] | None = None,
     ) -> Connection[User]:
-        return info.context.page("users", page_args(first, after, last, before), **given(filter))
+        order = orders(order_by, users.ORDERS, "CREATED_AT")
+        return info.context.page("users", page_args(first, after, last, before), order=order, **given(filter))
 
 
 @strawberry.type
@@ -41,7 +43,7 @@ class UserMutations:
             full_name=input.full_name,
             description=input.description,
             password=input.password,
-            role=input.role.value,
+            role=input.role.name,
             must_change_password=input.must_change_password,
             group_ids=[str(group) for group in input.group_ids],
             idempotency_key=input.idempotency_key,
@@ -58,7 +60,7 @@ class UserMutations:
             description=input.description,
             password=input.password,
             must_change_password=input.must_change_password,
-            role=input.role.value if input.role else None,
+            role=input.role.name if input.role else None,
             domain_id=str(input.domain_id) if input.domain_id else None,
             group_ids=None if input.group_ids is None else [str(group) for group in input.group_ids],
         )

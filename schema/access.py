@@ -88,7 +88,7 @@ class Viewer:
     ) -> list[Annotated["ResourceGroup", strawberry.lazy("schema.resource_groups")]]:
         return await info.context.each("usable", self.actor.user_id)
 
-    @strawberry.field(description="The keypair whose policy limits you.")
+    @strawberry.field(description="The keypair whose policy limits you; null when it is gone.")
     async def keypair(self, info: Info) -> Annotated["Keypair", strawberry.lazy("schema.keypairs")] | None:
         return await info.context.find(self.actor.keypair_id)
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 
-from schema.context import Info
-from schema.fields import said
+from schema.context import Context, Info
+from schema.fields import ACTIONS, USED, answered, belongs, refers, said
 from schema.nodes import Node
-from schema.paging import After, Before, Connection, First, Last, page_args
+from schema.paging import After, Before, Connection, Direction, First, Last, page_args
 from schema.scalars import ByteSize
 from schema.slots import SlotUsage
 from services.db import tables
@@ -121,15 +121,13 @@ class Agent(Node):
     def hardware(self) -> Hardware:
         return Hardware.of(self.row.hardware)
 
-    @strawberry.field(description="The resource group that it works for.")
-    async def resource_group(
-        self, info: Info
-    ) -> Annotated["ResourceGroup", strawberry.lazy("schema.resource_groups")]:
-        return await info.context.load(self.row.resource_group_id)
+    resource_group: Annotated["ResourceGroup", strawberry.lazy("schema.resource_groups")] = refers(
+        "resource_group_id", "The resource group that it works for.", always=True
+    )
 
-    @strawberry.field(description="What it has, and what sessions occupy.")
-    async def slots(self, info: Info) -> list[SlotUsage]:
-        return SlotUsage.all(self.row.slots, await info.context.used(self.row.id))
+    @answered(USED, "What it has, and what sessions occupy.")
+    def slots(self, used: dict[str, int], _context: Context) -> list[SlotUsage]:
+        return SlotUsage.all(self.row.slots, used)
 
     @strawberry.field(description="Live containers of sessions on it.")
     def kernels(
@@ -137,18 +135,18 @@ class Agent(Node):
     ) -> Kernels:
         return info.context.page("kernels", page_args(first, after, last, before), agent_id=self.row.id)
 
-    @strawberry.field(description="Images on its disk.")
-    async def images(self, info: Info) -> list[Annotated["Image", strawberry.lazy("schema.images")]]:
-        return await info.context.each("images", self.row.id)
+    images: list[Annotated["Image", strawberry.lazy("schema.images")]] = belongs(
+        "images", "Images on its disk."
+    )
 
     @strawberry.field(description="Its load, the newest sample; null when there is no recent one.")
     def stats(self, info: Info) -> AgentStats | None:
         sample = info.context.core.stats.node(self.row.id)
         return AgentStats.of(sample) if sample else None
 
-    @strawberry.field(description="Mutations that you may perform on it.")
-    async def allowed_actions(self, info: Info) -> list[str]:
-        return [] if self.row.status == "TERMINATED" else await info.context.actions(self.row)
+    @answered(ACTIONS, "Mutations that you may perform on it.")
+    def allowed_actions(self, actions: list[str], _context: Context) -> list[str]:
+        return [] if self.row.status == "TERMINATED" else actions
 
 
 @strawberry.input(description="Which agents; all given conditions hold together.")
@@ -166,6 +164,12 @@ class AgentOrderField(Enum):
     CREATED_AT = strawberry.enum_value("CREATED_AT", description="By age.")
     STATUS = strawberry.enum_value("STATUS", description="By status.")
     LAST_CONTACT_AT = strawberry.enum_value("LAST_CONTACT_AT", description="By when they were last heard of.")
+
+
+@strawberry.input(description="An order of agents.")
+class AgentOrder:
+    field: AgentOrderField = said("By what.")
+    direction: Direction = said("Which way.", default=Direction.ASC)
 
 
 @strawberry.input(description="A token that lets one new agent in.")
@@ -220,4 +224,4 @@ class AgentEvent:
     cursor: str = said("Where the stream stands; `after` resumes here.")
     agent: Agent | None = said("The agent as it is now; null for RESYNC.")
     code: str | None = said("What happened: CONNECTED, LEASE_EXPIRED …; null when nothing is written down.")
-    message: str | None = said("What happened, in a sentence.")
+    message: str | None = said("What happened, in a sentence; null when nothing is written down.")

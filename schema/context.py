@@ -1,11 +1,13 @@
 """What a type may ask of the floor above: who asks, one thing by its key, a page of things within another.
 
 Types know no database; a field that needs another row asks the context, which batches: all rows that one page needs of
-a kind are fetched in one statement.
+a kind are fetched in one statement. A field that says beforehand what it will ask (`Need`) is foreseen: the executor
+has the answers fetched for a whole list before it begins with its items (`schema/execution.py`).
 """
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import strawberry
 
@@ -13,6 +15,22 @@ from services.core import Core
 from services.db.tables import Base
 from services.paging import Order, PageArgs
 from services.permissions import Actor
+
+
+@dataclass(frozen=True)
+class Need:
+    """A question that a field asks for each thing: of which kind, and about what.
+
+    id       the thing with this id, None when there is no such thing for the viewer
+    each     the few things of the kind `what` within the thing with this id
+    used     what is occupied of the scope with this id
+    actions  mutations that the viewer may perform on this row
+    """
+
+    kind: Literal["id", "each", "used", "actions"]
+    #: What the question is about; None: the answer is None.
+    key: Callable[[Any], Any]
+    what: str = ""
 
 
 class Context(Protocol):
@@ -23,6 +41,27 @@ class Context(Protocol):
     @property
     def viewer(self) -> Actor:
         """Who asks. Raises `Unauthenticated` when nobody is logged in."""
+        ...
+
+    @property
+    def sign_up(self) -> str:
+        """Who may sign up: closed, invitation or open."""
+        ...
+
+    def forget(self) -> None:
+        """What was loaded may have changed: read it again."""
+        ...
+
+    def ask(self, need: Need, thing: Any) -> Any:
+        """The answer if it is at hand, else something to await."""
+        ...
+
+    def known(self, need: Need, thing: Any) -> Any:
+        """The answer, which must be at hand. Raises `KeyError` when it is not."""
+        ...
+
+    def foresee(self, need: Need, things: Sequence[Any]) -> Awaitable[object] | None:
+        """Have the answers for all these things at hand; None when they are already."""
         ...
 
     async def load(self, key: str) -> Any:

@@ -1,14 +1,15 @@
 """Domains: tenants."""
 
 from datetime import datetime
+from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
-from schema.context import Info
-from schema.fields import said
+from schema.context import Context, Info
+from schema.fields import USED, answered, permitted_actions, said
 from schema.nodes import Node
-from schema.paging import After, Before, Connection, First, Last, page_args
+from schema.paging import After, Before, Connection, Direction, First, Last, page_args
 from schema.slots import SlotInput, SlotLimit
 from services.db import tables
 
@@ -39,9 +40,9 @@ class Domain(Node):
             created_at=row.created_at,
         )
 
-    @strawberry.field(description="What all its sessions together may occupy, and do.")
-    async def total_slots(self, info: Info) -> list[SlotLimit]:
-        return SlotLimit.all(self.row.total_slots, await info.context.used(self.row.id))
+    @answered(USED, "What all its sessions together may occupy, and do.")
+    def total_slots(self, used: dict[str, int], _context: Context) -> list[SlotLimit]:
+        return SlotLimit.all(self.row.total_slots, used)
 
     @strawberry.field(description="Its groups, as far as you see them.")
     def groups(
@@ -55,15 +56,25 @@ class Domain(Node):
     ) -> Users:
         return info.context.page("users", page_args(first, after, last, before), domain_id=self.row.id)
 
-    @strawberry.field(description="Mutations that you may perform on it.")
-    async def allowed_actions(self, info: Info) -> list[str]:
-        return await info.context.actions(self.row)
+    allowed_actions: list[str] = permitted_actions("Mutations that you may perform on it.")
 
 
 @strawberry.input(description="Which domains; all given conditions hold together.")
 class DomainFilter:
     search: str | None = said("Part of the name.", default=None)
     active: bool | None = said("Only active (true) or deactivated (false) ones.", default=None)
+
+
+@strawberry.enum(description="What lists of domains are ordered by.")
+class DomainOrderField(Enum):
+    NAME = strawberry.enum_value("NAME", description="By name.")
+    CREATED_AT = strawberry.enum_value("CREATED_AT", description="By age.")
+
+
+@strawberry.input(description="An order of domains.")
+class DomainOrder:
+    field: DomainOrderField = said("By what.")
+    direction: Direction = said("Which way.", default=Direction.ASC)
 
 
 @strawberry.input(description="A new domain.")

@@ -1,14 +1,15 @@
 """Groups: projects of a domain."""
 
 from datetime import datetime
+from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
-from schema.context import Info
-from schema.fields import said
+from schema.context import Context, Info
+from schema.fields import USED, answered, permitted_actions, refers, said
 from schema.nodes import Node
-from schema.paging import After, Before, Connection, First, Last, page_args
+from schema.paging import After, Before, Connection, Direction, First, Last, page_args
 from schema.slots import SlotInput, SlotLimit
 from services.db import tables
 
@@ -38,13 +39,13 @@ class Group(Node):
             created_at=row.created_at,
         )
 
-    @strawberry.field(description="The domain that it belongs to.")
-    async def domain(self, info: Info) -> Annotated["Domain", strawberry.lazy("schema.domains")]:
-        return await info.context.load(self.row.domain_id)
+    domain: Annotated["Domain", strawberry.lazy("schema.domains")] = refers(
+        "domain_id", "The domain that it belongs to.", always=True
+    )
 
-    @strawberry.field(description="What all its sessions together may occupy, and do.")
-    async def total_slots(self, info: Info) -> list[SlotLimit]:
-        return SlotLimit.all(self.row.total_slots, await info.context.used(self.row.id))
+    @answered(USED, "What all its sessions together may occupy, and do.")
+    def total_slots(self, used: dict[str, int], _context: Context) -> list[SlotLimit]:
+        return SlotLimit.all(self.row.total_slots, used)
 
     @strawberry.field(description="Its members, as far as you see them.")
     def members(
@@ -52,9 +53,7 @@ class Group(Node):
     ) -> Members:
         return info.context.page("users", page_args(first, after, last, before), group_id=self.row.id)
 
-    @strawberry.field(description="Mutations that you may perform on it.")
-    async def allowed_actions(self, info: Info) -> list[str]:
-        return await info.context.actions(self.row)
+    allowed_actions: list[str] = permitted_actions("Mutations that you may perform on it.")
 
 
 @strawberry.input(description="Which groups; all given conditions hold together.")
@@ -63,6 +62,18 @@ class GroupFilter:
     active: bool | None = said("Only active (true) or deactivated (false) ones.", default=None)
     domain_id: strawberry.ID | None = said("Only those of this domain.", default=None)
     user_id: strawberry.ID | None = said("Only those that this user is a member of.", default=None)
+
+
+@strawberry.enum(description="What lists of groups are ordered by.")
+class GroupOrderField(Enum):
+    NAME = strawberry.enum_value("NAME", description="By name.")
+    CREATED_AT = strawberry.enum_value("CREATED_AT", description="By age.")
+
+
+@strawberry.input(description="An order of groups.")
+class GroupOrder:
+    field: GroupOrderField = said("By what.")
+    direction: Direction = said("Which way.", default=Direction.ASC)
 
 
 @strawberry.input(description="A new group.")

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
-from schema.context import Info
+from schema.context import Context, Info
 from schema.errors import Problem
-from schema.fields import said
+from schema.fields import answered, each, permitted_actions, said
 from schema.nodes import Node
-from schema.paging import After, Before, Connection, First, Last, page_args
+from schema.paging import After, Before, Connection, Direction, First, Last, page_args
 from schema.scalars import ByteSize
 from schema.slots import Slot, SlotInput
 from services.db import tables
@@ -93,9 +93,9 @@ class Image(Node):
     def labels(self) -> list[Label]:
         return [Label(name=name, value=value) for name, value in sorted(self.row.labels.items())]
 
-    @strawberry.field(description="Does a node have it, so that no download stands before a start?")
-    async def installed(self, info: Info) -> bool:
-        return bool(await info.context.each("installed", self.row.id))
+    @answered(each("installed"), "Does a node have it, so that no download stands before a start?")
+    def installed(self, found: list[str], _context: Context) -> bool:
+        return bool(found)
 
     @strawberry.field(description="Nodes that have it, as far as you see them.")
     def agents(
@@ -103,9 +103,7 @@ class Image(Node):
     ) -> Agents:
         return info.context.page("agents", page_args(first, after, last, before), image_id=self.row.id)
 
-    @strawberry.field(description="Mutations that you may perform on it.")
-    async def allowed_actions(self, info: Info) -> list[str]:
-        return await info.context.actions(self.row)
+    allowed_actions: list[str] = permitted_actions("Mutations that you may perform on it.")
 
 
 @strawberry.input(description="Which images; all given conditions hold together.")
@@ -124,6 +122,12 @@ class ImageOrderField(Enum):
     LANGUAGE = strawberry.enum_value("LANGUAGE", description="By language.")
     CREATED_AT = strawberry.enum_value("CREATED_AT", description="By when they became known.")
     SIZE = strawberry.enum_value("SIZE", description="By size.")
+
+
+@strawberry.input(description="An order of images.")
+class ImageOrder:
+    field: ImageOrderField = said("By what.")
+    direction: Direction = said("Which way.", default=Direction.ASC)
 
 
 @strawberry.input(description="Changes of an image; what is absent stays as it is.")

@@ -1,14 +1,16 @@
 """Keypairs: what requests are signed with."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 
-from schema.context import Info
+from schema.context import Context, Info
 from schema.errors import Problem
-from schema.fields import said
+from schema.fields import USED, answered, one, permitted_actions, refers, said
 from schema.nodes import Node
+from schema.paging import Direction
 from schema.slots import SlotLimit
 from services.db import tables
 
@@ -42,17 +44,15 @@ class Keypair(Node):
             rate_limit=row.rate_limit,
         )
 
-    @strawberry.field(description="Whose it is.")
-    async def user(self, info: Info) -> Annotated["User", strawberry.lazy("schema.users")]:
-        return await info.context.load(self.row.user_id)
+    user: Annotated["User", strawberry.lazy("schema.users")] = refers("user_id", "Whose it is.", always=True)
 
-    @strawberry.field(description="The policy that limits its sessions.")
-    async def policy(self, info: Info) -> Annotated["ResourcePolicy", strawberry.lazy("schema.policies")]:
-        return await info.context.load(self.row.policy_id)
+    policy: Annotated["ResourcePolicy", strawberry.lazy("schema.policies")] = refers(
+        "policy_id", "The policy that limits its sessions.", always=True
+    )
 
-    @strawberry.field(description="Sessions of it that occupy a node now.")
-    async def concurrent_sessions(self, info: Info) -> int:
-        return (await info.context.used(self.row.id)).get("sessions", 0)
+    @answered(USED, "Sessions of it that occupy a node now.")
+    def concurrent_sessions(self, used: dict[str, int], _context: Context) -> int:
+        return used.get("sessions", 0)
 
     @strawberry.field(description="What its sessions occupy, and what its policy allows.")
     async def usage(self, info: Info) -> list[SlotLimit]:
@@ -60,14 +60,11 @@ class Keypair(Node):
         limits = policy.row.total_slots if policy is not None else {}
         return SlotLimit.all(limits, await info.context.used(self.row.id))
 
-    @strawberry.field(description="Are the browser logins of its user bound to it?")
-    async def is_main(self, info: Info) -> bool:
-        owner = await info.context.find(self.row.user_id)
+    @answered(one("user_id"), "Are the browser logins of its user bound to it?")
+    def is_main(self, owner: Any, _context: Context) -> bool:
         return owner is not None and owner.row.main_keypair_id == self.row.id
 
-    @strawberry.field(description="Mutations that you may perform on it.")
-    async def allowed_actions(self, info: Info) -> list[str]:
-        return await info.context.actions(self.row)
+    allowed_actions: list[str] = permitted_actions("Mutations that you may perform on it.")
 
 
 @strawberry.input(description="Which keypairs; all given conditions hold together.")
@@ -76,6 +73,22 @@ class KeypairFilter:
     user_id: strawberry.ID | None = said("Only those of this user.", default=None)
     policy_id: strawberry.ID | None = said("Only those with this policy.", default=None)
     search: str | None = said("Part of the access key or the user's e-mail address.", default=None)
+
+
+@strawberry.enum(description="What lists of keypairs are ordered by.")
+class KeypairOrderField(Enum):
+    ACCESS_KEY = strawberry.enum_value("ACCESS_KEY", description="By access key.")
+    LAST_USED_AT = strawberry.enum_value(
+        "LAST_USED_AT", description="By when they were last used; never comes before everything else."
+    )
+    QUERY_COUNT = strawberry.enum_value("QUERY_COUNT", description="By how often they were used.")
+    CREATED_AT = strawberry.enum_value("CREATED_AT", description="By age.")
+
+
+@strawberry.input(description="An order of keypairs.")
+class KeypairOrder:
+    field: KeypairOrderField = said("By what.")
+    direction: Direction = said("Which way.", default=Direction.ASC)
 
 
 @strawberry.input(description="A new keypair.")

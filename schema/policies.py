@@ -1,12 +1,13 @@
 """Resource policies: limits of keypairs."""
 
 from datetime import datetime
+from enum import Enum
 
 import strawberry
 
-from schema.context import Info
-from schema.fields import said
+from schema.fields import permitted_actions, said
 from schema.nodes import Node
+from schema.paging import Direction
 from schema.slots import SlotInput, SlotLimit
 from services.db import tables
 
@@ -38,14 +39,24 @@ class ResourcePolicy(Node):
             created_at=row.created_at,
         )
 
-    @strawberry.field(description="Mutations that you may perform on it.")
-    async def allowed_actions(self, info: Info) -> list[str]:
-        return await info.context.actions(self.row)
+    allowed_actions: list[str] = permitted_actions("Mutations that you may perform on it.")
 
 
 @strawberry.input(description="Which policies.")
 class ResourcePolicyFilter:
     search: str | None = said("Part of the name.", default=None)
+
+
+@strawberry.enum(description="What lists of resource policies are ordered by.")
+class ResourcePolicyOrderField(Enum):
+    NAME = strawberry.enum_value("NAME", description="By name.")
+    CREATED_AT = strawberry.enum_value("CREATED_AT", description="By age.")
+
+
+@strawberry.input(description="An order of resource policies.")
+class ResourcePolicyOrder:
+    field: ResourcePolicyOrderField = said("By what.")
+    direction: Direction = said("Which way.", default=Direction.ASC)
 
 
 @strawberry.input(description="A new resource policy.")

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import strawberry
 from strawberry.scalars import JSON
 
-from schema.context import Info
-from schema.fields import said
+from schema.context import Context, Info, Need
+from schema.fields import answered, asked, each, permitted_actions, said
 from schema.nodes import Node
-from schema.paging import After, Before, Connection, First, Last, page_args
+from schema.paging import After, Before, Connection, Direction, First, Last, page_args
 from schema.slots import SlotType, SlotUsage
+from services.availability import Capacity
 from services.db import tables
 
 if TYPE_CHECKING:
@@ -45,7 +46,10 @@ class Scheduler:
 
 @strawberry.type(description="Somebody may use a resource group.")
 class ResourceGroupGrant:
-    grantee: Grantee | None = said("Who; null when you may not see them.")
+    grantee_id: strawberry.Private[str]
+    grantee: Grantee | None = asked(
+        Need("id", lambda grant: grant.grantee_id), "Who; null when you may not see them."
+    )
 
 
 @strawberry.type(description="Agents that are scheduled together, and how.")
@@ -87,23 +91,18 @@ class ResourceGroup(Node):
             "agents", page_args(first, after, last, before), resource_group_id=self.row.id
         )
 
-    @strawberry.field(
-        description="What its connected, schedulable agents have together, and what is occupied."
-    )
-    async def capacity(self, info: Info) -> list[SlotUsage]:
-        (found,) = await info.context.each("capacity", self.row.id)
-        return SlotUsage.all(found.capacity, found.used)
+    @answered(each("capacity"), "What its connected, schedulable agents have together, and what is occupied.")
+    def capacity(self, found: list[Capacity], _context: Context) -> list[SlotUsage]:
+        return SlotUsage.all(found[0].capacity, found[0].used)
 
     @strawberry.field(description="Who may use it; null when you may not know.")
     async def grants(self, info: Info) -> list[ResourceGroupGrant] | None:
         if "updateResourceGroup" not in await info.context.actions(self.row):
             return None
         grantees = await info.context.each("grants", self.row.id)
-        return [ResourceGroupGrant(grantee=await info.context.find(grantee)) for grantee in grantees]
+        return [ResourceGroupGrant(grantee_id=grantee) for grantee in grantees]
 
-    @strawberry.field(description="Mutations that you may perform on it.")
-    async def allowed_actions(self, info: Info) -> list[str]:
-        return await info.context.actions(self.row)
+    allowed_actions: list[str] = permitted_actions("Mutations that you may perform on it.")
 
 
 @strawberry.type(description="Sessions of a keypair and how many it may have at once.")
@@ -138,6 +137,18 @@ class Availability:
 class ResourceGroupFilter:
     search: str | None = said("Part of the name.", default=None)
     active: bool | None = said("Only active (true) or inactive (false) ones.", default=None)
+
+
+@strawberry.enum(description="What lists of resource groups are ordered by.")
+class ResourceGroupOrderField(Enum):
+    NAME = strawberry.enum_value("NAME", description="By name.")
+    CREATED_AT = strawberry.enum_value("CREATED_AT", description="By age.")
+
+
+@strawberry.input(description="An order of resource groups.")
+class ResourceGroupOrder:
+    field: ResourceGroupOrderField = said("By what.")
+    direction: Direction = said("Which way.", default=Direction.ASC)
 
 
 @strawberry.input(description="A new resource group.")

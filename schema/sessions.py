@@ -2,13 +2,13 @@
 
 from datetime import UTC, datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 
 from schema.agents import EventKind
-from schema.context import Info
-from schema.fields import said
+from schema.context import Context, Info
+from schema.fields import ACTIONS, answered, belongs, each, one, refers, said
 from schema.images import ServicePort
 from schema.nodes import Node
 from schema.scalars import ByteSize
@@ -91,7 +91,7 @@ class SessionEventEntry:
     at: datetime = said("When.")
     status: SessionStatus = said("The status after it.")
     code: str | None = said("What happened, for programs; null for a plain change of status.")
-    message: str | None = said("What happened, in a sentence.")
+    message: str | None = said("What happened, in a sentence; null for a plain change of status.")
 
     @classmethod
     def of(cls, row: tables.SessionEvent) -> "SessionEventEntry":
@@ -174,13 +174,13 @@ class Kernel(Node):
             else None
         )
 
-    @strawberry.field(description="The session that it belongs to.")
-    async def session(self, info: Info) -> Annotated["Session", strawberry.lazy("schema.sessions")]:
-        return await info.context.load(self.row.session_id)
+    session: Annotated["Session", strawberry.lazy("schema.sessions")] = refers(
+        "session_id", "The session that it belongs to.", always=True
+    )
 
-    @strawberry.field(description="Its node; null until it has one, or when you may not see it.")
-    async def agent(self, info: Info) -> Annotated["Agent", strawberry.lazy("schema.agents")] | None:
-        return await info.context.find(self.row.agent_id)
+    agent: Annotated["Agent", strawberry.lazy("schema.agents")] | None = refers(
+        "agent_id", "Its node; null until it has one, or when you may not see it."
+    )
 
 
 @strawberry.type(description="An isolated environment in which a user's code runs.")
@@ -264,55 +264,46 @@ class Session(Node):
         total = ByteSize(progress.total) if progress.total else None
         return PullProgress(current=ByteSize(progress.current), total=total, percent=percent)
 
-    @strawberry.field(description="Whose it is; null when you may not see them.")
-    async def user(self, info: Info) -> Annotated["User", strawberry.lazy("schema.users")] | None:
-        return await info.context.find(self.row.user_id)
+    user: Annotated["User", strawberry.lazy("schema.users")] | None = refers(
+        "user_id", "Whose it is; null when you may not see them."
+    )
 
-    @strawberry.field(description="The group that it belongs to; null when you may not see it any more.")
-    async def group(self, info: Info) -> Annotated["Group", strawberry.lazy("schema.groups")] | None:
-        return await info.context.find(self.row.group_id)
+    group: Annotated["Group", strawberry.lazy("schema.groups")] | None = refers(
+        "group_id", "The group that it belongs to; null when you may not see it any more."
+    )
 
-    @strawberry.field(description="The domain that it belongs to; null when you may not see it.")
-    async def domain(self, info: Info) -> Annotated["Domain", strawberry.lazy("schema.domains")] | None:
-        return await info.context.find(self.row.domain_id)
+    domain: Annotated["Domain", strawberry.lazy("schema.domains")] | None = refers(
+        "domain_id", "The domain that it belongs to; null when you may not see it."
+    )
 
-    @strawberry.field(description="Where it is scheduled; null when you may not see it any more.")
-    async def resource_group(
-        self, info: Info
-    ) -> Annotated["ResourceGroup", strawberry.lazy("schema.resource_groups")] | None:
-        return await info.context.find(self.row.resource_group_id)
+    resource_group: Annotated["ResourceGroup", strawberry.lazy("schema.resource_groups")] | None = refers(
+        "resource_group_id", "Where it is scheduled; null when you may not see it any more."
+    )
 
-    @strawberry.field(description="What it was started from; null when you may not see it any more.")
-    async def image(self, info: Info) -> Annotated["Image", strawberry.lazy("schema.images")] | None:
-        return await info.context.find(self.row.image_id)
+    image: Annotated["Image", strawberry.lazy("schema.images")] | None = refers(
+        "image_id", "What it was started from; null when you may not see it any more."
+    )
 
-    @strawberry.field(description="The keypair whose policy limits it; null when you may not see it.")
-    async def keypair(self, info: Info) -> Annotated["Keypair", strawberry.lazy("schema.keypairs")] | None:
-        return await info.context.find(self.row.keypair_id)
+    keypair: Annotated["Keypair", strawberry.lazy("schema.keypairs")] | None = refers(
+        "keypair_id", "The keypair whose policy limits it; null when you may not see it."
+    )
 
-    @strawberry.field(description="Its containers, main1 first.")
-    async def kernels(self, info: Info) -> list[Kernel]:
-        return await info.context.each("kernels", self.row.id)
+    kernels: list[Kernel] = belongs("kernels", "Its containers, main1 first.")
 
-    @strawberry.field(description="What happened to it, oldest first.")
-    async def events(self, info: Info) -> list[SessionEventEntry]:
-        return await info.context.each("timelines", self.row.id)
+    events: list[SessionEventEntry] = belongs("timelines", "What happened to it, oldest first.")
 
-    @strawberry.field(description="Apps that its image declares.")
-    async def service_ports(self, info: Info) -> list[ServicePort]:
-        image = await info.context.find(self.row.image_id)
+    @answered(one("image_id"), "Apps that its image declares.")
+    def service_ports(self, image: Any, _context: Context) -> list[ServicePort]:
         return ServicePort.all(image.row) if image is not None else []
 
-    @strawberry.field(description="Its load, the newest sample; null when there is no recent one.")
-    async def stats(self, info: Info) -> KernelStats | None:
-        kernels = await info.context.each("kernels", self.row.id)
-        sample = info.context.core.stats.kernel(str(kernels[0].id)) if kernels else None
+    @answered(each("kernels"), "Its load, the newest sample; null when there is no recent one.")
+    def stats(self, kernels: list[Kernel], context: Context) -> KernelStats | None:
+        sample = context.core.stats.kernel(str(kernels[0].id)) if kernels else None
         return KernelStats.of(sample) if sample else None
 
-    @strawberry.field(description="Its load of the last ten minutes, oldest first.")
-    async def stats_history(self, info: Info) -> list[KernelStats]:
-        kernels = await info.context.each("kernels", self.row.id)
-        history = info.context.core.stats.kernel_history(str(kernels[0].id)) if kernels else []
+    @answered(each("kernels"), "Its load of the last ten minutes, oldest first.")
+    def stats_history(self, kernels: list[Kernel], context: Context) -> list[KernelStats]:
+        history = context.core.stats.kernel_history(str(kernels[0].id)) if kernels else []
         return [KernelStats.of(sample) for sample in history]
 
     @strawberry.field(
@@ -329,10 +320,9 @@ class Session(Node):
         log = await sessions.log(info.context.core, info.context.viewer, self.row.id, tail)
         return Log(text=log.text, size=ByteSize(log.size), truncated=log.truncated)
 
-    @strawberry.field(description="Mutations that you may perform on it.")
-    async def allowed_actions(self, info: Info) -> list[str]:
+    @answered(ACTIONS, "Mutations that you may perform on it and that its status allows.")
+    def allowed_actions(self, actions: list[str], _context: Context) -> list[str]:
         row = self.row
-        actions = await info.context.actions(row)
         possible = {
             "updateSession": row.status not in tables.FINAL,
             "terminateSessions": row.status not in tables.FINAL,

@@ -8,9 +8,9 @@ import strawberry
 
 from schema.context import Info
 from schema.errors import Problem
-from schema.fields import said
+from schema.fields import permitted_actions, refers, said
 from schema.nodes import Node
-from schema.paging import After, Before, Connection, First, Last, page_args
+from schema.paging import After, Before, Connection, Direction, First, Last, page_args
 from services.db import tables
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ class User(Node):
             created_at=row.created_at,
         )
 
-    @strawberry.field(description="The domain that they belong to.")
-    async def domain(self, info: Info) -> Annotated["Domain", strawberry.lazy("schema.domains")]:
-        return await info.context.load(self.row.domain_id)
+    domain: Annotated["Domain", strawberry.lazy("schema.domains")] = refers(
+        "domain_id", "The domain that they belong to.", always=True
+    )
 
     @strawberry.field(description="Groups that they are members of, as far as you see them.")
     def groups(
@@ -74,13 +74,9 @@ class User(Node):
     ) -> Keypairs:
         return info.context.page("keypairs", page_args(first, after, last, before), user_id=self.row.id)
 
-    @strawberry.field(
-        description="The keypair that browser logins are bound to; null when you may not see it."
+    main_keypair: Annotated["Keypair", strawberry.lazy("schema.keypairs")] | None = refers(
+        "main_keypair_id", "The keypair that browser logins are bound to; null when you may not see it."
     )
-    async def main_keypair(
-        self, info: Info
-    ) -> Annotated["Keypair", strawberry.lazy("schema.keypairs")] | None:
-        return await info.context.find(self.row.main_keypair_id)
 
     @strawberry.field(description="Their sessions, newest first, as far as you see them.")
     def sessions(
@@ -88,9 +84,7 @@ class User(Node):
     ) -> Sessions:
         return info.context.page("sessions", page_args(first, after, last, before), user_id=self.row.id)
 
-    @strawberry.field(description="Mutations that you may perform on them.")
-    async def allowed_actions(self, info: Info) -> list[str]:
-        return await info.context.actions(self.row)
+    allowed_actions: list[str] = permitted_actions("Mutations that you may perform on them.")
 
 
 @strawberry.input(description="Which users; all given conditions hold together.")
@@ -100,6 +94,20 @@ class UserFilter:
     role: Role | None = said("Only those of this role.", default=None)
     domain_id: strawberry.ID | None = said("Only those of this domain.", default=None)
     group_id: strawberry.ID | None = said("Only members of this group.", default=None)
+
+
+@strawberry.enum(description="What lists of users are ordered by.")
+class UserOrderField(Enum):
+    EMAIL = strawberry.enum_value("EMAIL", description="By e-mail address.")
+    NAME = strawberry.enum_value("NAME", description="By user name.")
+    ROLE = strawberry.enum_value("ROLE", description="By role, in the order of the alphabet.")
+    CREATED_AT = strawberry.enum_value("CREATED_AT", description="By age.")
+
+
+@strawberry.input(description="An order of users.")
+class UserOrder:
+    field: UserOrderField = said("By what.")
+    direction: Direction = said("Which way.", default=Direction.ASC)
 
 
 @strawberry.input(description="A new user; a keypair is made with it.")

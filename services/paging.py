@@ -176,6 +176,8 @@ def _typed(key: Order, value: Any) -> Any:
     if value is None and _nullable(key):
         return None
     if isinstance(key.column.type, UtcDateTime):
+        if not isinstance(value, str):
+            raise TypeError
         return datetime.fromisoformat(value).astimezone(UTC)
     expected = key.column.type.python_type
     if not isinstance(value, expected) or isinstance(value, bool) != (expected is bool):

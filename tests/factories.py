@@ -64,13 +64,14 @@ class Factories:
         self._numbers = itertools.count(1)
 
     async def domain(self, **more: Any) -> Domain:
-        return await self._add(Domain, id=ids.new("dom"), name=self._name("d"), **more)
+        return await self._add(Domain, **{"id": ids.new("dom"), "name": self._name("d"), **more})
 
     async def group(
         self, *, domain: Domain | None = None, members: Iterable[User] = (), **more: Any
     ) -> Group:
         domain_id = more.pop("domain_id", None) or (domain or await self.domain()).id
-        group = await self._add(Group, id=ids.new("grp"), domain_id=domain_id, name=self._name("g"), **more)
+        values = {"id": ids.new("grp"), "domain_id": domain_id, "name": self._name("g"), **more}
+        group = await self._add(Group, **values)
         for user in members:
             await self.member(group, user)
         return group
@@ -79,7 +80,7 @@ class Factories:
         return await self._add(GroupMember, group_id=group.id, user_id=user.id)
 
     async def policy(self, **more: Any) -> ResourcePolicy:
-        return await self._add(ResourcePolicy, id=ids.new("pol"), name=self._name("p"), **more)
+        return await self._add(ResourcePolicy, **{"id": ids.new("pol"), "name": self._name("p"), **more})
 
     async def user(
         self,
@@ -165,7 +166,7 @@ class Factories:
     async def resource_group(
         self, *, granted: Iterable[Domain | Group | User] = (), **more: Any
     ) -> ResourceGroup:
-        group = await self._add(ResourceGroup, id=ids.new("rgp"), name=self._name("r"), **more)
+        group = await self._add(ResourceGroup, **{"id": ids.new("rgp"), "name": self._name("r"), **more})
         for grantee in granted:
             await self._add(ResourceGroupGrant, resource_group_id=group.id, grantee_id=grantee.id)
         return group

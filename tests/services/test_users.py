@@ -72,7 +72,7 @@ async def test_all_wrong_fields_are_named_together(core: Core, make: Factories) 
         "a b@c.d",
         "a@b..c",
         "a@-b",
-        "a@b\n",
+        "a@b\n.c",
         "é@b.c",
         "a" * 65 + "@b.c",
         "a@" + "b" * 300,
@@ -176,9 +176,8 @@ async def test_nothing_of_a_superior_or_a_stranger_is_set(core: Core, make: Fact
             with pytest.raises((Forbidden, NotFound)):
                 await users.edit(core, actor, target.id, EVERY_CHANGE[changed])
             fresh = await make.fresh(target)
-            assert all(
-                getattr(fresh, name) == getattr(target, name) for name in User.__table__.columns.keys()
-            )  # noqa: SIM118
+            columns = [column.key for column in User.__table__.columns]
+            assert all(getattr(fresh, name) == getattr(target, name) for name in columns)
 
 
 async def test_only_a_superadmin_moves_users_to_another_domain(core: Core, make: Factories) -> None:

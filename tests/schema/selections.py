@@ -24,7 +24,7 @@ def everything(kind: GraphQLObjectType, depth: int) -> str:
         if is_leaf_type(inner):
             parts.append(name)
         elif depth > 0 and isinstance(inner, GraphQLObjectType):
-            passing = inner.name.endswith(("Connection", "Edge"))
+            passing = inner.name.endswith(("Connection", "Edge", "Result"))
             parts.append(f"{name} {{ {everything(inner, depth if passing else depth - 1)} }}")
         elif depth > 0 and isinstance(inner, GraphQLInterfaceType):
             parts.append(f"{name} {{ __typename id }}")

@@ -61,17 +61,22 @@ async def login(core: Core, email: str, password: str, *, address: str, user_age
     """
     email = normal_email(email)
     attempt = await _Attempt.begin(core, email, address)
+    # One statement and one hash, whether the address is known or not.
+    searched = email if email.isascii() and email.isprintable() else ""
     async with core.db.read() as db:
-        user = None
-        if email.isascii() and email.isprintable():
-            user = await db.scalar(select(User).where(User.email == email))
-        domain = None if user is None else await db.get(Domain, user.domain_id)
-    matches = await passwords.verify(password, user.password_hash if user else None)
-    if user is None or domain is None or not (matches and user.active and domain.active):
+        found = (
+            await db.execute(
+                select(User, Domain.active)
+                .join(Domain, Domain.id == User.domain_id)
+                .where(User.email == searched)
+            )
+        ).first()
+    matches = await passwords.verify(password, found[0].password_hash if found else None)
+    if found is None or not (matches and found[0].active and found[1]):
         raise Unauthenticated(
             "E-mail address and password do not match. Check both, or ask an administrator."
         )
-    kept = user.password_hash or ""
+    user, kept = found[0], found[0].password_hash or ""
     renewed = await passwords.hash_password(password) if passwords.outdated(kept) else None
     async with core.db.write() as db:
         if renewed is not None:
@@ -94,17 +99,16 @@ async def login_with_keypair(
         Unauthenticated, RateLimited: as `login`.
     """
     attempt = await _Attempt.begin(core, access_key, address)
+    searched = access_key if access_key.isascii() and access_key.isprintable() else ""
     async with core.db.read() as db:
-        found = None
-        if access_key.isascii() and access_key.isprintable():
-            found = (
-                await db.execute(
-                    select(Keypair, User, Domain.active)
-                    .join(User, User.id == Keypair.user_id)
-                    .join(Domain, Domain.id == User.domain_id)
-                    .where(Keypair.access_key == access_key)
-                )
-            ).first()
+        found = (
+            await db.execute(
+                select(Keypair, User, Domain.active)
+                .join(User, User.id == Keypair.user_id)
+                .join(Domain, Domain.id == User.domain_id)
+                .where(Keypair.access_key == searched)
+            )
+        ).first()
     # Where there is no keypair, something is opened all the same.
     kept = core.keys.unseal(found[0].secret_encrypted, found[0].id) if found else _dummy_secret(core.keys)
     matches = hmac.compare_digest(kept.encode(), secret_key.encode(errors="replace"))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import func, select, update
 
-from services import auth, standings, users
+from services import auth, passwords, standings, users
 from services.auth import logins
 from services.bus import Revoked
 from services.core import Core
@@ -95,6 +95,30 @@ async def test_nothing_tells_whether_an_address_is_known(core: Core, make: Facto
             await auth.login(core, email, password, address=ADDRESS)
         answers.add(refused.value.message)
     assert len(answers) == 1
+
+
+async def test_an_unknown_address_costs_what_a_known_one_does(
+    core: Core,
+    make: Factories,
+    monkeypatch: pytest.MonkeyPatch,
+    count_statements,  # type: ignore[no-untyped-def]
+) -> None:
+    user = await make.user()
+    hashed: list[str | None] = []
+    real = passwords.verify
+
+    async def noted(password: str, kept: str | None) -> bool:
+        hashed.append(kept)
+        return await real(password, kept)
+
+    monkeypatch.setattr(passwords, "verify", noted)
+    costs: list[int] = []
+    for email in (user.email, "nobody@example.org", "\ud800"):
+        with count_statements(core) as statements, pytest.raises(Unauthenticated):
+            await auth.login(core, email, "wrong-horse-1", address=ADDRESS)
+        costs.append(len(statements))
+    assert len(set(costs)) == 1
+    assert [kept is None for kept in hashed] == [False, True, True]
 
 
 async def test_a_keypair_logs_in_and_counts_for_its_login(core: Core, make: Factories) -> None:

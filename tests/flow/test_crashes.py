@@ -110,7 +110,7 @@ def live_containers(cluster: Cluster, kernel_id: str) -> int:
     if _runtime(cluster) == "docker":
         command = ["docker", "ps", "-q", "--filter", f"label=berth.kernel={kernel_id}"]
         return len(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
-    return len({pid for pid in _pids() if _is_sandbox(pid, cluster.root, kernel_id)})
+    return len({pid for pid in _pids() if _is_sandbox(pid, kernel_id)})
 
 
 def _runtime(cluster: Cluster) -> str:
@@ -122,7 +122,7 @@ def _pids() -> list[int]:
     return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
 
 
-def _is_sandbox(pid: int, root: Path, kernel_id: str) -> bool:
+def _is_sandbox(pid: int, kernel_id: str) -> bool:
     """A sandbox's outer process names the kernel's directory in its command line; only the outermost counts."""
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -130,5 +130,5 @@ def _is_sandbox(pid: int, root: Path, kernel_id: str) -> bool:
         above = Path(f"/proc/{parent}/cmdline").read_bytes()
     except OSError:
         return False
-    mark = f"{root}/agent1/kernels/{kernel_id}-".encode()
+    mark = f"/kernels/{kernel_id}-".encode()
     return b"bwrap" in command and mark in command and mark not in above

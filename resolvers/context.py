@@ -29,6 +29,7 @@ from services import (
     ids,
     images,
     keypairs,
+    nested,
     occupancy,
     policies,
     resource_groups,
@@ -160,8 +161,8 @@ class RequestContext:
     sign_up: str = "closed"
     #: Headers to be added to the answer: cookies.
     response_headers: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
-    _batches: dict[tuple[str, str], Batch[Any, Any]] = field(
-        default_factory=dict[tuple[str, str], Batch[Any, Any]]
+    _batches: dict[tuple[Any, ...], Batch[Any, Any]] = field(
+        default_factory=dict[tuple[Any, ...], Batch[Any, Any]]
     )
 
     async def __aenter__(self) -> Self:
@@ -217,22 +218,73 @@ class RequestContext:
     def page(
         self, what: str, args: PageArgs, *, order: Sequence[Order] = (), **where: Any
     ) -> Connection[Any]:
+        given = {name: value for name, value in where.items() if value is not None}
+        if len(given) == 1:
+            ((condition, parent_id),) = given.items()
+            if (what, condition) in nested.LISTS and ids.kind(parent_id):
+                return self._nested_page((what, condition), parent_id, tuple(order), args)
         listed = _LISTS[what]
-        condition = listed.where(**{name: value for name, value in where.items() if value is not None})
+        wanted = listed.where(**given)
         memory: dict[str, Any] = {}
 
         async def read() -> tuple[Page[Any], list[Any]]:
             if "page" not in memory:
-                found = await listed.page(self.core, self.viewer, condition, order, args)
+                found = await listed.page(self.core, self.viewer, wanted, order, args)
                 memory["page"] = found, [listed.of.of(row) for row in found.rows]
             return memory["page"]
 
         async def total() -> Total:
             if "total" not in memory:
-                memory["total"] = await listed.total(self.core, self.viewer, condition)
+                memory["total"] = await listed.total(self.core, self.viewer, wanted)
             return memory["total"]
 
         return Connection[Any](read=read, total=total)
+
+    def _nested_page(
+        self, within: tuple[str, str], parent_id: str, order: tuple[Order, ...], args: PageArgs
+    ) -> Connection[Any]:
+        """A list within one thing; those of all things on a page that are selected alike are read together."""
+        rows = self._named_batch(
+            ("page", within, order, args), lambda: Batch(self._load_pages(within, order, args), None)
+        )
+        totals = self._named_batch(("total", within), lambda: Batch(self._load_totals(within), None))
+
+        async def read() -> tuple[Page[Any], list[Any]]:
+            return await _settled(rows.get(parent_id))
+
+        async def total() -> Total:
+            return await _settled(totals.get(parent_id))
+
+        return Connection[Any](read=read, total=total)
+
+    def _load_pages(
+        self, within: tuple[str, str], order: Sequence[Order], args: PageArgs
+    ) -> Callable[[list[str]], Awaitable[dict[str, Any]]]:
+        listed = _LISTS[within[0]]
+
+        async def load(parent_ids: list[str]) -> dict[str, Any]:
+            if len(parent_ids) == 1:
+                # Alone it may stop at the page's end, by an index.
+                condition = listed.where(**{within[1]: parent_ids[0]})
+                pages = {parent_ids[0]: await listed.page(self.core, self.viewer, condition, order, args)}
+            else:
+                pages = await nested.pages(
+                    self.core, self.viewer, nested.LISTS[within], parent_ids, order, args
+                )
+            return {key: (page, [listed.of.of(row) for row in page.rows]) for key, page in pages.items()}
+
+        return load
+
+    def _load_totals(self, within: tuple[str, str]) -> Callable[[list[str]], Awaitable[dict[str, Total]]]:
+        listed = _LISTS[within[0]]
+
+        async def load(parent_ids: list[str]) -> dict[str, Total]:
+            if len(parent_ids) == 1:
+                condition = listed.where(**{within[1]: parent_ids[0]})
+                return {parent_ids[0]: await listed.total(self.core, self.viewer, condition)}
+            return await nested.totals(self.core, self.viewer, nested.LISTS[within], parent_ids)
+
+        return load
 
     def forget(self) -> None:
         """A mutation has changed what was loaded: read it again."""
@@ -252,9 +304,12 @@ class RequestContext:
                 return None
         elif kind == "actions":
             what = type(key).__name__
-        batch = self._batches.get((kind, what))
+        return self._named_batch((kind, what), lambda: self._new_batch(kind, what))
+
+    def _named_batch(self, name: tuple[Any, ...], new: Callable[[], Batch[Any, Any]]) -> Batch[Any, Any]:
+        batch = self._batches.get(name)
         if batch is None:
-            batch = self._batches[kind, what] = self._new_batch(kind, what)
+            batch = self._batches[name] = new()
         return batch
 
     def _new_batch(self, kind: str, what: str) -> Batch[Any, Any]:

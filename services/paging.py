@@ -70,10 +70,69 @@ async def fetch(
         BadInput: a size is out of bounds, both directions are asked for, or a cursor is not of this order.
     """
     size, backwards = _size(args)
-    keys = [*order, Order(table.id, descending=order[0].descending if order else True)]  # pyright: ignore
+    keys = _keys(table, order)
     query = query.where(*_bounds(keys, args))
     directions = [_direction(key, backwards) for key in keys]
     rows = list((await db.scalars(query.order_by(*directions).limit(size + 1))).all())
+    return _page(rows, keys, size, backwards, args)
+
+
+async def fetch_each(
+    db: AsyncSession,
+    query: Select[Row],
+    table: type[Row],
+    parent: InstrumentedAttribute[Any],
+    parent_ids: Sequence[str],
+    order: Sequence[Order],
+    args: PageArgs,
+) -> dict[str, Page[Row]]:
+    """As `fetch`, for each value of `parent` by itself: all pages in one statement.
+
+    Args:
+        query: already limited to the rows of these parents.
+    """
+    size, backwards = _size(args)
+    keys = _keys(table, order)
+    directions = [_direction(key, backwards) for key in keys]
+    number = func.row_number().over(partition_by=parent, order_by=directions).label("number")
+    identity: Any = keys[-1].column
+    ranked = query.where(*_bounds(keys, args)).with_only_columns(
+        identity.label("row_id"), parent.label("parent_id"), number
+    )
+    ranks = ranked.subquery()
+    found = await db.execute(
+        select(ranks.c.parent_id, table)
+        .join(ranks, ranks.c.row_id == identity)
+        .where(ranks.c.number <= size + 1)
+        .order_by(ranks.c.parent_id, ranks.c.number)
+    )
+    rows: dict[str, list[Row]] = {parent_id: [] for parent_id in parent_ids}
+    for parent_id, row in found:
+        rows[parent_id].append(row)
+    return {parent_id: _page(within, keys, size, backwards, args) for parent_id, within in rows.items()}
+
+
+async def count_each(
+    db: AsyncSession, query: Select[Row], parent: InstrumentedAttribute[Any], parent_ids: Sequence[str]
+) -> dict[str, Total]:
+    """As `count`, for each value of `parent` by itself: all in one statement."""
+    found = await db.execute(
+        query.with_only_columns(parent, func.count(), maintain_column_froms=True).group_by(parent)
+    )
+    numbers = dict(found.all())
+    return {
+        parent_id: Total(min(number, COUNT_LIMIT), number <= COUNT_LIMIT)
+        for parent_id, number in ((one, numbers.get(one, 0)) for one in parent_ids)
+    }
+
+
+def _keys(table: type[Row], order: Sequence[Order]) -> list[Order]:
+    identity: Any = table.id  # pyright: ignore[reportAttributeAccessIssue]  # of every table that has lists
+    return [*order, Order(identity, descending=order[0].descending if order else True)]
+
+
+def _page(rows: list[Row], keys: Sequence[Order], size: int, backwards: bool, args: PageArgs) -> Page[Row]:
+    """A page of the rows that were read, one more than it holds."""
     more = len(rows) > size
     rows = rows[:size]
     if backwards:

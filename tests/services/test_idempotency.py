@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select
 
-from services import auth, domains, groups, keypairs, policies, resource_groups, users
+from services import auth, domains, groups, idempotency, keypairs, policies, resource_groups, users
 from services.core import Core
 from services.db.tables import Domain, IdempotencyKey, Keypair, User
 from services.domains import DomainSpec
@@ -76,6 +76,23 @@ async def test_the_same_request_is_not_its_own_name_clash(core: Core, make: Fact
         *(domains.create(core, admin, DomainSpec("one", idempotency_key="k")) for _ in range(8))
     )
     assert len({result.id for result in results}) == 1
+
+
+async def test_a_twin_that_commits_in_the_middle_is_found(
+    core: Core, make: Factories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The twin was not there when the key was looked up, and has the name when that is looked up."""
+    admin, spec = await make.superadmin(), DomainSpec("one", idempotency_key="k")
+    twin = await domains.create(core, admin, spec)
+    real, looked = idempotency._earlier, []
+
+    async def late(*arguments):  # type: ignore[no-untyped-def]
+        looked.append(1)
+        return None if len(looked) == 1 else await real(*arguments)
+
+    monkeypatch.setattr(idempotency, "_earlier", late)
+    assert (await domains.create(core, admin, spec)).id == twin.id
+    assert len(looked) == 2
 
 
 async def test_two_requests_for_one_name_are_a_clash_whatever_their_keys(core: Core, make: Factories) -> None:

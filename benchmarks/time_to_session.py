@@ -29,6 +29,7 @@ PATIENCE = 900
 
 WHAT = "{ viewer { groups { id name } resourceGroups { id } } images(first: 50) { nodes { id reference size } } }"
 CREATE = "mutation($input: CreateSessionInput!) { createSession(input: $input) { session { id status } } }"
+END = "mutation($ids: [ID!]!) { terminateSessions(input: {ids: $ids}) { results { id } } }"
 STATUS = "query($id: ID!) { node(id: $id) { ... on Session { status statusReason { message } pendingReason { message } } } }"
 
 
@@ -110,8 +111,8 @@ def wait_for_image(clone: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     raise SystemExit("no node has an image")
 
 
-def run_session(clone: Path) -> tuple[float, float, str]:
-    """Seconds from now until there is an image, from then until a session of it runs; the image."""
+def run_session(clone: Path) -> tuple[float, float, str, str]:
+    """Seconds from now until there is an image, from then until a session of it runs; the image, the session."""
     began = time.monotonic()
     viewer, image = wait_for_image(clone)
     asked = time.monotonic()
@@ -130,10 +131,20 @@ def run_session(clone: Path) -> tuple[float, float, str]:
     while True:
         node = ask(clone, STATUS, id=session["id"])["node"]
         if node["status"] == "RUNNING":
-            return asked - began, time.monotonic() - asked, image["reference"]
+            return asked - began, time.monotonic() - asked, image["reference"], session["id"]
         if node["status"] in ("ERROR", "CANCELLED", "TERMINATED") or time.monotonic() - asked > PATIENCE:
             raise SystemExit(f"the session did not run: {node}")
         time.sleep(0.05)
+
+
+def end_session(clone: Path, session: str) -> None:
+    """It has outlived the first start, and shall not outlive the clone."""
+    ask(clone, END, ids=[session])
+    limit = time.monotonic() + PATIENCE
+    while ask(clone, STATUS, id=session)["node"]["status"] != "TERMINATED":
+        if time.monotonic() > limit:
+            raise SystemExit("the session did not end")
+        time.sleep(0.1)
 
 
 @contextmanager
@@ -163,12 +174,13 @@ def main() -> None:
                 for _, line in up.lines
                 if (match := re.match(r"✓ (.*?) \(([\d.]+) s\)$", line))
             ]
-            imaged, running, image = run_session(clone)
+            imaged, running, image, session = run_session(clone)
         finally:
             stopped = up.stop()
         again = Up(clone, asked.runtime, asked.port)
         try:
             second = again.until(r"^Berth is up")
+            end_session(clone, session)
         finally:
             again.stop()
     for name, seconds in phases:

@@ -88,15 +88,18 @@ class Local:
             agent = Child(
                 "agent", self._agent_command, self._logs / "agent.log", on_exit=self._ended("agent")
             )
+            # Looking for an engine takes a second, which the manager needs too.
+            choosing = asyncio.create_task(self._choose_runtime()) if self._plan.agent else None
             try:
                 announced = await self._start_manager(manager)
-                if self._plan.agent:
-                    await self._start_agent(agent)
+                if choosing is not None:
+                    await self._start_agent(agent, *await choosing)
                 self._show(announced, time.monotonic() - began)
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._hear_again())
-                    group.create_task(self._afterwards())
+                await asyncio.gather(self._hear_again(), self._afterwards())
             finally:
+                if choosing is not None:
+                    choosing.cancel()
+                    await asyncio.gather(choosing, return_exceptions=True)
                 await self._stop(manager, agent)
 
     # The manager
@@ -166,9 +169,9 @@ class Local:
 
     # The agent
 
-    async def _start_agent(self, agent: Child) -> None:
+    async def _start_agent(self, agent: Child, runtime: str, note: str) -> None:
+        self._runtime = runtime
         with self._progress.phase("Starting the agent") as phase:
-            self._runtime, note = await self._choose_runtime()
             began = time.time()
             agent.start()
             connected = await self._connected(agent, began)

@@ -132,9 +132,10 @@ class Cgroup:
         cpu, memory = _pairs(path / "cpu.stat"), _pairs(path / "memory.stat")
         read = written = 0
         for line in _text(path / "io.stat").splitlines():
-            numbers = dict(part.partition("=")[::2] for part in line.split()[1:])
-            read += int(numbers.get("rbytes", 0))
-            written += int(numbers.get("wbytes", 0))
+            for part in line.split()[1:]:
+                name, _, number = part.partition("=")
+                read += int(number) if name == "rbytes" else 0
+                written += int(number) if name == "wbytes" else 0
         return Usage(
             cpu_milliseconds=cpu.get("usage_usec", 0) // 1000,
             memory_bytes=max(0, _number(path / "memory.current") - memory.get("inactive_file", 0)),

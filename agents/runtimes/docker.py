@@ -88,9 +88,7 @@ class DockerRuntime:
 
     async def fingerprint(self) -> Fingerprint:
         engine = self._open
-        info: dict[str, Any] = await engine.call(
-            engine.docker.system.info(), "ENGINE_UNREACHABLE", "Asking the engine"
-        )
+        info: Any = await engine.call(engine.docker.system.info(), "ENGINE_UNREACHABLE", "Asking the engine")
         cpus, memory = int(info["NCPU"]), int(info["MemTotal"])
         return Fingerprint(
             architecture=platform.machine(),
@@ -535,7 +533,7 @@ class DockerRuntime:
             found = await engine.call(
                 engine.docker.images.inspect(identity), "ENGINE_UNREACHABLE", "Inspecting an image"
             )
-            named = found.get("Architecture", "")
+            named = str(found.get("Architecture") or "")
             self._architectures[identity] = _ARCHITECTURES.get(named, named)
         return self._architectures[identity]
 
@@ -584,7 +582,7 @@ class DockerRuntime:
             "Starting the app",
         )
         stream = execution.start(detach=False)
-        await engine.call(stream._init(), "START_FAILED", "Starting the app")  # noqa: SLF001  # else the first read does
+        await engine.call(stream._init(), "START_FAILED", "Starting the app")  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001  # else the first read does
         return ExecPipe(stream)
 
     # Records: which containers a kernel ever had here

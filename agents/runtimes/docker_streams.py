@@ -47,7 +47,7 @@ class DockerTerminal:
             what,
         )
         stream = execution.start(detach=False)
-        await engine.call(stream._init(), "NOT_RUNNING", what)  # noqa: SLF001  # else it begins with the first read
+        await engine.call(stream._init(), "NOT_RUNNING", what)  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001  # else it begins with the first read
         made = cls(engine, inside, terminal, execution, stream)
         await made.resize(columns, rows)
         return made

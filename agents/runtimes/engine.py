@@ -75,7 +75,7 @@ class Engine:
     async def frames(self, container: str, *, follow: bool) -> AsyncGenerator[bytes]:
         """Output of a container's main process from its beginning, standard output and error as they came."""
         parameters = {"stdout": "1", "stderr": "1", "follow": "1" if follow else "0"}
-        request: Any = self.docker._query(  # noqa: SLF001  # the public call decodes text and loses bytes
+        request: Any = self.docker._query(  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001  # the public one loses bytes
             f"containers/{container}/logs",
             method="GET",
             params=parameters,

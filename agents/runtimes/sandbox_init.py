@@ -31,6 +31,8 @@ import signal
 import struct
 import sys
 import termios
+from collections.abc import Callable
+from typing import Any
 
 RUN = "/run/berth"
 SCROLLBACK = 256 * 1024
@@ -42,10 +44,11 @@ HOME = "/home/work"
 class Shell:
     """A shell on a PTY, its scrollback, and who looks at it."""
 
-    def __init__(self, identity, columns, rows, ended):
+    def __init__(self, identity: str, columns: int, rows: int, ended: Callable[[str], None]) -> None:
         self.kept = bytearray()
-        self.viewers = set()
-        self.code = None
+        self.viewers: set[asyncio.StreamWriter] = set()
+        self.code: int | None = None
+        self._telling: asyncio.Task[None] | None = None
         self._ended = ended
         self._identity = identity
         pid, self.master = pty.fork()
@@ -59,20 +62,20 @@ class Shell:
         os.set_blocking(self.master, False)
         asyncio.get_running_loop().add_reader(self.master, self._read)
 
-    def resize(self, columns, rows):
+    def resize(self, columns: int, rows: int) -> None:
         with contextlib.suppress(OSError):
             fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
-    def write(self, data):
+    def write(self, data: bytes) -> None:
         # What does not fit into the PTY's buffer of a program that never reads is lost, as on any terminal.
         with contextlib.suppress(OSError):
             os.write(self.master, data)
 
-    def close(self):
+    def close(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGHUP)
 
-    def _read(self):
+    def _read(self) -> None:
         try:
             data = os.read(self.master, 65536)
         except BlockingIOError:
@@ -87,12 +90,12 @@ class Shell:
         for viewer in list(self.viewers):
             send(viewer, b"d", data)
 
-    def _end(self):
+    def _end(self) -> None:
         asyncio.get_running_loop().remove_reader(self.master)
         os.close(self.master)
-        asyncio.get_running_loop().create_task(self._tell())
+        self._telling = asyncio.get_running_loop().create_task(self._tell())
 
-    async def _tell(self):
+    async def _tell(self) -> None:
         while self.code is None:
             try:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
@@ -109,13 +112,12 @@ class Shell:
 
 
 class Init:
-    def __init__(self):
-        self.shells = {}
-        self.stopping = None
+    def __init__(self) -> None:
+        self.shells: dict[str, Shell] = {}
+        self.stopping: asyncio.Future[float] = asyncio.get_running_loop().create_future()
 
-    async def main(self):
+    async def main(self) -> None:
         loop = asyncio.get_running_loop()
-        self.stopping = loop.create_future()
         loop.add_signal_handler(signal.SIGTERM, self.stop, 2.0)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{RUN}/s")
@@ -124,14 +126,15 @@ class Init:
             spec = json.load(file)
         if spec["bootstrap"]:
             await run(spec["bootstrap"])
-        waiting = [self.stopping]
+        command: asyncio.Task[int] | None = None
+        waiting: list[asyncio.Future[Any]] = [self.stopping]
         if spec["command"] is not None:
-            command = await run(spec["command"])
-            waiting.append(loop.create_task(command.wait()))
+            command = loop.create_task((await run(spec["command"])).wait())
+            waiting.append(command)
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         code = 143
-        if not self.stopping.done():
-            code = waiting[1].result()
+        if command is not None and not self.stopping.done():
+            code = command.result()
         else:
             await everything_ends(self.stopping.result())
         with open(f"{RUN}/exit.new", "w") as file:
@@ -141,13 +144,13 @@ class Init:
         os.rename(f"{RUN}/exit.new", f"{RUN}/exit.json")
         server.close()
 
-    def stop(self, grace):
+    def stop(self, grace: float) -> None:
         if not self.stopping.done():
             self.stopping.set_result(grace)
 
-    async def serve(self, reader, writer):
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            asked = json.loads(await reader.readline())
+            asked: dict[str, Any] = json.loads(await reader.readline())
             if asked["op"] == "terminal":
                 await self.view(asked, reader, writer)
             elif asked["op"] == "close":
@@ -165,7 +168,9 @@ class Init:
         finally:
             writer.close()
 
-    async def view(self, asked, reader, writer):
+    async def view(
+        self, asked: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         shell = self.shells.get(asked["id"])
         if shell is None:
             shell = Shell(asked["id"], asked["columns"], asked["rows"], self.forget)
@@ -189,24 +194,24 @@ class Init:
         finally:
             shell.viewers.discard(writer)
 
-    def forget(self, identity):
+    def forget(self, identity: str) -> None:
         self.shells.pop(identity, None)
 
 
-def send(writer, kind, content):
+def send(writer: asyncio.StreamWriter, kind: bytes, content: bytes) -> None:
     if writer.transport.get_write_buffer_size() > BEHIND:
         writer.transport.abort()
         return
     writer.write(struct.pack(">cI", kind, len(content)) + content)
 
 
-async def run(script):
+async def run(script: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         "/bin/sh", "-c", script, cwd=HOME, stdin=asyncio.subprocess.DEVNULL, start_new_session=True
     )
 
 
-async def everything_ends(grace):
+async def everything_ends(grace: float) -> None:
     """SIGTERM to all processes of the sandbox but its own two; wait until they are gone or the grace is over."""
     until = asyncio.get_running_loop().time() + grace
     for pid in others():
@@ -216,7 +221,7 @@ async def everything_ends(grace):
         await asyncio.sleep(0.02)
 
 
-def others():
+def others() -> list[int]:
     return [
         int(name)
         for name in os.listdir("/proc")
@@ -224,7 +229,7 @@ def others():
     ]
 
 
-def alive(pid):
+def alive(pid: str) -> bool:
     try:
         with open(f"/proc/{pid}/stat") as file:
             return file.read().rpartition(")")[2].split()[0] != "Z"
@@ -232,6 +237,10 @@ def alive(pid):
         return False
 
 
+async def main() -> None:
+    await Init().main()
+
+
 if __name__ == "__main__":
-    asyncio.run(Init().main())
+    asyncio.run(main())
     sys.exit(0)

@@ -206,6 +206,8 @@ async def edit(core: Core, actor: Actor, user_id: str, changes: UserChanges) -> 
         await _noun.take(db, actor, user_id, "updateUser")
     hashed = await passwords.hash_password(changes.password) if changes.password is not None else None
     async with core.db.write() as db:
+        if changes.role is not None or changes.active is not None:
+            await standing.lock_superadmins(db)
         user = await _noun.take(db, actor, user_id, "updateUser")
         user.name = user.name if name is None else name
         user.full_name = user.full_name if full_name is None else full_name
@@ -238,6 +240,7 @@ async def _on_each(core: Core, actor: Actor, user_ids: Sequence[str], *, active:
         action = "reactivateUsers" if active else "deactivateUsers"
         try:
             async with core.db.write() as db:
+                await standing.lock_superadmins(db)
                 user = await _noun.take(db, actor, user_id, action, path="input.ids")
                 await _set_active(core, db, actor, user, hints, active=active)
         except BerthError as error:
@@ -286,7 +289,7 @@ async def _set_active(
 async def _check_not_last(db: AsyncSession, user: User) -> None:
     if user.role != "SUPERADMIN" or not user.active:
         return
-    if await standing.superadmins(db) <= 1:
+    if await standing.lock_superadmins(db) <= 1:
         raise Conflict("This is the last active superadmin. Make another one first.")
 
 

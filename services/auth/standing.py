@@ -133,8 +133,11 @@ async def actor_of(db: AsyncSession, user: User, *, keypair_id: str, login_id: s
     )
 
 
-async def superadmins(db: AsyncSession) -> int:
-    """Lock all superadmins who may come in, and count them: nobody else takes one away meanwhile."""
+async def lock_superadmins(db: AsyncSession) -> int:
+    """Lock all superadmins who may come in, and count them: nobody else takes one away meanwhile.
+
+    To be the first lock of a transaction: two that held a superadmin each would wait for each other.
+    """
     rows = await db.scalars(
         select(User.id).where(User.role == "SUPERADMIN", User.active).order_by(User.id).with_for_update()
     )

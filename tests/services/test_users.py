@@ -276,10 +276,11 @@ async def test_two_superadmins_who_shut_each_other_out_leave_one(core: Core, mak
 
 async def test_superadmins_who_lower_each_other_in_a_ring_leave_one(core: Core, make: Factories) -> None:
     ring = [await make.superadmin() for _ in range(4)]
-    await asyncio.gather(
+    outcomes = await asyncio.gather(
         *(users.edit(core, ring[n], ring[(n + 1) % 4].user_id, UserChanges(role="USER")) for n in range(4)),
         return_exceptions=True,
     )
+    assert Counter(type(outcome) for outcome in outcomes) == {User: 3, Conflict: 1}
     page = await users.page(core, ring[0], UserFilter(role="SUPERADMIN", active=True), [], PageArgs())
     assert len(page.rows) == 1
 

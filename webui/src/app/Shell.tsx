@@ -195,7 +195,7 @@ function AccountMenu({ viewer }: { viewer: Viewer }) {
     <>
       <Menu position="bottom-end" width={230} withinPortal>
         <Menu.Target>
-          <UnstyledButton aria-label={t('app.account')} px="xs" py={6}>
+          <UnstyledButton aria-label={`${t('app.account')}: ${viewer.name}`} px="xs" py={6}>
             <Group gap={6} wrap="nowrap">
               <Text size="sm" fw={500} visibleFrom="xs">
                 {viewer.name}

@@ -36,6 +36,7 @@ export function StatusBadge({ status }: { status: SessionStatus }) {
       leftSection={<Icon size={12} aria-hidden />}
       autoContrast
       tt="none"
+      miw="max-content"
       fw={600}
     >
       {t(`status.${status}`)}

@@ -257,7 +257,12 @@ function Row({ agent, onRemove }: { agent: Agent; onRemove: () => void }) {
           }
           disabled={!agent.lastContactAt}
         >
-          <Badge color={agent.status === 'ALIVE' ? 'teal' : 'orange'} variant="light" tt="none" autoContrast>
+          <Badge
+            color={agent.status === 'ALIVE' ? 'teal' : 'orange'}
+            variant="light"
+            tt="none"
+            miw="max-content"
+          >
             {t(`agents.${agent.status}`)}
           </Badge>
         </Tooltip>

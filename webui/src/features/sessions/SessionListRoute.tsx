@@ -31,6 +31,7 @@ import { Failure } from '../../shared/Failure'
 import { amount, bytes, duration } from '../../shared/format'
 import { StatusBadge } from '../../shared/StatusBadge'
 import type { ListSearch } from '../../shared/search'
+import { elapsed, useNow } from '../../shared/useNow'
 import { LIST } from './documents'
 import { TerminateDialog } from './TerminateDialog'
 import { useSessionEvents } from './useSessionEvents'
@@ -190,6 +191,7 @@ type TableProps = {
 
 function SessionTable({ rows, selected, onSelect, onEnd, running }: TableProps) {
   const { t } = useTranslation()
+  const now = useNow()
   return (
     <Table.ScrollContainer minWidth={820}>
       <Table verticalSpacing="sm" horizontalSpacing="md" highlightOnHover>
@@ -273,7 +275,7 @@ function SessionTable({ rows, selected, onSelect, onEnd, running }: TableProps) 
                 </Table.Td>
               )}
               <Table.Td>
-                <Text size="sm">{row.startedAt ? duration(row.elapsedSeconds) : '—'}</Text>
+                <Text size="sm">{row.startedAt ? duration(elapsed(row, now)) : '—'}</Text>
               </Table.Td>
               <Table.Td>
                 <Group gap={4} justify="flex-end" wrap="nowrap">

@@ -27,6 +27,7 @@ import { Empty } from '../../shared/Empty'
 import { Failure } from '../../shared/Failure'
 import { amount, duration, moment } from '../../shared/format'
 import { StatusBadge } from '../../shared/StatusBadge'
+import { elapsed, useNow } from '../../shared/useNow'
 import { DETAILS } from './documents'
 import { Logs } from './Logs'
 import { Ended, Phases } from './Phases'
@@ -39,6 +40,7 @@ const LAUNCHING = ['PENDING', 'SCHEDULED', 'PREPARING', 'PULLING', 'PREPARED', '
 export default function SessionRoute() {
   const { t, i18n } = useTranslation()
   const { id } = useParams({ strict: false }) as { id: string }
+  const now = useNow()
   const [ending, setEnding] = useState(false)
   const [{ data, fetching, error }, reload] = useQuery({
     query: DETAILS,
@@ -85,7 +87,7 @@ export default function SessionRoute() {
           </Group>
           <Text c="dimmed" size="sm">
             {session.image?.language} {session.image?.version} · <span className="mono">{session.id}</span>
-            {session.startedAt ? ` · ${duration(session.elapsedSeconds)}` : ''}
+            {session.startedAt ? ` · ${duration(elapsed(session, now))}` : ''}
           </Text>
         </div>
         <Group gap="sm">

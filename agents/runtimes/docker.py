@@ -164,8 +164,7 @@ class DockerRuntime:
 
     async def create(self, kernel: str, generation: int, spec: KernelSpec) -> str:
         engine = self._open
-        await self._end_all(kernel)
-        network = await self._network(spec.session)
+        _, network = await asyncio.gather(self._end_all(kernel), self._network(spec.session))
         what = f"Creating the container from {spec.image}"
         config = self._config(kernel, generation, spec, network)
         container = await engine.call(

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import socket
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -194,12 +195,12 @@ async def test_labelled_images_are_listed(runtime: DockerRuntime) -> None:
 
 
 async def test_an_engine_that_does_not_answer_is_told_as_such_in_time(tmp_path: Path) -> None:
-    """A socket that accepts and never answers, as a stopped engine's does."""
-    path = tmp_path / "silent.sock"
-    server = await asyncio.start_unix_server(lambda _r, _w: asyncio.sleep(3600), path=str(path))
-    engine = Engine(f"unix://{path}")
-    with pytest.raises(RuntimeFailure) as failed:
-        await engine.call(engine.docker.version(), "X", "Connecting", deadline=0.2)
+    """A socket that takes connections and never answers, as a stopped engine's does."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "silent.sock"))
+        listening.listen()
+        engine = Engine(f"unix://{tmp_path / 'silent.sock'}")
+        with pytest.raises(RuntimeFailure) as failed:
+            await engine.call(engine.docker.version(), "X", "Connecting", deadline=0.2)
+        await engine.close()
     assert failed.value.code == "ENGINE_UNREACHABLE"
-    await engine.close()
-    server.close()

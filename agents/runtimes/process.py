@@ -301,7 +301,12 @@ class ProcessRuntime:
         if not places:
             return
         place = places[-1]
-        with await asyncio.to_thread(place.log.open, "rb") as file:
+        try:
+            # The session can write to its run directory: a link that it put there must not be followed.
+            descriptor = os.open(place.log, os.O_RDONLY | os.O_NOFOLLOW)
+        except OSError:
+            return
+        with os.fdopen(descriptor, "rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - tail) if tail else 0)
             while True:
@@ -453,8 +458,13 @@ class ProcessRuntime:
         if now - at > _HOME_EVERY:
             size = disk.usage(place.directory / "home")
             self._homes[kernel] = now, size
-            if place.log.stat().st_size > _LOG_LIMIT:
-                os.truncate(place.log, 0)
+            with contextlib.suppress(OSError):
+                descriptor = os.open(place.log, os.O_WRONLY | os.O_NOFOLLOW)
+                try:
+                    if os.fstat(descriptor).st_size > _LOG_LIMIT:
+                        os.ftruncate(descriptor, 0)
+                finally:
+                    os.close(descriptor)
         return KernelStats(
             kernel=kernel,
             cpu_percent=round(percent, 1),

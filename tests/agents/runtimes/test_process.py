@@ -206,3 +206,16 @@ async def test_only_this_machine_itself_is_an_image(runtime: ProcessRuntime) -> 
         await runtime.create("knl_x", 1, await spec(runtime, image="berth/python:3.11"))
     assert failed.value.code == "IMAGE_NOT_FOUND"
     assert {image.labels["berth.isolation"] for image in await runtime.images()} == {"process"}
+
+
+async def test_a_link_in_place_of_the_log_is_not_followed(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("of the node")
+    kernel = await up(runtime, command=f"ln -sf {secret} /run/berth/log; sleep 60")
+    path = runtime._place(kernel, 1).log
+    async with asyncio.timeout(20):
+        while not path.is_symlink():
+            await asyncio.sleep(0.02)
+    assert await log(runtime, kernel) == b""
+    await runtime.stats([kernel])
+    assert secret.read_text() == "of the node"

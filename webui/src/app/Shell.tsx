@@ -1,16 +1,13 @@
 import {
-  Alert,
   AppShell,
   Burger,
   Button,
   Group,
   Menu,
   NavLink,
-  Select,
   Text,
   UnstyledButton,
   useMantineColorScheme,
-  VisuallyHidden,
 } from '@mantine/core'
 import { useDisclosure } from '@mantine/hooks'
 import {
@@ -22,34 +19,18 @@ import {
   IconPlus,
   IconServer2,
   IconTerminal2,
-  IconWifiOff,
 } from '@tabler/icons-react'
 import { Link, Outlet, useNavigate, useRouterState } from '@tanstack/react-router'
-import { useEffect } from 'react'
+import { useEffect, useMemo } from 'react'
 import { useTranslation } from 'react-i18next'
-import { Provider, useQuery } from 'urql'
+import { Provider } from 'urql'
 import { ChangePasswordDialog } from '../features/access/ChangePasswordDialog'
-import { graphql } from '../gql'
 import { logout, useViewer, type Viewer } from '../shared/auth'
-import { client } from '../shared/client'
-import { useConnection } from '../shared/connection'
+import { makeClient } from '../shared/client'
 import { setLanguage } from '../shared/i18n/i18n'
-import { setScope, useScope } from '../shared/scope'
-
-const SCOPE = graphql(`
-  query Scope {
-    viewer {
-      groups {
-        id
-        name
-      }
-      resourceGroups {
-        id
-        name
-      }
-    }
-  }
-`)
+import { follow } from '../shared/sessionStream'
+import { ConnectionBanner } from './ConnectionBanner'
+import { ScopeSelectors } from './ScopeSelectors'
 
 export default function Shell() {
   const viewer = useViewer()
@@ -57,7 +38,10 @@ export default function Shell() {
   useEffect(() => {
     if (!viewer) void navigate({ to: '/login', search: { next: location.pathname + location.search } })
   }, [viewer, navigate])
-  if (!viewer) return null
+  const id = viewer?.id
+  const client = useMemo(() => (id ? makeClient() : null), [id])
+  useEffect(() => (client ? follow(client) : undefined), [client])
+  if (!viewer || !client) return null
   return (
     <Provider value={client} key={viewer.id}>
       <Frame viewer={viewer} />
@@ -82,6 +66,9 @@ function Frame({ viewer }: { viewer: Viewer }) {
       navbar={{ width: 216, breakpoint: 'sm', collapsed: { mobile: !opened } }}
       padding="lg"
     >
+      <a href="#content" className="skip">
+        {t('app.skip')}
+      </a>
       <AppShell.Header px="md">
         <Group h="100%" justify="space-between" wrap="nowrap">
           <Group gap="sm" wrap="nowrap">
@@ -96,12 +83,17 @@ function Frame({ viewer }: { viewer: Viewer }) {
             </Link>
           </Group>
           <Group gap="sm" wrap="nowrap">
-            <ScopeSelectors />
+            <Group gap="xs" visibleFrom="md" wrap="nowrap">
+              <ScopeSelectors />
+            </Group>
             <AccountMenu viewer={viewer} />
           </Group>
         </Group>
       </AppShell.Header>
       <AppShell.Navbar p="sm">
+        <Group gap="xs" hiddenFrom="md" mb="sm">
+          <ScopeSelectors />
+        </Group>
         <Button
           component={Link}
           to="/launch"
@@ -137,7 +129,7 @@ function Frame({ viewer }: { viewer: Viewer }) {
           style={{ borderRadius: 8 }}
         />
       </AppShell.Navbar>
-      <AppShell.Main>
+      <AppShell.Main id="content" tabIndex={-1}>
         <ConnectionBanner />
         <div className="page">
           <Outlet />
@@ -145,45 +137,6 @@ function Frame({ viewer }: { viewer: Viewer }) {
       </AppShell.Main>
       <ChangePasswordDialog opened={viewer.mustChangePassword} onClose={() => undefined} must />
     </AppShell>
-  )
-}
-
-function ScopeSelectors() {
-  const { t } = useTranslation()
-  const scope = useScope()
-  const [{ data }] = useQuery({ query: SCOPE })
-  const groups = data?.viewer?.groups
-  const resourceGroups = data?.viewer?.resourceGroups
-  useEffect(() => {
-    if (groups && !groups.some((group) => group.id === scope.groupId))
-      setScope({ groupId: groups[0]?.id ?? null })
-  }, [groups, scope.groupId])
-  useEffect(() => {
-    if (resourceGroups && !resourceGroups.some((group) => group.id === scope.resourceGroupId)) {
-      setScope({ resourceGroupId: resourceGroups[0]?.id ?? null })
-    }
-  }, [resourceGroups, scope.resourceGroupId])
-  return (
-    <Group gap="xs" visibleFrom="sm" wrap="nowrap">
-      <Select
-        size="xs"
-        w={150}
-        aria-label={t('app.project')}
-        data={(groups ?? []).map((group) => ({ value: group.id, label: group.name }))}
-        value={scope.groupId}
-        onChange={(groupId) => setScope({ groupId })}
-        allowDeselect={false}
-      />
-      <Select
-        size="xs"
-        w={150}
-        aria-label={t('app.resourceGroup')}
-        data={(resourceGroups ?? []).map((group) => ({ value: group.id, label: group.name }))}
-        value={scope.resourceGroupId}
-        onChange={(resourceGroupId) => setScope({ resourceGroupId })}
-        allowDeselect={false}
-      />
-    </Group>
   )
 }
 
@@ -235,21 +188,5 @@ function AccountMenu({ viewer }: { viewer: Viewer }) {
       </Menu>
       <ChangePasswordDialog opened={changing} onClose={change.close} />
     </>
-  )
-}
-
-function ConnectionBanner() {
-  const { t } = useTranslation()
-  const connection = useConnection()
-  return (
-    <div role="status" aria-live="polite">
-      {connection === 'lost' ? (
-        <Alert color="orange" icon={<IconWifiOff size={18} aria-hidden />} mb="sm">
-          {t('app.lost')}
-        </Alert>
-      ) : (
-        <VisuallyHidden>{connection === 'open' ? '' : t('app.loading')}</VisuallyHidden>
-      )}
-    </div>
   )
 }

@@ -65,6 +65,8 @@ const sessions = createRoute({
 const launcher = createRoute({
   getParentRoute: () => shell,
   path: '/launch',
+  validateSearch: (search): { from?: string } =>
+    typeof search.from === 'string' ? { from: search.from } : {},
   component: lazyRouteComponent(() => import('../features/launcher/LauncherRoute')),
 })
 

@@ -2,59 +2,91 @@
 
 import { authExchange } from '@urql/exchange-auth'
 import { cacheExchange } from '@urql/exchange-graphcache'
+import { retryExchange } from '@urql/exchange-retry'
 import { createClient } from 'graphql-ws'
 import { Client, fetchExchange, subscriptionExchange } from 'urql'
-import { forget, freshToken, refresh } from './auth'
-import { setConnection } from './connection'
+import { freshToken, refresh } from './auth'
+import { delay, waitOrOnline } from './backoff'
+import { closed, connecting, opened } from './connection'
+import { resumable } from './resume'
 
 /** What has an id is cached under it; everything else lives in the object that holds it. */
 const byId = (data: { id?: unknown }) => (typeof data.id === 'string' ? data.id : null)
 const keys = new Proxy<Record<string, typeof byId>>({}, { get: () => byId })
 
+/** Milliseconds between signs of life, and how long an answer to one may take. */
+const PING_EVERY = 12_000
+const PONG_WITHIN = 6000
+/** The server's close code for a login that has ended. */
+const LOGIN_ENDED = 4403
+
 const socket = createClient({
   url: () => `${location.origin.replace('http', 'ws')}/graphql`,
   connectionParams: async () => ({ accessToken: await freshToken() }),
-  keepAlive: 12_000,
+  keepAlive: PING_EVERY,
   retryAttempts: Number.POSITIVE_INFINITY,
-  retryWait: async (retries) => {
-    const ceiling = Math.min(10_000, 250 * 2 ** retries)
-    await new Promise((resolve) => setTimeout(resolve, Math.random() * ceiling))
-  },
+  retryWait: (tries) => waitOrOnline(delay(tries, 10_000)),
   shouldRetry: () => true,
   on: {
-    connected: () => setConnection('open'),
+    connecting,
+    connected: opened,
+    // A cut network closes nothing: what does not answer in time is lost.
+    ping: (received) => {
+      if (!received) unanswered = setTimeout(() => socket.terminate(), PONG_WITHIN)
+    },
+    pong: (received) => {
+      if (received) clearTimeout(unanswered)
+    },
     closed: (event) => {
-      setConnection('lost')
-      if ((event as CloseEvent).code === 4403) void refresh().then((token) => token ?? forget())
+      clearTimeout(unanswered)
+      const { code, wasClean } = event as CloseEvent
+      closed(code === 1000 && wasClean !== false)
+      if (code === LOGIN_ENDED) void refresh()
     },
   },
 })
+let unanswered: ReturnType<typeof setTimeout> | undefined
+addEventListener('offline', () => socket.terminate())
 
-export const client = new Client({
-  url: '/graphql',
-  preferGetMethod: false,
-  exchanges: [
-    cacheExchange({ keys }),
-    authExchange(async () => ({
-      addAuthToOperation: (operation) => operation,
-      didAuthError: (error) => error.graphQLErrors.some((one) => one.extensions?.code === 'UNAUTHENTICATED'),
-      refreshAuth: async () => {
-        if (!(await refresh())) forget()
-      },
-    })),
-    fetchExchange,
-    subscriptionExchange({
-      forwardSubscription: (request) => ({
-        subscribe: (sink) => ({
-          unsubscribe: socket.subscribe({ query: request.query ?? '', variables: request.variables }, sink),
+/** A client with an empty cache: one for each login, for what one user has read is not for the next. */
+export function makeClient(): Client {
+  return new Client({
+    url: '/graphql',
+    preferGetMethod: false,
+    exchanges: [
+      cacheExchange({ keys }),
+      authExchange(async () => ({
+        addAuthToOperation: (operation) => operation,
+        didAuthError: (error) =>
+          error.graphQLErrors.some((one) => one.extensions?.code === 'UNAUTHENTICATED'),
+        refreshAuth: async () => {
+          await refresh()
+        },
+      })),
+      // Reading again harms nothing; a mutation may have been carried out although its answer was lost.
+      retryExchange({
+        maxNumberAttempts: 3,
+        retryIf: (error, operation) => operation.kind === 'query' && error.networkError !== undefined,
+      }),
+      fetchExchange,
+      subscriptionExchange({
+        forwardSubscription: (request) => ({
+          subscribe: (sink) => {
+            const stream = resumable(request.query ?? '', request.variables ?? {})
+            const next: typeof sink.next = (result) => {
+              stream.see(result)
+              sink.next(result)
+            }
+            return { unsubscribe: socket.subscribe(stream.payload, { ...sink, next }) }
+          },
         }),
       }),
-    }),
-  ],
-  fetch: async (input, init) => {
-    const token = await freshToken()
-    const headers = new Headers(init?.headers)
-    if (token) headers.set('authorization', `Bearer ${token}`)
-    return fetch(input, { ...init, headers, credentials: 'same-origin' })
-  },
-})
+    ],
+    fetch: async (input, init) => {
+      const token = await freshToken()
+      const headers = new Headers(init?.headers)
+      if (token) headers.set('authorization', `Bearer ${token}`)
+      return fetch(input, { ...init, headers, credentials: 'same-origin' })
+    },
+  })
+}

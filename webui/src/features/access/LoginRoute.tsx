@@ -3,6 +3,7 @@ import { useNavigate, useSearch } from '@tanstack/react-router'
 import { type FormEvent, useState } from 'react'
 import { useTranslation } from 'react-i18next'
 import { login } from '../../shared/auth'
+import { usePageTitle } from '../../shared/usePageTitle'
 
 export default function LoginRoute() {
   const { t } = useTranslation()
@@ -12,6 +13,8 @@ export default function LoginRoute() {
   const [password, setPassword] = useState('')
   const [error, setError] = useState<string>()
   const [busy, setBusy] = useState(false)
+
+  usePageTitle(t('login.title'))
 
   async function submit(event: FormEvent) {
     event.preventDefault()

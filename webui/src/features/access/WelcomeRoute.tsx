@@ -3,6 +3,7 @@ import { useNavigate } from '@tanstack/react-router'
 import { type FormEvent, useState } from 'react'
 import { useTranslation } from 'react-i18next'
 import { redeemTicket } from '../../shared/auth'
+import { usePageTitle } from '../../shared/usePageTitle'
 import { acceptable, PasswordFields } from './PasswordFields'
 
 export default function WelcomeRoute() {
@@ -12,6 +13,8 @@ export default function WelcomeRoute() {
   const [value, setValue] = useState({ first: '', second: '' })
   const [error, setError] = useState<string>()
   const [busy, setBusy] = useState(false)
+
+  usePageTitle(t('login.welcome'))
 
   async function submit(event: FormEvent) {
     event.preventDefault()

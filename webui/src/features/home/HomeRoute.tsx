@@ -10,6 +10,8 @@ import { Failure } from '../../shared/Failure'
 import { amount } from '../../shared/format'
 import { StatusBadge } from '../../shared/StatusBadge'
 import { useScope } from '../../shared/scope'
+import { useSessionNews } from '../../shared/sessionStream'
+import { usePageTitle } from '../../shared/usePageTitle'
 
 const HOME = graphql(`
   query Home($groupId: ID!, $resourceGroupId: ID!, $mine: SessionFilter!) {
@@ -60,6 +62,8 @@ export default function HomeRoute() {
     pause: !groupId || !resourceGroupId || !viewer,
     requestPolicy: 'cache-and-network',
   })
+  usePageTitle(t('app.home'))
+  useSessionNews(() => groupId && resourceGroupId && reload({ requestPolicy: 'network-only' }))
   return (
     <Stack gap="lg">
       <Group justify="space-between" align="flex-end">

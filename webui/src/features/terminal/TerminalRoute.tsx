@@ -1,8 +1,12 @@
-import { ActionIcon, Group, Tabs, Tooltip } from '@mantine/core'
-import { IconPlus, IconTextDecrease, IconTextIncrease, IconX } from '@tabler/icons-react'
+import { ActionIcon, Group, Tooltip, UnstyledButton } from '@mantine/core'
+import { IconPlus, IconSearch, IconTextDecrease, IconTextIncrease, IconX } from '@tabler/icons-react'
 import { useParams } from '@tanstack/react-router'
-import { useEffect, useState } from 'react'
+import { type KeyboardEvent, useEffect, useState } from 'react'
 import { useTranslation } from 'react-i18next'
+import { ask } from '../../shared/auth'
+import { randomId } from '../../shared/ids'
+import { usePageTitle } from '../../shared/usePageTitle'
+import { endShell } from './line'
 import { TerminalPane } from './TerminalPane'
 
 type Tab = { id: string; number: number }
@@ -12,18 +16,15 @@ export default function TerminalRoute() {
   const { t } = useTranslation()
   const { id } = useParams({ strict: false }) as { id: string }
   const key = `berth.terminals.${id}`
-  const [tabs, setTabs] = useState<Tab[]>(() => {
-    const kept = JSON.parse(sessionStorage.getItem(key) ?? '[]') as Tab[]
-    return kept.length > 0 ? kept : [fresh(1)]
-  })
+  const [tabs, setTabs] = useState<Tab[]>(() => kept(key))
   const [active, setActive] = useState(tabs[0]?.id ?? '')
+  const [searching, setSearching] = useState(false)
   const [size, setSize] = useState(() => Number(localStorage.getItem('berth.terminal.size')) || 14)
+  const name = useSessionName(id)
 
   useEffect(() => sessionStorage.setItem(key, JSON.stringify(tabs)), [key, tabs])
   useEffect(() => localStorage.setItem('berth.terminal.size', String(size)), [size])
-  useEffect(() => {
-    document.title = `${t('terminal.title')} · Berth`
-  }, [t])
+  usePageTitle(name ? `${name} · ${t('terminal.title')}` : t('terminal.title'))
 
   function add() {
     const tab = fresh(Math.max(0, ...tabs.map((one) => one.number)) + 1)
@@ -32,55 +33,55 @@ export default function TerminalRoute() {
   }
 
   function close(tab: Tab) {
+    void endShell(id, tab.id)
     const left = tabs.filter((one) => one.id !== tab.id)
     const next = left.length > 0 ? left : [fresh(tab.number + 1)]
     setTabs(next)
     if (active === tab.id) setActive(next.at(-1)?.id ?? '')
   }
 
+  function move(event: KeyboardEvent) {
+    const step = event.key === 'ArrowRight' ? 1 : event.key === 'ArrowLeft' ? -1 : 0
+    const next = tabs[(tabs.findIndex((tab) => tab.id === active) + step + tabs.length) % tabs.length]
+    if (step && next) setActive(next.id)
+  }
+
+  const tools = [
+    { label: t('terminal.search'), icon: IconSearch, act: () => setSearching(!searching) },
+    { label: t('terminal.smaller'), icon: IconTextDecrease, act: () => setSize(Math.max(9, size - 1)) },
+    { label: t('terminal.larger'), icon: IconTextIncrease, act: () => setSize(Math.min(28, size + 1)) },
+  ]
   return (
     <main className="terminal">
       <Group justify="space-between" px="xs" py={4} wrap="nowrap">
-        <Tabs
-          value={active}
-          onChange={(value) => setActive(value ?? '')}
-          variant="pills"
-          color="teal"
-          keepMounted
-        >
-          <Tabs.List>
+        <Group gap={4} wrap="nowrap" miw={0}>
+          <div role="tablist" aria-label={t('terminal.title')} className="terminal-tabs" onKeyDown={move}>
             {tabs.map((tab) => (
-              <Tabs.Tab key={tab.id} value={tab.id} py={4}>
+              <UnstyledButton
+                key={tab.id}
+                id={tab.id}
+                role="tab"
+                aria-selected={tab.id === active}
+                aria-controls={`${tab.id}-panel`}
+                tabIndex={tab.id === active ? 0 : -1}
+                onClick={() => setActive(tab.id)}
+                className="terminal-tab-button"
+              >
                 {t('terminal.tab', { number: tab.number })}
-              </Tabs.Tab>
+              </UnstyledButton>
             ))}
-          </Tabs.List>
-        </Tabs>
+          </div>
+          <Tool label={t('terminal.new')} icon={IconPlus} act={add} />
+        </Group>
         <Group gap={4} wrap="nowrap">
-          {[
-            { label: t('terminal.new'), icon: IconPlus, act: add },
-            {
-              label: t('terminal.close'),
-              icon: IconX,
-              act: () => tabs.filter((tab) => tab.id === active).forEach(close),
-            },
-            {
-              label: t('terminal.smaller'),
-              icon: IconTextDecrease,
-              act: () => setSize(Math.max(9, size - 1)),
-            },
-            {
-              label: t('terminal.larger'),
-              icon: IconTextIncrease,
-              act: () => setSize(Math.min(28, size + 1)),
-            },
-          ].map((one) => (
-            <Tooltip key={one.label} label={one.label}>
-              <ActionIcon variant="subtle" c="gray.4" aria-label={one.label} onClick={one.act}>
-                <one.icon size={17} aria-hidden />
-              </ActionIcon>
-            </Tooltip>
+          {tools.map((tool) => (
+            <Tool key={tool.label} {...tool} />
           ))}
+          <Tool
+            label={t('terminal.close')}
+            icon={IconX}
+            act={() => tabs.filter((tab) => tab.id === active).forEach(close)}
+          />
         </Group>
       </Group>
       {tabs.map((tab) => (
@@ -90,13 +91,47 @@ export default function TerminalRoute() {
           terminalId={tab.id}
           shown={tab.id === active}
           size={size}
-          label={t('terminal.tab', { number: tab.number })}
+          labelledBy={tab.id}
+          searching={searching}
+          onSearch={setSearching}
         />
       ))}
     </main>
   )
 }
 
+function Tool(props: { label: string; icon: typeof IconX; act: () => void }) {
+  return (
+    <Tooltip label={props.label}>
+      <ActionIcon variant="subtle" c="gray.4" aria-label={props.label} onClick={props.act}>
+        <props.icon size={17} aria-hidden />
+      </ActionIcon>
+    </Tooltip>
+  )
+}
+
+function useSessionName(id: string): string | undefined {
+  const [name, setName] = useState<string>()
+  useEffect(() => {
+    const query = 'query SessionName($id: ID!) { node(id: $id) { ... on Session { name } } }'
+    ask<{ node: { name?: string } | null }>(query, { id }).then(
+      ({ node }) => setName(node?.name),
+      () => undefined,
+    )
+  }, [id])
+  return name
+}
+
+function kept(key: string): Tab[] {
+  try {
+    const tabs = JSON.parse(sessionStorage.getItem(key) ?? '[]') as Tab[]
+    if (tabs.length > 0) return tabs
+  } catch {
+    // What is not readable is as good as nothing.
+  }
+  return [fresh(1)]
+}
+
 function fresh(number: number): Tab {
-  return { id: `w${crypto.randomUUID().replaceAll('-', '').slice(0, 16)}`, number }
+  return { id: `w${randomId()}`, number }
 }

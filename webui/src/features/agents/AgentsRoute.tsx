@@ -23,6 +23,8 @@ import {
   IconAlertTriangle,
   IconCircleCheck,
   IconDots,
+  IconPlugConnected,
+  IconPlugConnectedX,
   IconPlus,
   IconServer2,
   IconTrash,
@@ -32,14 +34,32 @@ import { useTranslation } from 'react-i18next'
 import { useClient, useMutation, useQuery } from 'urql'
 import { graphql } from '../../gql'
 import type { AgentListQuery } from '../../gql/graphql'
+import { onReturn } from '../../shared/connection'
 import { Empty } from '../../shared/Empty'
 import { Failure } from '../../shared/Failure'
 import { bytes, moment } from '../../shared/format'
+import { Pager, type Place, pageArguments } from '../../shared/Pager'
 import { useScope } from '../../shared/scope'
+import { usePageTitle } from '../../shared/usePageTitle'
 
 const LIST = graphql(`
-  query AgentList {
-    agents(first: 100, filter: { statusIn: [ALIVE, LOST] }, orderBy: [{ field: NAME, direction: ASC }]) {
+  query AgentList($first: Int, $after: String, $last: Int, $before: String) {
+    agents(
+      first: $first
+      after: $after
+      last: $last
+      before: $before
+      filter: { statusIn: [ALIVE, LOST] }
+      orderBy: [{ field: NAME, direction: ASC }]
+    ) {
+      totalCount
+      totalCountIsExact
+      pageInfo {
+        hasNextPage
+        hasPreviousPage
+        startCursor
+        endCursor
+      }
       nodes {
         id
         name
@@ -83,8 +103,8 @@ const LIST = graphql(`
 `)
 
 const EVENTS = graphql(`
-  subscription AgentEvents {
-    agentEvents {
+  subscription AgentEvents($after: String) {
+    agentEvents(after: $after) {
       kind
       cursor
       code
@@ -140,6 +160,9 @@ const JOIN = graphql(`
   }
 `)
 
+/** Nodes on a page; each is one subscription to its load. */
+const PAGE = 25
+
 type Agent = AgentListQuery['agents']['nodes'][number]
 
 export default function AgentsRoute() {
@@ -147,18 +170,27 @@ export default function AgentsRoute() {
   const client = useClient()
   const [joining, setJoining] = useState(false)
   const [removing, setRemoving] = useState<Agent>()
-  const [{ data, error }, reload] = useQuery({ query: LIST, requestPolicy: 'cache-and-network' })
+  const [place, setPlace] = useState<Place>({})
+  const [{ data, error }, reload] = useQuery({
+    query: LIST,
+    variables: pageArguments(PAGE, place),
+    requestPolicy: 'cache-and-network',
+  })
+  usePageTitle(t('agents.title'))
 
   useEffect(() => {
     let timer: ReturnType<typeof setTimeout> | undefined
-    const { unsubscribe } = client.subscription(EVENTS, {}).subscribe(() => {
+    const news = () => {
       timer ??= setTimeout(() => {
         timer = undefined
         reload({ requestPolicy: 'network-only' })
       }, 300)
-    })
+    }
+    const { unsubscribe } = client.subscription(EVENTS, {}).subscribe(news)
+    const forget = onReturn(news)
     return () => {
       clearTimeout(timer)
+      forget()
       unsubscribe()
     }
   }, [client, reload])
@@ -211,6 +243,7 @@ export default function AgentsRoute() {
           </Table.ScrollContainer>
         )}
       </Paper>
+      {data && agents.length > 0 && <Pager page={data.agents} onGo={setPlace} />}
       <JoinDialog opened={joining} onClose={() => setJoining(false)} agents={agents} />
       {removing && <RemoveDialog agent={removing} onClose={() => setRemoving(undefined)} />}
     </Stack>
@@ -240,6 +273,7 @@ function Row({ agent, onRemove }: { agent: Agent; onRemove: () => void }) {
             <Tooltip label={t('agents.notIsolated')} multiline w={240}>
               <IconAlertTriangle
                 size={16}
+                role="img"
                 color="var(--mantine-color-orange-6)"
                 aria-label={t('agents.notIsolated')}
               />
@@ -262,6 +296,13 @@ function Row({ agent, onRemove }: { agent: Agent; onRemove: () => void }) {
             variant="light"
             tt="none"
             miw="max-content"
+            leftSection={
+              agent.status === 'ALIVE' ? (
+                <IconPlugConnected size={12} aria-hidden />
+              ) : (
+                <IconPlugConnectedX size={12} aria-hidden />
+              )
+            }
           >
             {t(`agents.${agent.status}`)}
           </Badge>
@@ -340,7 +381,9 @@ function JoinDialog({ opened, onClose, agents }: { opened: boolean; onClose: () 
       <Stack>
         {error && <Failure error={error} />}
         <Text size="sm">{t('agents.joinText')}</Text>
-        <Code block>{command}</Code>
+        <Code block style={arrived ? { outline: '2px solid var(--mantine-color-teal-6)' } : undefined}>
+          {command}
+        </Code>
         <Group justify="space-between">
           {arrived ? (
             <Alert color="teal" icon={<IconCircleCheck size={18} aria-hidden />} p="xs" role="status">

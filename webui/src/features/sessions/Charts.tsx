@@ -52,7 +52,8 @@ export default function Charts({ id, live }: { id: string; live: boolean }) {
         series={[
           { label: t('session.cpu'), values: samples.map((sample) => sample.cpuPercent), color: '#0b7285' },
         ]}
-        unit={(value) => `${Math.round(value)} %`}
+        unit={(value) => `${value < 10 ? Math.round(value * 10) / 10 : Math.round(value)} %`}
+        least={5}
       />
       <Chart
         title={t('session.memory')}
@@ -61,6 +62,8 @@ export default function Charts({ id, live }: { id: string; live: boolean }) {
           { label: t('session.memory'), values: plain((sample) => sample.memoryBytes), color: '#5f3dc4' },
         ]}
         unit={bytes}
+        least={1024}
+        binary
       />
       <Chart
         title={t('session.network')}
@@ -74,6 +77,8 @@ export default function Charts({ id, live }: { id: string; live: boolean }) {
           { label: t('session.sent'), values: rate((sample) => sample.networkSentBytes), color: '#e8590c' },
         ]}
         unit={(value) => `${bytes(value)}/s`}
+        least={1024}
+        binary
       />
       <Chart
         title={t('session.disk')}
@@ -83,14 +88,28 @@ export default function Charts({ id, live }: { id: string; live: boolean }) {
           { label: t('session.written'), values: rate((sample) => sample.blockWriteBytes), color: '#e8590c' },
         ]}
         unit={(value) => `${bytes(value)}/s`}
+        least={1024}
+        binary
       />
     </SimpleGrid>
   )
 }
 
-type ChartProps = { title: string; times: number[]; series: Series[]; unit: (value: number) => string }
+type ChartProps = {
+  title: string
+  times: number[]
+  series: Series[]
+  unit: (value: number) => string
+  /** The scale reaches at least so far: noise near zero does not fill the chart. */
+  least: number
+  /** Ticks at powers of two. */
+  binary?: boolean
+}
 
-function Chart({ title, times, series, unit }: ChartProps) {
+const POWERS_OF_TWO = Array.from({ length: 50 }, (_, power) => 2 ** power)
+
+function Chart({ title, times, series, unit, least, binary }: ChartProps) {
+  const { i18n } = useTranslation()
   const place = useRef<HTMLDivElement>(null)
   const plot = useRef<UPlot>(null)
   const scheme = useComputedColorScheme('light')
@@ -106,14 +125,23 @@ function Chart({ title, times, series, unit }: ChartProps) {
       grid: { stroke: scheme === 'dark' ? '#2c2e33' : '#eceef0', width: 1 },
       ticks: { show: false },
     }
+    const clock = new Intl.DateTimeFormat(i18n.language, { timeStyle: 'medium' })
     const made = new UPlot(
       {
         width: element.clientWidth || 400,
         height: 170,
         legend: { show: false },
         cursor: { y: false },
-        scales: { y: { range: (_plot, _least, most) => [0, Math.max(most * 1.15, 1)] } },
-        axes: [axis, { ...axis, size: 70, values: (_plot, ticks) => ticks.map(unit) }],
+        scales: { y: { range: (_plot, _least, most) => [0, Math.max(most * 1.15, least)] } },
+        axes: [
+          { ...axis, values: (_plot, ticks) => ticks.map((tick) => clock.format(tick * 1000)) },
+          {
+            ...axis,
+            size: 74,
+            ...(binary ? { incrs: POWERS_OF_TWO } : {}),
+            values: (_plot, ticks) => ticks.map(unit),
+          },
+        ],
         series: [
           {},
           ...series.map((one) => ({
@@ -135,7 +163,7 @@ function Chart({ title, times, series, unit }: ChartProps) {
       made.destroy()
       plot.current = null
     }
-  }, [scheme, labels])
+  }, [scheme, labels, i18n.language])
 
   useEffect(() => {
     plot.current?.setData([times, ...series.map((one) => one.values)])

@@ -3,9 +3,12 @@ import { IconSearch } from '@tabler/icons-react'
 import { useEffect, useRef, useState } from 'react'
 import { useTranslation } from 'react-i18next'
 import { useClient } from 'urql'
+import { onReturn } from '../../shared/connection'
 import { LOGS } from './documents'
 
+/** Characters that are kept on the screen, and bytes of the past that are asked for. */
 const KEPT = 400_000
+const TAIL = '200000'
 
 /** A session's log as it grows. */
 export function Logs({ id }: { id: string }) {
@@ -19,20 +22,21 @@ export function Logs({ id }: { id: string }) {
 
   useEffect(() => {
     setText('')
-    const { unsubscribe } = client.subscription(LOGS, { id, tail: '200000' }).subscribe(({ data, error }) => {
-      setError(error?.message)
+    const { unsubscribe } = client.subscription(LOGS, { id, tail: TAIL }).subscribe(({ data, error }) => {
+      setError(error?.message.replace(/^\[\w+\] /, ''))
       const more = data?.sessionLogs.text
       if (more) setText((before) => (before + more).slice(-KEPT))
     })
-    return unsubscribe
+    // After a cut the stream begins with its tail again: what is shown would be there twice.
+    const forget = onReturn(() => setText(''))
+    return () => {
+      forget()
+      unsubscribe()
+    }
   }, [client, id])
 
-  const shown = search
-    ? text
-        .split('\n')
-        .filter((line) => line.toLowerCase().includes(search.toLowerCase()))
-        .join('\n')
-    : text
+  const lines = search ? text.split('\n').filter((line) => matches(line, search)) : undefined
+  const shown = lines ? lines.join('\n') : text
   // biome-ignore lint/correctness/useExhaustiveDependencies: scrolling follows what is shown
   useEffect(() => {
     if (follow && view.current) view.current.scrollTop = view.current.scrollHeight
@@ -41,15 +45,20 @@ export function Logs({ id }: { id: string }) {
   return (
     <>
       <Group justify="space-between" mb="xs">
-        <TextInput
-          size="xs"
-          w={260}
-          aria-label={t('session.searchLogs')}
-          placeholder={t('session.searchLogs')}
-          leftSection={<IconSearch size={14} aria-hidden />}
-          value={search}
-          onChange={(event) => setSearch(event.currentTarget.value)}
-        />
+        <Group gap="sm">
+          <TextInput
+            size="xs"
+            w={260}
+            aria-label={t('session.searchLogs')}
+            placeholder={t('session.searchLogs')}
+            leftSection={<IconSearch size={14} aria-hidden />}
+            value={search}
+            onChange={(event) => setSearch(event.currentTarget.value)}
+          />
+          <Text size="xs" c="dimmed" role="status">
+            {lines ? t('session.lines', { count: lines.length }) : ''}
+          </Text>
+        </Group>
         <Switch
           size="sm"
           label={t('session.follow')}
@@ -64,8 +73,12 @@ export function Logs({ id }: { id: string }) {
       )}
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a scrollable region must be reachable by keyboard */}
       <pre className="log mono" ref={view} tabIndex={0} role="log" aria-label={t('session.logs')}>
-        {shown || t('session.noLogs')}
+        {shown || t(search ? 'session.noMatch' : 'session.noLogs')}
       </pre>
     </>
   )
+}
+
+function matches(line: string, wanted: string): boolean {
+  return line.toLowerCase().includes(wanted.toLowerCase())
 }

@@ -9,38 +9,32 @@ import {
   Table,
   Tabs,
   Text,
-  TextInput,
   Title,
   Tooltip,
 } from '@mantine/core'
-import {
-  IconChevronLeft,
-  IconChevronRight,
-  IconPlus,
-  IconSearch,
-  IconTerminal2,
-  IconTrash,
-} from '@tabler/icons-react'
+import { IconPlus, IconTerminal2, IconTrash } from '@tabler/icons-react'
 import { Link, useNavigate, useSearch } from '@tanstack/react-router'
-import { useState } from 'react'
+import { useCallback, useState } from 'react'
 import { useTranslation } from 'react-i18next'
 import { useQuery } from 'urql'
 import type { SessionListQuery } from '../../gql/graphql'
 import { Empty } from '../../shared/Empty'
 import { Failure } from '../../shared/Failure'
 import { amount, bytes, duration } from '../../shared/format'
+import { Pager, type Place, pageArguments } from '../../shared/Pager'
+import { SearchField } from '../../shared/SearchField'
 import { StatusBadge } from '../../shared/StatusBadge'
 import type { ListSearch } from '../../shared/search'
+import { useSessionNews } from '../../shared/sessionStream'
 import { elapsed, useNow } from '../../shared/useNow'
+import { usePageTitle } from '../../shared/usePageTitle'
 import { LIST } from './documents'
 import { TerminateDialog } from './TerminateDialog'
-import { useSessionEvents } from './useSessionEvents'
 
 const PAGE = 25
 const CATEGORY = { running: 'RUNNING', finished: 'FINISHED', other: 'OTHER' } as const
 
 type Row = SessionListQuery['sessions']['nodes'][number]
-type Place = { after?: string; before?: string }
 
 export default function SessionListRoute() {
   const { t } = useTranslation()
@@ -53,17 +47,23 @@ export default function SessionListRoute() {
     query: LIST,
     variables: {
       filter: { category: CATEGORY[tab], ...(search ? { search } : {}) },
-      ...(place.before ? { last: PAGE, before: place.before } : { first: PAGE, after: place.after ?? null }),
+      ...pageArguments(PAGE, place),
     },
     requestPolicy: 'cache-and-network',
   })
-  useSessionEvents(() => reload({ requestPolicy: 'network-only' }))
+  useSessionNews(() => reload({ requestPolicy: 'network-only' }))
 
-  function go(next: Partial<ListSearch>) {
-    setPlace({})
-    setSelected([])
-    void navigate({ to: '/sessions', search: { tab, search, ...next }, replace: true })
-  }
+  usePageTitle(t('sessions.title'))
+
+  const go = useCallback(
+    (next: ListSearch) => {
+      setPlace({})
+      setSelected([])
+      void navigate({ to: '/sessions', search: next, replace: true })
+    },
+    [navigate],
+  )
+  const onSearch = useCallback((text: string) => go({ tab, search: text }), [go, tab])
 
   const rows = data?.sessions.nodes ?? []
   const chosen = rows.filter(
@@ -79,7 +79,7 @@ export default function SessionListRoute() {
           {t('app.start')}
         </Button>
       </Group>
-      <Tabs value={tab} onChange={(value) => go({ tab: (value ?? 'running') as ListSearch['tab'] })}>
+      <Tabs value={tab} onChange={(value) => go({ tab: (value ?? 'running') as ListSearch['tab'], search })}>
         <Tabs.List>
           {(['running', 'finished', 'other'] as const).map((name) => (
             <Tabs.Tab key={name} value={name}>
@@ -89,14 +89,7 @@ export default function SessionListRoute() {
         </Tabs.List>
         <Tabs.Panel value={tab} pt="md">
           <Group justify="space-between" mb="sm" mih={36}>
-            <TextInput
-              aria-label={t('sessions.search')}
-              placeholder={t('sessions.search')}
-              leftSection={<IconSearch size={16} aria-hidden />}
-              value={search}
-              onChange={(event) => go({ search: event.currentTarget.value })}
-              w={280}
-            />
+            <SearchField label={t('sessions.search')} value={search} onSearch={onSearch} />
             {chosen.length > 0 && (
               <Group gap="sm">
                 <Text size="sm">{t('sessions.selected', { count: chosen.length })}</Text>
@@ -119,9 +112,11 @@ export default function SessionListRoute() {
               <Empty
                 icon={IconTerminal2}
                 title={t(
-                  `sessions.empty${tab === 'running' ? 'Running' : tab === 'finished' ? 'Finished' : 'Other'}`,
+                  search
+                    ? 'sessions.noMatch'
+                    : `sessions.empty${tab === 'running' ? 'Running' : tab === 'finished' ? 'Finished' : 'Other'}`,
                 )}
-                hint={t('sessions.emptyHint')}
+                hint={search ? '' : t('sessions.emptyHint')}
                 action={
                   <Button component={Link} to="/launch" mt="sm">
                     {t('app.start')}
@@ -141,32 +136,7 @@ export default function SessionListRoute() {
               />
             </Paper>
           )}
-          {data && rows.length > 0 && (
-            <Group justify="space-between" mt="sm">
-              <Text size="sm" c="dimmed">
-                {t('sessions.count', { count: data.sessions.totalCount })}
-                {data.sessions.totalCountIsExact ? '' : ' +'}
-              </Text>
-              <Group gap="xs">
-                <ActionIcon
-                  variant="default"
-                  aria-label={t('sessions.previous')}
-                  disabled={!data.sessions.pageInfo.hasPreviousPage}
-                  onClick={() => setPlace({ before: data.sessions.pageInfo.startCursor ?? '' })}
-                >
-                  <IconChevronLeft size={16} aria-hidden />
-                </ActionIcon>
-                <ActionIcon
-                  variant="default"
-                  aria-label={t('sessions.next')}
-                  disabled={!data.sessions.pageInfo.hasNextPage}
-                  onClick={() => setPlace({ after: data.sessions.pageInfo.endCursor ?? '' })}
-                >
-                  <IconChevronRight size={16} aria-hidden />
-                </ActionIcon>
-              </Group>
-            </Group>
-          )}
+          {data && rows.length > 0 && <Pager page={data.sessions} onGo={setPlace} />}
         </Tabs.Panel>
       </Tabs>
       <TerminateDialog
@@ -200,8 +170,11 @@ function SessionTable({ rows, selected, onSelect, onEnd, running }: TableProps) 
             <Table.Th w={40}>
               <Checkbox
                 aria-label={t('sessions.selectAll')}
-                checked={selected.length === rows.length}
-                indeterminate={selected.length > 0 && selected.length < rows.length}
+                checked={rows.length > 0 && rows.every((row) => selected.includes(row.id))}
+                indeterminate={
+                  rows.some((row) => selected.includes(row.id)) &&
+                  !rows.every((row) => selected.includes(row.id))
+                }
                 onChange={(event) => onSelect(event.currentTarget.checked ? rows.map((row) => row.id) : [])}
               />
             </Table.Th>

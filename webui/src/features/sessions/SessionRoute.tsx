@@ -27,12 +27,13 @@ import { Empty } from '../../shared/Empty'
 import { Failure } from '../../shared/Failure'
 import { amount, duration, moment } from '../../shared/format'
 import { StatusBadge } from '../../shared/StatusBadge'
+import { useSessionNews } from '../../shared/sessionStream'
 import { elapsed, useNow } from '../../shared/useNow'
+import { usePageTitle } from '../../shared/usePageTitle'
 import { DETAILS } from './documents'
 import { Logs } from './Logs'
 import { Ended, Phases } from './Phases'
 import { TerminateDialog } from './TerminateDialog'
-import { useSessionEvents } from './useSessionEvents'
 
 const Charts = lazy(() => import('./Charts'))
 const LAUNCHING = ['PENDING', 'SCHEDULED', 'PREPARING', 'PULLING', 'PREPARED', 'CREATING']
@@ -47,8 +48,9 @@ export default function SessionRoute() {
     variables: { id },
     requestPolicy: 'cache-and-network',
   })
-  useSessionEvents(() => reload({ requestPolicy: 'network-only' }))
+  useSessionNews(() => reload({ requestPolicy: 'network-only' }), id)
   const session = data?.node && 'status' in data.node ? data.node : null
+  usePageTitle(session?.name)
 
   if (!session) {
     if (fetching) {
@@ -114,6 +116,7 @@ export default function SessionRoute() {
             <Button
               component={Link}
               to="/launch"
+              search={{ from: session.id } as never}
               variant="light"
               leftSection={<IconRefresh size={16} aria-hidden />}
             >

@@ -71,26 +71,6 @@ export const LIST = graphql(`
   }
 `)
 
-export const EVENTS = graphql(`
-  subscription SessionEvents($filter: SessionFilter, $after: String) {
-    sessionEvents(filter: $filter, after: $after) {
-      kind
-      cursor
-      session {
-        ...SessionRow
-        exitCode
-        events {
-          id
-          at
-          status
-          code
-          message
-        }
-      }
-    }
-  }
-`)
-
 export const TERMINATE = graphql(`
   mutation TerminateSessions($input: TerminateSessionsInput!) {
     terminateSessions(input: $input) {

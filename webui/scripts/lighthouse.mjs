@@ -27,6 +27,7 @@ async function measure(name, path, page) {
 const page = await browser.newPage()
 await measure('login', '/login', page)
 await page.goto(`${url}/login`)
+await page.waitForSelector('input[type=email]')
 await page.type('input[type=email]', email)
 await page.type('input[type=password]', password)
 await Promise.all([page.waitForNavigation({ waitUntil: 'networkidle2' }).catch(() => undefined), page.click('button[type=submit]')])

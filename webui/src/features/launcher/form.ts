@@ -1,0 +1,86 @@
+/** What is asked for, and what is remembered of it for the next time. */
+
+import type { CreateSessionInput, EarlierSessionQuery } from '../../gql/graphql'
+import { randomId } from '../../shared/ids'
+
+export const GIB = 2 ** 30
+/** CPU cores and GiB of memory. */
+export const SIZES = { small: [0.5, 0.5], medium: [1, 2], large: [2, 4] } as const
+
+export type Size = keyof typeof SIZES | 'custom'
+export type Variable = { key: string; name: string; value: string }
+export type Form = {
+  language: string
+  imageId: string
+  name: string
+  cpu: number
+  memory: number
+  command: string
+  batch: boolean
+  variables: Variable[]
+}
+
+const KEY = 'berth.launcher'
+const FIRST: Form = {
+  language: '',
+  imageId: '',
+  name: '',
+  cpu: SIZES.small[0],
+  memory: SIZES.small[1],
+  command: '',
+  batch: false,
+  variables: [],
+}
+
+export function sizeOf({ cpu, memory }: Pick<Form, 'cpu' | 'memory'>): Size {
+  const found = Object.entries(SIZES).find(([, size]) => size[0] === cpu && size[1] === memory)
+  return (found?.[0] as Size | undefined) ?? 'custom'
+}
+
+/** The choices of the last time. Commands and variables are not kept: they may hold secrets. */
+export function remembered(): Form {
+  try {
+    const { language, imageId, cpu, memory } = { ...FIRST, ...JSON.parse(localStorage.getItem(KEY) ?? '{}') }
+    return {
+      ...FIRST,
+      language,
+      imageId,
+      cpu: Number(cpu) || FIRST.cpu,
+      memory: Number(memory) || FIRST.memory,
+    }
+  } catch {
+    return FIRST
+  }
+}
+
+export function remember({ language, cpu, memory }: Form, imageId: string) {
+  localStorage.setItem(KEY, JSON.stringify({ language, imageId, cpu, memory }))
+}
+
+/** The form of a session that was, to launch it again. */
+export function like(node: EarlierSessionQuery['node']): Partial<Form> | null {
+  if (!node || !('slots' in node)) return null
+  const amounts = Object.fromEntries(node.slots.map((slot) => [slot.name, Number(slot.amount)]))
+  return {
+    ...(node.image ? { language: node.image.language, imageId: node.image.id } : {}),
+    cpu: amounts.cpu ?? FIRST.cpu,
+    memory: (amounts.mem ?? FIRST.memory * GIB) / GIB,
+    command: node.startupCommand ?? '',
+    batch: node.type === 'BATCH',
+    variables: node.environ.map((one) => ({ key: randomId(), ...one })),
+  }
+}
+
+export function request(form: Form, place: { groupId: string; resourceGroupId: string; imageId: string }) {
+  return {
+    ...place,
+    name: form.name || null,
+    type: form.batch ? 'BATCH' : 'INTERACTIVE',
+    startupCommand: form.command || null,
+    environ: form.variables.filter((one) => one.name).map(({ name, value }) => ({ name, value })),
+    slots: [
+      { name: 'cpu', amount: String(form.cpu) },
+      { name: 'mem', amount: String(Math.round(form.memory * GIB)) },
+    ],
+  } satisfies Partial<CreateSessionInput>
+}

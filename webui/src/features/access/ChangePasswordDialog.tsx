@@ -33,6 +33,7 @@ export function ChangePasswordDialog({
 
   return (
     <Modal
+      closeButtonProps={{ 'aria-label': t('app.close') }}
       opened={opened}
       onClose={onClose}
       title={t('login.change')}

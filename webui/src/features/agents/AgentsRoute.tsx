@@ -18,6 +18,7 @@ import {
   Text,
   Title,
   Tooltip,
+  VisuallyHidden,
 } from '@mantine/core'
 import {
   IconAlertTriangle,
@@ -231,7 +232,9 @@ export default function AgentsRoute() {
                   <Table.Th>{t('agents.load')}</Table.Th>
                   <Table.Th>{t('agents.kernels')}</Table.Th>
                   <Table.Th>{t('agents.schedulable')}</Table.Th>
-                  <Table.Th aria-label={t('agents.remove')} />
+                  <Table.Th>
+                    <VisuallyHidden>{t('agents.remove')}</VisuallyHidden>
+                  </Table.Th>
                 </Table.Tr>
               </Table.Thead>
               <Table.Tbody>
@@ -329,7 +332,7 @@ function Row({ agent, onRemove }: { agent: Agent; onRemove: () => void }) {
         </Stack>
       </Table.Td>
       <Table.Td>
-        <Text size="sm">
+        <Text size="sm" style={{ whiteSpace: 'nowrap' }}>
           {stats ? `${Math.round(stats.cpuPercent)} % · ${bytes(stats.memoryUsed)}` : '—'}
         </Text>
       </Table.Td>
@@ -377,11 +380,17 @@ function JoinDialog({ opened, onClose, agents }: { opened: boolean; onClose: () 
   const arrived = agents.find((agent) => !known.includes(agent.id) && agent.status === 'ALIVE')
   const command = data?.createJoinToken.command ?? ''
   return (
-    <Modal opened={opened} onClose={onClose} title={t('agents.joinTitle')} size="lg">
+    <Modal
+      closeButtonProps={{ 'aria-label': t('app.close') }}
+      opened={opened}
+      onClose={onClose}
+      title={t('agents.joinTitle')}
+      size="lg"
+    >
       <Stack>
         {error && <Failure error={error} />}
         <Text size="sm">{t('agents.joinText')}</Text>
-        <Code block style={arrived ? { outline: '2px solid var(--mantine-color-teal-6)' } : undefined}>
+        <Code block className="command" data-done={arrived !== undefined || undefined}>
           {command}
         </Code>
         <Group justify="space-between">
@@ -415,7 +424,12 @@ function RemoveDialog({ agent, onClose }: { agent: Agent; onClose: () => void })
   const [force, setForce] = useState(false)
   const [{ error, fetching }, remove] = useMutation(REMOVE)
   return (
-    <Modal opened onClose={onClose} title={t('agents.removeTitle', { name: agent.name })}>
+    <Modal
+      closeButtonProps={{ 'aria-label': t('app.close') }}
+      opened
+      onClose={onClose}
+      title={t('agents.removeTitle', { name: agent.name })}
+    >
       <Stack>
         {error && <Failure error={error} />}
         <Text size="sm">{t('agents.removeText')}</Text>

@@ -73,7 +73,13 @@ export default function HomeRoute() {
           </Title>
           <Text c="dimmed">{t('home.intro')}</Text>
         </div>
-        <Button component={Link} to="/launch" size="md" leftSection={<IconPlus size={18} aria-hidden />}>
+        <Button
+          component={Link}
+          to="/launch"
+          size="md"
+          hiddenFrom="sm"
+          leftSection={<IconPlus size={18} aria-hidden />}
+        >
           {t('app.start')}
         </Button>
       </Group>
@@ -103,7 +109,16 @@ export default function HomeRoute() {
           {t('home.recent')}
         </Title>
         {data?.recent.nodes.length === 0 && (
-          <Empty icon={IconTerminal2} title={t('home.empty')} hint={t('home.emptyHint')} />
+          <Empty
+            icon={IconTerminal2}
+            title={t('home.empty')}
+            hint={t('home.emptyHint')}
+            action={
+              <Button component={Link} to="/launch" mt="sm">
+                {t('app.start')}
+              </Button>
+            }
+          />
         )}
         <Stack gap={2}>
           {data?.recent.nodes.map((session) => (

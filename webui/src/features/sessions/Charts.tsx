@@ -125,7 +125,12 @@ function Chart({ title, times, series, unit, least, binary }: ChartProps) {
       grid: { stroke: scheme === 'dark' ? '#2c2e33' : '#eceef0', width: 1 },
       ticks: { show: false },
     }
-    const clock = new Intl.DateTimeFormat(i18n.language, { timeStyle: 'medium' })
+    const clock = new Intl.DateTimeFormat(i18n.language, {
+      hour: '2-digit',
+      minute: '2-digit',
+      second: '2-digit',
+      hourCycle: 'h23',
+    })
     const made = new UPlot(
       {
         width: element.clientWidth || 400,
@@ -134,7 +139,12 @@ function Chart({ title, times, series, unit, least, binary }: ChartProps) {
         cursor: { y: false },
         scales: { y: { range: (_plot, _least, most) => [0, Math.max(most * 1.15, least)] } },
         axes: [
-          { ...axis, values: (_plot, ticks) => ticks.map((tick) => clock.format(tick * 1000)) },
+          {
+            ...axis,
+            size: 30,
+            space: 90,
+            values: (_plot, ticks) => ticks.map((tick) => clock.format(tick * 1000)),
+          },
           {
             ...axis,
             size: 74,
@@ -174,7 +184,7 @@ function Chart({ title, times, series, unit, least, binary }: ChartProps) {
     .join(' · ')
   return (
     <Paper className="card" radius="md" p="md">
-      <Title order={3} size="h6">
+      <Title order={2} size="h6">
         {title}
       </Title>
       <Text size="sm" c="dimmed" mb={4}>

@@ -11,6 +11,7 @@ import {
   Text,
   Title,
   Tooltip,
+  VisuallyHidden,
 } from '@mantine/core'
 import { IconPlus, IconTerminal2, IconTrash } from '@tabler/icons-react'
 import { Link, useNavigate, useSearch } from '@tanstack/react-router'
@@ -75,7 +76,12 @@ export default function SessionListRoute() {
         <Title order={1} size="h2">
           {t('sessions.title')}
         </Title>
-        <Button component={Link} to="/launch" leftSection={<IconPlus size={16} aria-hidden />}>
+        <Button
+          component={Link}
+          to="/launch"
+          hiddenFrom="sm"
+          leftSection={<IconPlus size={16} aria-hidden />}
+        >
           {t('app.start')}
         </Button>
       </Group>
@@ -184,7 +190,9 @@ function SessionTable({ rows, selected, onSelect, onEnd, running }: TableProps) 
             <Table.Th>{t('sessions.resources')}</Table.Th>
             {running && <Table.Th>{t('sessions.usage')}</Table.Th>}
             <Table.Th>{t('sessions.elapsed')}</Table.Th>
-            <Table.Th aria-label={t('sessions.terminal')} />
+            <Table.Th>
+              <VisuallyHidden>{t('sessions.actions')}</VisuallyHidden>
+            </Table.Th>
           </Table.Tr>
         </Table.Thead>
         <Table.Tbody>

@@ -23,6 +23,7 @@ export function TerminateDialog({ sessions, opened, onClose }: Props) {
 
   return (
     <Modal
+      closeButtonProps={{ 'aria-label': t('app.close') }}
       opened={opened}
       onClose={() => onClose(false)}
       title={t('sessions.endTitle', { count: sessions.length })}

@@ -56,7 +56,13 @@ export function SearchBar({ addon, onClose }: { addon: SearchAddon; onClose: () 
         { label: t('terminal.below'), icon: IconArrowDown, act: () => look('findNext') },
         { label: t('app.close'), icon: IconX, act: onClose },
       ].map((one) => (
-        <ActionIcon key={one.label} variant="subtle" c="gray.4" aria-label={one.label} onClick={one.act}>
+        <ActionIcon
+          key={one.label}
+          variant="transparent"
+          className="terminal-tool"
+          aria-label={one.label}
+          onClick={one.act}
+        >
           <one.icon size={16} aria-hidden />
         </ActionIcon>
       ))}

@@ -103,7 +103,12 @@ export default function TerminalRoute() {
 function Tool(props: { label: string; icon: typeof IconX; act: () => void }) {
   return (
     <Tooltip label={props.label}>
-      <ActionIcon variant="subtle" c="gray.4" aria-label={props.label} onClick={props.act}>
+      <ActionIcon
+        variant="transparent"
+        className="terminal-tool"
+        aria-label={props.label}
+        onClick={props.act}
+      >
         <props.icon size={17} aria-hidden />
       </ActionIcon>
     </Tooltip>

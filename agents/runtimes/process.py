@@ -10,15 +10,14 @@ again. Sandboxes do not die with the agent.
 
 import asyncio
 import contextlib
+import errno
+import hashlib
 import os
 import platform
+import re
 import shutil
-import signal
-import struct
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,62 +25,28 @@ import msgspec
 import psutil
 
 from agents.protocol import Hardware, ImageInfo, KernelReport, KernelSpec, KernelStats, Phase
-from agents.runtimes import bubblewrap, disk
-from agents.runtimes.cgroups import Cgroup, Mounts, Usage
+from agents.runtimes import bubblewrap, disk, limits
+from agents.runtimes.bubblewrap import Engine
 from agents.runtimes.contract import Duplex, Exit, Fingerprint, PullProgressSink, RuntimeFailure, Terminal
 from agents.runtimes.pipes import Pipe
+from agents.runtimes.sandbox_logs import LogReader
+from agents.runtimes.sandboxes import LAUNCHER, Place, Record, SandboxTerminal, gone, remove_tree, start_time
 
 _START_SECONDS: Final = 20.0
-_LOG_LIMIT: Final = 64 * 1024 * 1024
-_PROCESSES: Final = 4096
+_CONNECT_SECONDS: Final = 10.0
+#: How often memory is looked at where no control group bounds it, and homes are measured (seconds).
+_WATCH_EVERY: Final = 0.5
 _HOME_EVERY: Final = 30.0
-_VERSION: Final = platform.python_version().rpartition(".")[0]
+#: After the grace, for the first program to write down how it ended.
+_LAST_WORDS: Final = 1.0
+_VERSION: Final = ".".join(platform.python_version_tuple()[:2])
+_NAME: Final = re.compile(r"[A-Za-z0-9_.]+")
 
-
-class _Record(msgspec.Struct):
-    """`kernel.json`: what was asked for, and the process that answers for it once it was started."""
-
-    kernel: str
-    generation: int
-    spec: KernelSpec
-    #: The outermost process and its start time in clock ticks since boot: a number alone may be another's by now.
-    pid: int = 0
-    started: int = 0
-    #: Names of the control groups that hold its limits; empty where none could be made.
-    limited: bool = False
-
-
-@dataclass(frozen=True)
-class _Place:
-    directory: Path
-
-    @property
-    def record(self) -> Path:
-        return self.directory / "kernel.json"
-
-    @property
-    def log(self) -> Path:
-        return self.directory / "run/log"
-
-    def read(self) -> _Record | None:
-        try:
-            return msgspec.json.decode(self.record.read_bytes(), type=_Record)
-        except (OSError, msgspec.DecodeError):
-            return None
-
-    def write(self, record: _Record) -> None:
-        draft = self.record.with_suffix(".new")
-        with draft.open("wb") as file:
-            file.write(msgspec.json.encode(record))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.rename(self.record)
-
-    def exit_code(self) -> int | None:
-        try:
-            return int(msgspec.json.decode((self.directory / "run/exit.json").read_bytes())["code"])
-        except (OSError, msgspec.DecodeError, KeyError, TypeError):
-            return None
+# The shell between is gone at once: what it started is nobody's child and outlives the agent.
+_LAUNCH: Final = (
+    'for group in $1; do echo 0 >"$group" || exit 9; done; log=$2; shift 2; '
+    '"$@" >"$log" 2>&1 </dev/null & echo $!'
+)
 
 
 class ProcessRuntime:
@@ -92,36 +57,40 @@ class ProcessRuntime:
     def __init__(self, state_dir: Path, options: dict[str, Any]) -> None:
         self._root = state_dir.resolve() / "kernels"
         self._reserve = int(options.get("reserve_memory", 256 * 2**20))
-        self._bwrap = ""
+        self._engine = Engine("", user_namespace=True)
+        self._version = ""
+        #: By kernel: when it was sampled last, and its processor time then (milliseconds).
         self._cpu: dict[str, tuple[float, int]] = {}
+        #: By kernel: when its home was measured last, and its size.
         self._homes: dict[str, tuple[float, int]] = {}
+        self._measuring: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        self._root.mkdir(parents=True, exist_ok=True)
-        found = bubblewrap.find() if platform.system() == "Linux" else None
+        found = bubblewrap.find()
         if found is None:
             raise RuntimeFailure(
                 "ENGINE_UNREACHABLE",
                 "The process runtime needs Linux and bubblewrap. Install it: pip install 'berth[sandbox]', or your "
                 "distribution's package bubblewrap; or use Docker.",
             )
-        trial = await asyncio.create_subprocess_exec(
-            *(found, "--unshare-user", "--unshare-pid", "--ro-bind", "/", "/", "--proc", "/proc", "true"),
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        _, problem = await trial.communicate()
-        if trial.returncode != 0:
+        _, version = await _output(found, "--version")
+        _, usage = await _output(found, "--help")
+        engine = Engine(found, user_namespace=not bubblewrap.is_root(), seals="--disable-userns" in usage)
+        code, problem = await _output(*bubblewrap.trial(engine))
+        if code != 0:
             raise RuntimeFailure(
                 "ENGINE_UNREACHABLE",
-                "Sandboxes cannot be made here: user namespaces seem to be switched off "
-                f"({problem.decode(errors='replace').strip()}). Allow them (sysctl kernel.unprivileged_userns_clone=1, "
-                "or kernel.apparmor_restrict_unprivileged_userns=0), or use Docker.",
+                f"Sandboxes cannot be made here ({problem.strip()}). Where user namespaces are switched off, allow "
+                "them (sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000 "
+                "kernel.apparmor_restrict_unprivileged_userns=0, those that exist); or use Docker.",
             )
-        self._bwrap = found
+        self._engine, self._version = engine, version.strip()
+        self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     async def close(self) -> None:
-        """Nothing to let go of: sandboxes go on."""
+        """Sandboxes go on."""
+        if self._measuring is not None:
+            self._measuring.cancel()
 
     async def fingerprint(self) -> Fingerprint:
         memory, cpus = psutil.virtual_memory().total, psutil.cpu_count() or 1
@@ -130,33 +99,22 @@ class ProcessRuntime:
             slots={"cpu": cpus * 1000, "mem": max(0, memory - self._reserve)},
             hardware=Hardware(
                 hostname=platform.node(),
-                os=f"{platform.system()} {platform.machine()}",
+                os=_os_name(),
                 kernel=platform.release(),
-                cpu_model=platform.processor(),
+                cpu_model=_cpu_model(),
                 cpu_count=cpus,
                 memory=memory,
                 disk=shutil.disk_usage(self._root).total,
-                engine="bubblewrap",
+                engine=self._version,
             ),
             isolated=False,
         )
 
     async def images(self) -> Sequence[ImageInfo]:
         """This machine itself, under two names, so that the launcher has something to choose."""
-        common = {
-            "berth.image.version": "1",
-            "berth.base": platform.system().lower(),
-            "berth.min.cpu": "0.1",
-            "berth.min.mem": "32m",
-            "berth.isolation": "process",
-        }
-        python = {"berth.environment": "Python (this machine)", "berth.environment.version": _VERSION}
-        shell = {"berth.environment": "Shell (this machine)", "berth.environment.version": "1"}
         return [
-            ImageInfo(
-                f"berth/process/python:{_VERSION}", "process", platform.machine(), 0, {**common, **python}
-            ),
-            ImageInfo("berth/process/shell:1", "process", platform.machine(), 0, {**common, **shell}),
+            _stand_in("python", _VERSION, "Python (this machine)"),
+            _stand_in("shell", "1", "Shell (this machine)"),
         ]
 
     async def pull(
@@ -177,77 +135,61 @@ class ProcessRuntime:
 
     async def create(self, kernel: str, generation: int, spec: KernelSpec) -> str:
         await self.pull(spec.image, lambda _now, _all: None)
+        if not _NAME.fullmatch(kernel):
+            raise RuntimeFailure("CREATE_FAILED", "The session's id cannot be the name of a directory.")
         for place in self._places(kernel):
             await self._destroy(place)
         place = self._place(kernel, generation)
         try:
-            await asyncio.to_thread(self._lay_out, place, _Record(kernel, generation, spec))
+            await asyncio.to_thread(place.lay_out, Record(kernel, generation, spec))
         except OSError as error:
-            code = "NO_SPACE" if error.errno == 28 else "CREATE_FAILED"
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             raise RuntimeFailure(
-                code, f"The session's directory could not be made: {error.strerror}."
+                "NO_SPACE" if full else "CREATE_FAILED",
+                f"The session's directory could not be made: {error.strerror}.",
             ) from error
         return place.directory.name
 
     async def start(self, kernel: str, generation: int) -> None:
         place = self._place(kernel, generation)
-        record = place.read()
+        record = await asyncio.to_thread(self._found, place)
         if record is None:
             raise RuntimeFailure("NOT_RUNNING", "The session's directory is gone from the node.")
-        if record.pid and _lives(record.pid, record.started):
-            return
-        groups = await asyncio.to_thread(_make_groups, place.directory.name, record.spec)
-        # The shell between is gone at once: what it started is nobody's child and outlives the agent.
-        script = 'for group in $1; do echo 0 >"$group" || exit 9; done; shift; "$@" >>"$BERTH_LOG" 2>&1 </dev/null & echo $!'
-        launcher = await asyncio.create_subprocess_exec(
-            *("/bin/sh", "-c", script, "sh", " ".join(map(str, groups))),
-            *bubblewrap.command(self._bwrap, place.directory, record.spec),
-            env={"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "BERTH_LOG": str(place.log)},
-            stdout=asyncio.subprocess.PIPE,
-            stdin=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        output, _ = await launcher.communicate()
-        if launcher.returncode != 0 or not output.strip().isdigit():
-            raise RuntimeFailure("START_FAILED", "The sandbox could not be started.")
-        record.pid = int(output)
-        record.started = _start_time(record.pid)
-        record.limited = bool(groups)
-        place.write(record)
+        if not record.pid:
+            await self._launch(place, record)
         await self._until_up(place, record)
 
     async def wait(self, kernel: str, generation: int) -> Exit:
         place = self._place(kernel, generation)
-        record = place.read()
-        if record is None:
-            raise RuntimeFailure("NOT_RUNNING", "The session's directory is gone from the node.")
-        watch = asyncio.create_task(self._watch_memory(place, record)) if not record.limited else None
+        record = await asyncio.to_thread(self._found, place)
+        if record is None or not record.pid:
+            raise RuntimeFailure("NOT_RUNNING", "The session was never started on this node.")
+        watch = asyncio.create_task(self._watch_memory(place, record)) if not record.groups else None
         try:
-            await _gone(record.pid, record.started)
+            await gone(record.pid, record.started)
         finally:
             if watch is not None:
                 watch.cancel()
-        if (place.directory / "run/oom").exists() or _was_oom_killed(_groups(place.directory.name)):
-            return Exit(
-                137,
-                "OOM_KILLED",
-                "It needed more memory than it was given and was killed. Ask for more memory.",
-            )
+        await place.kill()
         code = place.exit_code()
+        starved = (place.directory / "oom").exists() or limits.was_oom_killed(record.groups)
+        # What was stopped, or ended well, did so whatever became of some process of it before.
+        if starved and code not in (0, 143):
+            sentence = "It needed more memory than it was given and was killed. Ask for more memory."
+            return Exit(137, "OOM_KILLED", sentence)
         if code is None:
             return Exit(137, "KILLED", "Its processes were killed.")
         return Exit(code, "EXITED", f"Its main process ended with exit code {code}.")
 
     async def stop(self, kernel: str, generation: int, grace_seconds: float) -> None:
         place = self._place(kernel, generation)
-        if grace_seconds > 0:
-            with contextlib.suppress(RuntimeFailure, OSError, TimeoutError):
-                async with self._asking(place, {"op": "terminate", "grace": grace_seconds}):
-                    pass
-                async with asyncio.timeout(grace_seconds + 2):
-                    while _sandbox_pids(place.directory):
-                        await asyncio.sleep(0.02)
-        await self._kill(place)
+        record = place.read()
+        if grace_seconds > 0 and record is not None and record.lives():
+            with contextlib.suppress(RuntimeFailure, TimeoutError):
+                async with asyncio.timeout(grace_seconds + _LAST_WORDS):
+                    await place.tell({"op": "terminate", "grace": grace_seconds})
+                    await gone(record.pid, record.started)
+        await place.kill()
 
     async def remove(self, kernel: str, generation: int) -> None:
         await self._destroy(self._place(kernel, generation))
@@ -255,41 +197,35 @@ class ProcessRuntime:
     async def recover(self) -> Sequence[KernelReport]:
         reports: list[KernelReport] = []
         for directory in sorted(self._root.iterdir()):
-            record = _Place(directory).read()
+            place = Place(directory)
+            record = await asyncio.to_thread(self._found, place)
             if record is None:
-                # Its making was cut short before anything was written down: nothing of it is of use.
-                await self._destroy(_Place(directory))
-                continue
-            phase: Phase = "CREATING"
-            if record.pid:
-                phase = "RUNNING" if _lives(record.pid, record.started) else "TERMINATED"
-            reports.append(
-                KernelReport(
-                    kernel=record.kernel,
-                    generation=record.generation,
-                    session=record.spec.session,
-                    phase=phase,
-                    container=directory.name,
-                    slots=record.spec.slots,
-                )
-            )
+                # Its making or its end was cut short: nothing of it is of use.
+                await self._destroy(place)
+            else:
+                reports.append(_report(place, record))
         return reports
 
     # Looking in
 
     async def stats(self, kernels: Sequence[str]) -> Sequence[KernelStats]:
+        for known in (self._cpu, self._homes):
+            for ended in known.keys() - set(kernels):
+                del known[ended]
+        if self._measuring is None or self._measuring.done():
+            self._measuring = asyncio.create_task(self._measure_homes(list(kernels)))
         return await asyncio.to_thread(self._samples, list(kernels))
 
     async def open_terminal(self, kernel: str, terminal: str, columns: int, rows: int) -> Terminal:
         place = self._running(kernel)
-        asked = {"op": "terminal", "id": terminal, "columns": columns, "rows": rows}
-        reader, writer = await self._ask(place, asked)
-        return _SandboxTerminal(self, place, terminal, reader, writer)
+        reader, writer = await place.ask({"op": "terminal", "id": terminal, "columns": columns, "rows": rows})
+        return SandboxTerminal(place, terminal, reader, writer)
 
     async def connect(self, kernel: str, port: int, service: str = "") -> Duplex:
+        """The network is the node's: the session has to listen by itself, on a port that is free there."""
         self._running(kernel)
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(_CONNECT_SECONDS):
                 return Pipe(*await asyncio.open_connection("127.0.0.1", port))
         except (OSError, TimeoutError) as error:
             raise RuntimeFailure(
@@ -301,369 +237,211 @@ class ProcessRuntime:
         if not places:
             return
         place = places[-1]
+        reader = LogReader(place)
         try:
-            # The session can write to its run directory: a link that it put there must not be followed.
-            descriptor = os.open(place.log, os.O_RDONLY | os.O_NOFOLLOW)
-        except OSError:
-            return
-        with os.fdopen(descriptor, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - tail) if tail else 0)
+            reader.begin(tail)
             while True:
                 record = place.read()
-                lives = record is not None and _lives(record.pid, record.started)
-                while data := file.read(65536):
+                lives = record is not None and record.lives()
+                while data := await asyncio.to_thread(reader.read):
                     yield data
                 if not follow or not lives:
                     return
                 await asyncio.sleep(0.2)
-
-    async def close_terminal(self, place: _Place, terminal: str) -> None:
-        async with self._asking(place, {"op": "close", "id": terminal}):
-            pass
+        finally:
+            reader.close()
 
     # Beneath
 
-    def _place(self, kernel: str, generation: int) -> _Place:
-        return _Place(self._root / f"{kernel}-{generation}")
+    def _place(self, kernel: str, generation: int) -> Place:
+        return Place(self._root / f"{kernel}-{generation}")
 
-    def _places(self, kernel: str) -> list[_Place]:
+    def _places(self, kernel: str) -> list[Place]:
         """All generations of a kernel, the newest last."""
-        found = [path for path in self._root.glob(f"{kernel}-*") if path.name.rpartition("-")[2].isdigit()]
-        return [_Place(path) for path in sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))]
+        found: list[tuple[int, Path]] = []
+        for path in self._root.iterdir():
+            name, _, generation = path.name.rpartition("-")
+            if name == kernel and generation.isdigit():
+                found.append((int(generation), path))
+        return [Place(path) for _, path in sorted(found)]
 
-    def _running(self, kernel: str) -> _Place:
+    def _running(self, kernel: str) -> Place:
         for place in reversed(self._places(kernel)):
             record = place.read()
-            if record is not None and _lives(record.pid, record.started):
+            if record is not None and record.lives():
                 return place
         raise RuntimeFailure("NOT_RUNNING", "The session is not running.")
 
-    def _lay_out(self, place: _Place, record: _Record) -> None:
-        for name in ("home", "run", "etc"):
-            (place.directory / name).mkdir(parents=True, exist_ok=True, mode=0o700)
-        (place.directory / "etc/passwd").write_text(bubblewrap.PASSWD)
-        (place.directory / "etc/group").write_text(bubblewrap.GROUP)
-        for name in (".bashrc", ".profile"):
-            skeleton = Path("/etc/skel") / name
-            if skeleton.exists():
-                shutil.copyfile(skeleton, place.directory / "home" / name)
-        spec = {"bootstrap": record.spec.bootstrap, "command": record.spec.command}
-        (place.directory / "run/spec.json").write_bytes(msgspec.json.encode(spec))
-        place.log.touch()
+    def _found(self, place: Place) -> Record | None:
+        """The record; with the process of an agent that ended between starting it and writing it down."""
+        record = place.read()
+        if record is not None and not record.pid and (pid := place.outermost()):
+            record.pid, record.started = pid, start_time(pid)
+            place.write(record)
+        return record
+
+    async def _launch(self, place: Place, record: Record) -> None:
+        slots, name = record.spec.slots, place.directory.name
+        record.groups = await asyncio.to_thread(limits.make, name, slots.get("cpu", 0), slots.get("mem", 0))
+        place.write(record)
+        # A control group counts each sandbox by itself; without one the limit of the user has to do.
+        spec = {
+            "bootstrap": record.spec.bootstrap,
+            "command": record.spec.command,
+            "processes": 0 if record.groups else limits.PROCESSES,
+        }
+        (place.run / "spec.json").write_bytes(msgspec.json.encode(spec))
+        joined = [f"{path}/cgroup.procs" for path in dict.fromkeys(record.groups.values())]
+        launcher = await asyncio.create_subprocess_exec(
+            *("/bin/sh", "-c", _LAUNCH, LAUNCHER, " ".join(joined), str(place.directory / "launch.log")),
+            *bubblewrap.command(self._engine, place.directory, record.spec),
+            env={"PATH": os.environ.get("PATH", "/usr/bin:/bin")},
+            stdout=asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,
+            umask=0o022,
+        )
+        output, _ = await launcher.communicate()
+        if launcher.returncode != 0 or not output.strip().isdigit():
+            raise RuntimeFailure("START_FAILED", "The sandbox could not be started.")
+        record.pid = int(output)
+        record.started = start_time(record.pid)
         place.write(record)
 
-    async def _until_up(self, place: _Place, record: _Record) -> None:
+    async def _until_up(self, place: Place, record: Record) -> None:
         """Until its first program answers, or has ended already, as a short command does."""
         until = time.monotonic() + _START_SECONDS
-        while not (place.directory / "run/s").exists():
-            if place.exit_code() is not None:
-                return
-            if not _lives(record.pid, record.started):
-                detail = place.log.read_text(errors="replace")[-500:].strip()
-                raise RuntimeFailure(
-                    "START_FAILED", f"The sandbox ended at once: {detail or 'without a word'}"
-                )
+        while not place.answers() and place.exit_code() is None:
+            if not record.lives() and place.exit_code() is None:
+                reason = place.complaint() or "without a word"
+                raise RuntimeFailure("START_FAILED", f"The sandbox ended at once: {reason}")
             if time.monotonic() > until:
-                await self._kill(place)
+                await place.kill()
                 raise RuntimeFailure(
                     "TIMED_OUT", f"The sandbox was not up within {_START_SECONDS:g} seconds."
                 )
             await asyncio.sleep(0.01)
 
-    async def _kill(self, place: _Place) -> None:
-        """End every process of a sandbox: with the first of its process namespace the kernel ends all others."""
-        until = time.monotonic() + 15
-        while pids := _sandbox_pids(place.directory):
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
-            if time.monotonic() > until:
-                raise RuntimeFailure("STOP_FAILED", "Processes of the session do not end.")
-            await asyncio.sleep(0.01)
-        group = _groups(place.directory.name)
-        if group.exists:
-            await group.kill()
-
-    async def _destroy(self, place: _Place) -> None:
-        await self._kill(place)
-        _remove_groups(_groups(place.directory.name))
-        await asyncio.to_thread(shutil.rmtree, place.directory, ignore_errors=True)
-
-    async def _ask(
-        self, place: _Place, asked: dict[str, Any]
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect to the sandbox's first program. Through a descriptor: a socket's path has at most 107 characters."""
-        try:
-            descriptor = os.open(place.directory / "run", os.O_PATH | os.O_DIRECTORY)
+    async def _destroy(self, place: Place) -> None:
+        await place.kill()
+        record = place.read()
+        if record is not None and record.groups:
+            await limits.of(record.groups).kill()
+            limits.remove(record.groups)
+        if place.directory.exists():
             try:
-                async with asyncio.timeout(10):
-                    reader, writer = await asyncio.open_unix_connection(f"/proc/self/fd/{descriptor}/s")
-            finally:
-                os.close(descriptor)
-        except (OSError, TimeoutError) as error:
-            raise RuntimeFailure("NOT_RUNNING", "The session does not answer.") from error
-        try:
-            async with asyncio.timeout(10):
-                writer.write(msgspec.json.encode(asked) + b"\n")
-                answer = msgspec.json.decode(
-                    await reader.readline() or b'{"error": "it ended"}', type=dict[str, Any]
-                )
-        except (OSError, TimeoutError, msgspec.DecodeError) as error:
-            writer.close()
-            raise RuntimeFailure("NOT_RUNNING", "The session does not answer.") from error
-        if "error" in answer:
-            writer.close()
-            raise RuntimeFailure("NOT_RUNNING", f"The session refused: {answer['error']}")
-        return reader, writer
+                await asyncio.to_thread(remove_tree, place.directory)
+            except OSError as error:
+                raise RuntimeFailure(
+                    "REMOVE_FAILED", f"The session's directory could not be removed: {error.strerror}."
+                ) from error
 
-    @asynccontextmanager
-    async def _asking(self, place: _Place, asked: dict[str, Any]) -> AsyncGenerator[None]:
-        _, writer = await self._ask(place, asked)
-        try:
-            yield
-        finally:
-            writer.close()
-
-    async def _watch_memory(self, place: _Place, record: _Record) -> None:
+    async def _watch_memory(self, place: Place, record: Record) -> None:
         """Where no control group can be made, somebody has to look."""
         limit = record.spec.slots.get("mem", 0)
         while limit:
-            usage = await asyncio.to_thread(_tree_usage, place.directory)
+            usage = await asyncio.to_thread(place.usage)
             if usage.memory_bytes > limit:
-                (place.directory / "run/oom").touch()
-                await self._kill(place)
+                (place.directory / "oom").touch()
+                await place.kill()
                 return
-            await asyncio.sleep(1)
+            await asyncio.sleep(_WATCH_EVERY)
+
+    async def _measure_homes(self, kernels: list[str]) -> None:
+        """Beside the samples: a large home takes its time."""
+        for kernel in kernels:
+            places = self._places(kernel)
+            if places and time.monotonic() - self._homes.get(kernel, (float("-inf"), 0))[0] > _HOME_EVERY:
+                size = await asyncio.to_thread(disk.usage, places[-1].home)
+                self._homes[kernel] = time.monotonic(), size
 
     def _samples(self, kernels: list[str]) -> list[KernelStats]:
         samples: list[KernelStats] = []
         for kernel in kernels:
             places = self._places(kernel)
-            if places and (record := places[-1].read()) is not None and _lives(record.pid, record.started):
+            if places and (record := places[-1].read()) is not None and record.lives():
                 samples.append(self._sample(kernel, places[-1], record))
-        for gone in self._cpu.keys() - set(kernels):
-            del self._cpu[gone]
-            self._homes.pop(gone, None)
         return samples
 
-    def _sample(self, kernel: str, place: _Place, record: _Record) -> KernelStats:
-        usage = _groups(place.directory.name).usage() if record.limited else _tree_usage(place.directory)
+    def _sample(self, kernel: str, place: Place, record: Record) -> KernelStats:
+        usage = limits.of(record.groups).usage() if record.groups else place.usage()
         now, before = time.monotonic(), self._cpu.get(kernel)
-        self._cpu[kernel] = now, usage.cpu_milliseconds
-        percent = 0.0
-        if before is not None and now > before[0]:
-            percent = max(0.0, (usage.cpu_milliseconds - before[1]) / (now - before[0]) / 10)
-        at, size = self._homes.get(kernel, (float("-inf"), 0))
-        if now - at > _HOME_EVERY:
-            size = disk.usage(place.directory / "home")
-            self._homes[kernel] = now, size
-            with contextlib.suppress(OSError):
-                descriptor = os.open(place.log, os.O_WRONLY | os.O_NOFOLLOW)
-                try:
-                    if os.fstat(descriptor).st_size > _LOG_LIMIT:
-                        os.ftruncate(descriptor, 0)
-                finally:
-                    os.close(descriptor)
+        spent = max(usage.cpu_milliseconds, before[1] if before else 0)
+        percent = (spent - before[1]) / (now - before[0]) / 10 if before and now > before[0] else 0.0
+        self._cpu[kernel] = now, spent
         return KernelStats(
             kernel=kernel,
             cpu_percent=round(percent, 1),
-            cpu_milliseconds=usage.cpu_milliseconds,
+            cpu_milliseconds=spent,
             memory_bytes=usage.memory_bytes,
             memory_limit_bytes=usage.memory_limit_bytes or record.spec.slots.get("mem", 0),
             block_read_bytes=usage.block_read_bytes,
             block_write_bytes=usage.block_write_bytes,
-            home_bytes=size,
+            home_bytes=self._homes.get(kernel, (0.0, 0))[1],
             processes=usage.processes,
         )
 
 
-class _SandboxTerminal:
-    """A shell that the sandbox's first program keeps."""
-
-    def __init__(
-        self,
-        runtime: ProcessRuntime,
-        place: _Place,
-        terminal: str,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> None:
-        self._runtime = runtime
-        self._place = place
-        self._terminal = terminal
-        self._reader = reader
-        self._writer = writer
-        self._code: int | None = None
-
-    async def read(self) -> bytes:
-        try:
-            kind, length = struct.unpack(">cI", await self._reader.readexactly(5))
-            content = await self._reader.readexactly(length)
-        except (asyncio.IncompleteReadError, OSError):
-            return b""
-        if kind == b"x":
-            self._code = int(content)
-            return b""
-        return content
-
-    async def write(self, data: bytes) -> None:
-        await self._send(b"d", data)
-
-    async def resize(self, columns: int, rows: int) -> None:
-        await self._send(b"r", struct.pack(">HH", columns, rows))
-
-    async def wait(self) -> int | None:
-        return self._code
-
-    async def detach(self) -> None:
-        self._writer.close()
-        with contextlib.suppress(OSError):
-            await self._writer.wait_closed()
-
-    async def close(self) -> None:
-        with contextlib.suppress(RuntimeFailure):
-            await self._runtime.close_terminal(self._place, self._terminal)
-        await self.detach()
-
-    async def _send(self, kind: bytes, content: bytes) -> None:
-        try:
-            self._writer.write(struct.pack(">cI", kind, len(content)) + content)
-            await self._writer.drain()
-        except OSError as error:
-            raise RuntimeFailure("NOT_RUNNING", "The terminal's shell has ended.") from error
+def _report(place: Place, record: Record) -> KernelReport:
+    phase: Phase = "CREATING"
+    if record.pid:
+        phase = "RUNNING" if record.lives() else "TERMINATED"
+    return KernelReport(
+        kernel=record.kernel,
+        generation=record.generation,
+        session=record.spec.session,
+        phase=phase,
+        container=place.directory.name,
+        slots=record.spec.slots,
+        exit_code=place.exit_code() if phase == "TERMINATED" else None,
+    )
 
 
-def _start_time(pid: int) -> int:
-    """When a process started, in clock ticks since boot; 0 when it is gone."""
+def _stand_in(name: str, version: str, environment: str) -> ImageInfo:
+    reference = f"berth/process/{name}:{version}"
+    labels = {
+        "berth.image.version": "1",
+        "berth.environment": environment,
+        "berth.environment.version": version,
+        "berth.base": _os_name(),
+        "berth.min.cpu": "0.1",
+        "berth.min.mem": "32m",
+        "berth.isolation": "process",
+    }
+    digest = f"sha256:{hashlib.sha256(reference.encode()).hexdigest()}"
+    return ImageInfo(reference, digest, platform.machine(), 0, labels)
+
+
+async def _output(*command: str) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-    except (OSError, IndexError):
-        return 0
+        async with asyncio.timeout(_START_SECONDS):
+            output, _ = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return -1, "it did not answer"
+    return process.returncode or 0, output.decode(errors="replace")
 
 
-def _lives(pid: int, started: int) -> bool:
+def _os_name() -> str:
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return False
-    return fields[0] != "Z" and int(fields[19]) == started
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return platform.system()
 
 
-async def _gone(pid: int, started: int) -> None:
-    """Return once a process, ours or not our child at all, has ended."""
-    if not _lives(pid, started):
-        return
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    loop, ended = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(descriptor, ended.set)
-    try:
-        if _lives(pid, started):
-            await ended.wait()
-    finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
-
-
-def _sandbox_pids(directory: Path) -> set[int]:
-    """The sandbox's outer process and the first of its process namespace, by the directory in their command line."""
-    mark = f"{directory}/home".encode()
-    found: set[int] = set()
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            try:
-                arguments = Path(entry.path, "cmdline").read_bytes().split(b"\0")
-                state = Path(entry.path, "stat").read_text().rpartition(")")[2].split()[0]
-            except OSError:
-                continue
-            if arguments[0].endswith(b"bwrap") and mark in arguments and state != "Z":
-                found.add(int(entry.name))
-    return found
-
-
-def _tree_usage(directory: Path) -> Usage:
-    """What a sandbox's processes use, added up: for where no control group counts it."""
-    cpu = memory = read = written = count = 0
-    seen: set[int] = set()
-    for root in _sandbox_pids(directory):
-        with contextlib.suppress(psutil.Error):
-            for process in [psutil.Process(root), *psutil.Process(root).children(recursive=True)]:
-                if process.pid in seen:
-                    continue
-                seen.add(process.pid)
-                with contextlib.suppress(psutil.Error):
-                    times, io = process.cpu_times(), process.io_counters()
-                    cpu += int((times.user + times.system) * 1000)
-                    memory += process.memory_info().rss
-                    read, written, count = read + io.read_bytes, written + io.write_bytes, count + 1
-    return Usage(cpu, memory, 0, read, written, count)
-
-
-def _groups(name: str) -> Cgroup:
-    return Cgroup.named((f"berth/{name}",))
-
-
-def _make_groups(name: str, spec: KernelSpec) -> list[Path]:
-    """Control groups with the session's limits: files to write a process's number to. Empty where none can be made."""
-    mounts = Mounts.read()
-    memory, cpu = spec.slots.get("mem", 0), spec.slots.get("cpu", 0)
-    wanted: list[tuple[Path | None, dict[str, str]]] = [
-        (
-            mounts.v1.get("memory"),
-            {"memory.limit_in_bytes": str(memory), "memory.memsw.limit_in_bytes": str(memory)},
-        ),
-        (
-            mounts.v1.get("cpu"),
-            {"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": str(max(1000, cpu * 100))},
-        ),
-        (mounts.v1.get("cpuacct"), {}),
-        (mounts.v1.get("pids"), {"pids.max": str(_PROCESSES)}),
-        (mounts.v1.get("blkio"), {}),
-    ]
-    if mounts.v2 is not None and not mounts.v1.get("memory"):
-        limits = {
-            "memory.max": str(memory),
-            "memory.swap.max": "0",
-            "cpu.max": f"{max(1000, cpu * 100)} 100000",
-            "pids.max": str(_PROCESSES),
-        }
-        with contextlib.suppress(OSError):
-            (mounts.v2 / "berth").mkdir(exist_ok=True)
-            (mounts.v2 / "berth/cgroup.subtree_control").write_text("+memory +cpu +pids +io")
-        wanted = [(mounts.v2, limits)]
-    made: dict[Path, None] = {}
-    for mount, limits in wanted:
-        if mount is None:
-            continue
-        group = mount / "berth" / name
-        try:
-            group.mkdir(parents=True, exist_ok=True)
-            for file, value in limits.items():
-                # Swap accounting is not built into every kernel; the other limits must hold.
-                with contextlib.suppress(*([OSError] if "memsw" in file or "swap" in file else [])):
-                    (group / file).write_text(value)
-        except OSError:
-            _remove_groups(_groups(name))
-            return []
-        made[group / "cgroup.procs"] = None
-    return list(made)
-
-
-def _remove_groups(group: Cgroup) -> None:
-    for path in {*group.v1.values(), *([group.v2] if group.v2 else [])}:
-        with contextlib.suppress(OSError):
-            path.rmdir()
-
-
-def _was_oom_killed(group: Cgroup) -> bool:
-    for path in ("memory.oom_control", "memory.events"):
-        for directory in {*group.v1.values(), *([group.v2] if group.v2 else [])}:
-            with contextlib.suppress(OSError):
-                for line in (directory / path).read_text().splitlines():
-                    name, _, count = line.partition(" ")
-                    if name == "oom_kill" and count.strip() not in ("", "0"):
-                        return True
-    return False
+def _cpu_model() -> str:
+    """What a person calls the processor; some architectures do not say."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() in ("model name", "Model"):
+                return value.strip()
+    return platform.processor() or platform.machine()

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from agents.protocol import KernelSpec
 from agents.runtimes.docker import DockerRuntime
+from agents.runtimes.docker_containers import config
 from tests.flow.cluster import TERMINATE, Client, Cluster, eventually
 from tests.flow.conftest import ready
 from tests.flow.test_life import CREATE, EVENTS, choices
@@ -36,11 +37,11 @@ async def baseline(runtime: DockerRuntime) -> float:
         slots={"cpu": 100, "mem": 64 * 2**20},
         shared_memory=2**25,
     )
-    network = await runtime._network(spec.session)
-    engine = runtime._open
-    config = runtime._config(kernel, 1, spec, network)
+    opened = runtime._opened
+    network = await opened.networks.join(spec.session, kernel)
+    settings = config(kernel, 1, spec, network, runtime._labels)
     began = time.perf_counter()
-    container = await engine.docker.containers.create(config, name=f"{kernel}-1")
+    container = await opened.engine.docker.containers.create(settings, name=f"{kernel}-1")
     await container.start()
     seconds = time.perf_counter() - began
     await runtime.remove(kernel, 1)

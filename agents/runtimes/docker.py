@@ -13,10 +13,10 @@ import asyncio
 import json
 import os
 import platform
-import resource
 import shutil
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,24 +25,33 @@ import psutil
 from aiodocker.exceptions import DockerError
 
 from agents.protocol import Hardware, ImageInfo, KernelReport, KernelSpec, KernelStats, Phase
-from agents.runtimes import apps, cgroups, disk
+from agents.runtimes import cgroups, disk
 from agents.runtimes.cgroups import Cgroup
 from agents.runtimes.contract import Duplex, Exit, Fingerprint, PullProgressSink, RuntimeFailure, Terminal
-from agents.runtimes.docker_streams import DockerTerminal, ExecPipe, run
+from agents.runtimes.docker_apps import Apps
+from agents.runtimes.docker_containers import config, container_name, volume_name
+from agents.runtimes.docker_networks import DEFAULT_RANGE, Networks
+from agents.runtimes.docker_streams import DockerTerminal
 from agents.runtimes.engine import CALL_SECONDS, Engine, candidates, is_missing
-from agents.runtimes.pipes import Pipe
 
 _FAMILIES: Final = ("berth.image.version", "ai.backend.kernelspec")
 _ARCHITECTURES: Final = {"amd64": "x86_64", "arm64": "aarch64"}
-_PROCESSES: Final = 4096
-#: Open files of one process; an engine cannot give more than it has itself.
-_FILES: Final = min(16384, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
 _HOME_EVERY: Final = 30.0
-_LOG: Final = {"Type": "json-file", "Config": {"max-size": "16m", "max-file": "1"}}
+
+
+@dataclass
+class _Opened:
+    engine: Engine
+    networks: Networks
+    apps: Apps
 
 
 class DockerRuntime:
-    """See the module. Options: `reserve_memory` (bytes kept for the node itself), `cluster` (its name in labels)."""
+    """See the module.
+
+    Options: `reserve_memory` (bytes kept for the node itself), `cluster` (its name in labels), `networks` (the range from
+    which sessions get their subnets, such as 10.213.0.0/16).
+    """
 
     name = "docker"
 
@@ -50,18 +59,24 @@ class DockerRuntime:
         self._records = state_dir / "containers"
         self._reserve = int(options.get("reserve_memory", 256 * 2**20))
         self._cluster = str(options.get("cluster", ""))
-        self._engine: Engine | None = None
+        # Several agents may share an engine (as on a developer's machine): each sees what it made itself.
+        self._labels = {"berth.cluster": self._cluster, "berth.state": str(self._records)}
+        self._range = str(options.get("networks", DEFAULT_RANGE))
+        self._now: _Opened | None = None
         self._architectures: dict[str, str] = {}
         self._cpu: dict[str, tuple[float, int]] = {}
         self._pids: dict[str, int] = {}
         self._homes: dict[str, tuple[float, int]] = {}
-        self._starting: dict[tuple[str, str], asyncio.Lock] = {}
 
     @property
-    def _open(self) -> Engine:
-        if self._engine is None:
+    def _opened(self) -> _Opened:
+        if self._now is None:
             raise RuntimeFailure("ENGINE_UNREACHABLE", "The runtime was not opened.")
-        return self._engine
+        return self._now
+
+    @property
+    def _engine(self) -> Engine:
+        return self._opened.engine
 
     async def open(self) -> None:
         self._records.mkdir(parents=True, exist_ok=True)
@@ -73,7 +88,7 @@ class DockerRuntime:
             except RuntimeFailure:
                 await engine.close()
                 continue
-            self._engine = engine
+            self._now = _Opened(engine, Networks(engine, self._labels, self._range), Apps(engine))
             return
         raise RuntimeFailure(
             "ENGINE_UNREACHABLE",
@@ -82,12 +97,13 @@ class DockerRuntime:
         )
 
     async def close(self) -> None:
-        if self._engine is not None:
-            await self._engine.close()
-            self._engine = None
+        if self._now is not None:
+            await self._now.networks.close()
+            await self._now.engine.close()
+            self._now = None
 
     async def fingerprint(self) -> Fingerprint:
-        engine = self._open
+        engine = self._engine
         info: Any = await engine.call(engine.docker.system.info(), "ENGINE_UNREACHABLE", "Asking the engine")
         cpus, memory = int(info["NCPU"]), int(info["MemTotal"])
         return Fingerprint(
@@ -108,7 +124,7 @@ class DockerRuntime:
     # Images
 
     async def images(self) -> Sequence[ImageInfo]:
-        engine = self._open
+        engine = self._engine
         listed: list[Any] = await engine.call(
             engine.docker.images.list(), "ENGINE_UNREACHABLE", "Listing images"
         )
@@ -128,7 +144,7 @@ class DockerRuntime:
     async def pull(
         self, image: str, progress: PullProgressSink, username: str = "", password: str = ""
     ) -> None:
-        engine = self._open
+        engine = self._engine
         auth = {"username": username, "password": password} if username else None
         layers: dict[str, tuple[int, int]] = {}
 
@@ -152,7 +168,7 @@ class DockerRuntime:
         await engine.call(follow(), "PULL_FAILED", f"Pulling {image}", deadline=24 * 3600)
 
     async def remove_image(self, image: str) -> None:
-        engine = self._open
+        engine = self._engine
         try:
             await engine.call(
                 _absent_is_done(engine.docker.images.delete(image)), "REMOVE_FAILED", f"Removing {image}"
@@ -163,12 +179,15 @@ class DockerRuntime:
     # A kernel's life
 
     async def create(self, kernel: str, generation: int, spec: KernelSpec) -> str:
-        engine = self._open
-        _, network = await asyncio.gather(self._end_all(kernel), self._network(spec.session))
+        engine = self._engine
+        await self._end_all(kernel)
+        network = await self._opened.networks.join(spec.session, kernel)
         what = f"Creating the container from {spec.image}"
-        config = self._config(kernel, generation, spec, network)
         container = await engine.call(
-            engine.docker.containers.create(config, name=_name(kernel, generation)),
+            engine.docker.containers.create(
+                config(kernel, generation, spec, network, self._labels),
+                name=container_name(kernel, generation),
+            ),
             "CREATE_FAILED",
             what,
             deadline=120,
@@ -177,17 +196,17 @@ class DockerRuntime:
         return container.id
 
     async def start(self, kernel: str, generation: int) -> None:
-        engine = self._open
+        engine = self._engine
         # The engine answers 304 for one that runs already, which is no error.
         await engine.call(
-            engine.docker.containers.container(_name(kernel, generation)).start(),
+            engine.docker.containers.container(container_name(kernel, generation)).start(),
             "START_FAILED",
             "Starting the container",
             deadline=120,
         )
 
     async def wait(self, kernel: str, generation: int) -> Exit:
-        engine = self._open
+        engine = self._engine
         container = await self._get(kernel, generation)
         while container["State"]["Running"] or container["State"].get("Restarting"):
             # The engine may be restarted while we wait: then ask again what has become of it.
@@ -217,7 +236,7 @@ class DockerRuntime:
         return Exit(code, "EXITED", f"Its main process ended with exit code {code}.")
 
     async def stop(self, kernel: str, generation: int, grace_seconds: float) -> None:
-        engine = self._open
+        engine = self._engine
         container = await self._find(kernel, generation)
         if container is None:
             return
@@ -240,22 +259,22 @@ class DockerRuntime:
         if container is not None:
             await self._destroy(kernel, container["Id"])
         self._forget(kernel)
-        await self._remove_volume(_volume(kernel, generation))
+        await self._remove_volume(volume_name(kernel, generation))
         if container is not None:
-            await self._remove_network(container["Config"]["Labels"].get("berth.session", ""))
+            await self._opened.networks.leave(container["Config"]["Labels"].get("berth.session", ""), kernel)
 
     async def recover(self) -> Sequence[KernelReport]:
-        engine = self._open
+        engine = self._engine
+        marks = ["berth.kernel", *(f"{mark}={value}" for mark, value in self._labels.items())]
         listed: list[Any] = await engine.call(
-            engine.docker.containers.list(all=True, filters=json.dumps({"label": ["berth.kernel"]})),
+            engine.docker.containers.list(all=True, filters=json.dumps({"label": marks})),
             "ENGINE_UNREACHABLE",
             "Listing containers",
         )
         reports: list[KernelReport] = []
+        joined: list[tuple[str, str, str]] = []
         for one in listed:
             labels, state = one["Labels"], one["State"]
-            if labels.get("berth.cluster", "") != self._cluster or not self._is_ours(one["Id"], labels):
-                continue
             phase: Phase = {"running": "RUNNING", "created": "CREATING"}.get(state, "TERMINATED")  # pyright: ignore
             reports.append(
                 KernelReport(
@@ -267,6 +286,8 @@ class DockerRuntime:
                     slots=msgspec.json.decode(labels.get("berth.slots", "{}"), type=dict[str, int]),
                 )
             )
+            joined.append((reports[-1].session, reports[-1].kernel, labels.get("berth.network", "")))
+        await self._opened.networks.recover(joined)
         return reports
 
     # Looking in
@@ -285,26 +306,10 @@ class DockerRuntime:
 
     async def open_terminal(self, kernel: str, terminal: str, columns: int, rows: int) -> Terminal:
         container = await self._running(kernel)
-        return await DockerTerminal.open(self._open, container["Id"], terminal, columns, rows)
+        return await DockerTerminal.open(self._engine, container["Id"], terminal, columns, rows)
 
     async def connect(self, kernel: str, port: int, service: str = "") -> Duplex:
-        container = await self._running(kernel)
-        app = (await self._apps(container["Id"])).get(service) if service else None
-        if app is not None and app.protocol == "stdio":
-            return await self._run_app(container["Id"], app)
-        address = _address(container)
-        if app is not None:
-            async with self._starting.setdefault((kernel, service), asyncio.Lock()):
-                if not await _answers(address, port):
-                    await self._start_app(container["Id"], app, address, port)
-        try:
-            async with asyncio.timeout(10):
-                reader, writer = await asyncio.open_connection(address, port)
-        except (OSError, TimeoutError) as error:
-            raise RuntimeFailure(
-                "CONNECT_FAILED", f"Nothing answers on port {port} of the session."
-            ) from error
-        return Pipe(reader, writer)
+        return await self._opened.apps.connect(await self._running(kernel), port, service)
 
     async def logs(self, kernel: str, tail: int, follow: bool) -> AsyncIterator[bytes]:
         container = await self._newest(kernel)
@@ -312,7 +317,7 @@ class DockerRuntime:
             return
         kept, seen = bytearray(), 0
         # First what there is, of which only the end may be wanted; then, where wanted, all that comes after it.
-        async for frame in self._open.frames(container["Id"], follow=False):
+        async for frame in self._engine.frames(container["Id"], follow=False):
             seen += len(frame)
             kept += frame
             if tail and len(kept) > 2 * tail:
@@ -321,93 +326,15 @@ class DockerRuntime:
         if not follow:
             return
         position = 0
-        async for frame in self._open.frames(container["Id"], follow=True):
+        async for frame in self._engine.frames(container["Id"], follow=True):
             position += len(frame)
             if position > seen:
                 yield frame[-(position - seen) :] if position - len(frame) < seen else frame
 
     # Beneath
 
-    def _config(self, kernel: str, generation: int, spec: KernelSpec, network: str) -> dict[str, Any]:
-        memory = spec.slots.get("mem", 0)
-        labels = {
-            "berth.kernel": kernel,
-            "berth.generation": str(generation),
-            "berth.session": spec.session,
-            "berth.cluster": self._cluster,
-            "berth.state": str(self._records),
-            "berth.slots": json.dumps(spec.slots),
-        }
-        binds = [
-            f"{mount.source}:{mount.target}:{'ro' if mount.read_only else 'rw'}" for mount in spec.mounts
-        ]
-        return {
-            "Image": spec.image,
-            "Hostname": spec.hostname,
-            "User": "1000:1000",
-            "WorkingDir": "/home/work",
-            "Entrypoint": [],
-            "Cmd": _main_process(spec),
-            "Env": [
-                f"{name}={value}"
-                for name, value in {**spec.environ, "HOME": "/home/work", "USER": "work"}.items()
-            ],
-            "Labels": labels,
-            "StopSignal": "SIGTERM",
-            "HostConfig": {
-                "Init": True,
-                "CapDrop": ["ALL"],
-                "SecurityOpt": ["no-new-privileges"],
-                "Memory": memory,
-                "MemorySwap": memory,
-                "NanoCpus": spec.slots.get("cpu", 0) * 1_000_000,
-                "PidsLimit": _PROCESSES,
-                "ShmSize": spec.shared_memory,
-                "NetworkMode": network,
-                "Mounts": [{"Type": "volume", "Source": _volume(kernel, generation), "Target": "/home/work"}],
-                "Binds": binds,
-                "Ulimits": [
-                    {"Name": "nofile", "Soft": _FILES, "Hard": _FILES},
-                    {"Name": "core", "Soft": 0, "Hard": 0},
-                ],
-                "LogConfig": _LOG,
-                "RestartPolicy": {"Name": "no"},
-            },
-        }
-
-    async def _network(self, session: str) -> str:
-        """A bridge for this session alone: its kernels reach each other, nobody else's reach them."""
-        engine, name = self._open, f"berth-{session}"
-        config = {
-            "Name": name,
-            "Driver": "bridge",
-            "CheckDuplicate": True,
-            "Labels": {"berth.session": session, "berth.cluster": self._cluster},
-        }
-        try:
-            await engine.call(
-                engine.docker.networks.create(config), "CREATE_FAILED", "Making the session's network"
-            )
-        except RuntimeFailure as failure:
-            if "already exists" not in failure.message:
-                raise
-        return name
-
-    async def _remove_network(self, session: str) -> None:
-        """Remove a session's network, unless another kernel of it is still there."""
-        engine = self._open
-        if not session:
-            return
-        network: Any = engine.docker.networks
-        try:
-            found = await engine.call(network.get(f"berth-{session}"), "REMOVE_FAILED", "Removing a network")
-            await engine.call(found.delete(), "REMOVE_FAILED", "Removing a network")
-        except RuntimeFailure as failure:
-            if failure.code == "ENGINE_UNREACHABLE":
-                raise
-
     async def _remove_volume(self, name: str) -> None:
-        engine = self._open
+        engine = self._engine
         volume: Any = engine.docker.volumes
         try:
             found = await engine.call(volume.get(name), "REMOVE_FAILED", "Removing a home")
@@ -422,13 +349,13 @@ class DockerRuntime:
         for container in await self._list(kernel):
             known.add(container["Id"])
             await self._destroy(kernel, container["Id"])
-            await self._remove_volume(_volume(kernel, int(container["Labels"]["berth.generation"])))
+            await self._remove_volume(volume_name(kernel, int(container["Labels"]["berth.generation"])))
         for identity in known:
             await self._empty(identity)
         self._forget(kernel)
 
     async def _destroy(self, kernel: str, identity: str) -> None:
-        engine = self._open
+        engine = self._engine
         handle = engine.docker.containers.container(identity)
         await engine.call(
             _absent_is_done(handle.delete(force=True)), "REMOVE_FAILED", "Removing the container", deadline=60
@@ -444,7 +371,7 @@ class DockerRuntime:
             )
 
     async def _list(self, kernel: str) -> list[Any]:
-        engine = self._open
+        engine = self._engine
         filters = json.dumps({"label": [f"berth.kernel={kernel}"]})
         return await engine.call(
             engine.docker.containers.list(all=True, filters=filters),
@@ -453,8 +380,8 @@ class DockerRuntime:
         )
 
     async def _find(self, kernel: str, generation: int) -> dict[str, Any] | None:
-        engine = self._open
-        handle = engine.docker.containers.container(_name(kernel, generation))
+        engine = self._engine
+        handle = engine.docker.containers.container(container_name(kernel, generation))
 
         async def show() -> dict[str, Any] | None:
             try:
@@ -526,61 +453,13 @@ class DockerRuntime:
 
     async def _architecture(self, identity: str) -> str:
         if identity not in self._architectures:
-            engine = self._open
+            engine = self._engine
             found = await engine.call(
                 engine.docker.images.inspect(identity), "ENGINE_UNREACHABLE", "Inspecting an image"
             )
             named = str(found.get("Architecture") or "")
             self._architectures[identity] = _ARCHITECTURES.get(named, named)
         return self._architectures[identity]
-
-    async def _apps(self, identity: str) -> dict[str, apps.App]:
-        container = self._open.docker.containers.container(identity)
-        code, document = await run(self._open, container, ["cat", apps.PATH])
-        return apps.read(document) if code == 0 else {}
-
-    async def _start_app(self, identity: str, app: apps.App, address: str, port: int) -> None:
-        engine = self._open
-        container = engine.docker.containers.container(identity)
-        for step in app.prestart:
-            code, _ = await run(engine, container, app.filled(step), environ=app.environ)
-            if code:
-                raise RuntimeFailure(
-                    "START_FAILED", f"Preparing the app failed: {step[0]} ended with exit code {code}."
-                )
-        execution = await engine.call(
-            container.exec(
-                app.filled(app.command), user="1000:1000", workdir="/home/work", environment=app.environ
-            ),
-            "START_FAILED",
-            "Starting the app",
-        )
-        await engine.call(execution.start(detach=True), "START_FAILED", "Starting the app")
-        until = time.monotonic() + app.start_timeout
-        while not await _answers(address, port):
-            if time.monotonic() > until:
-                raise RuntimeFailure(
-                    "START_FAILED", f"The app did not answer within {app.start_timeout:g} seconds."
-                )
-            await asyncio.sleep(0.1)
-
-    async def _run_app(self, identity: str, app: apps.App) -> Duplex:
-        engine = self._open
-        container = engine.docker.containers.container(identity)
-        execution = await engine.call(
-            container.exec(
-                app.filled(app.command),
-                stdin=True,
-                user="1000:1000",
-                workdir="/home/work",
-                environment=app.environ,
-            ),
-            "START_FAILED",
-            "Starting the app",
-        )
-        stream = execution.start(detach=False)
-        await engine.call(stream._init(), "START_FAILED", "Starting the app")  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001  # else the first read does
-        return ExecPipe(stream)
 
     # Records: which containers a kernel ever had here
 
@@ -596,43 +475,6 @@ class DockerRuntime:
 
     def _forget(self, kernel: str) -> None:
         (self._records / kernel).unlink(missing_ok=True)
-
-    def _is_ours(self, _identity: str, labels: dict[str, str]) -> bool:
-        """Several agents may share an engine (as on a developer's machine): each sees what it made itself."""
-        return labels.get("berth.state", "") == str(self._records)
-
-
-def _main_process(spec: KernelSpec) -> list[str]:
-    """Stays until it is told to end, or runs the command; the bootstrap script runs beside it."""
-    last = 'exec sh -c "$1"' if spec.command is not None else "exec sleep infinity"
-    script = f'[ -z "$0" ] || sh -c "$0" & {last}'
-    return ["/bin/sh", "-c", script, spec.bootstrap or "", spec.command or ""]
-
-
-def _name(kernel: str, generation: int) -> str:
-    return f"{kernel}-{generation}"
-
-
-def _volume(kernel: str, generation: int) -> str:
-    return f"berth-{kernel}-{generation}"
-
-
-def _address(container: dict[str, Any]) -> str:
-    networks: dict[str, Any] = container["NetworkSettings"]["Networks"]
-    for network in networks.values():
-        if network.get("IPAddress"):
-            return str(network["IPAddress"])
-    raise RuntimeFailure("NOT_RUNNING", "The session has no address on its node yet.")
-
-
-async def _answers(address: str, port: int) -> bool:
-    try:
-        async with asyncio.timeout(2):
-            _, writer = await asyncio.open_connection(address, port)
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    return True
 
 
 async def _absent_is_done(work: Any) -> None:

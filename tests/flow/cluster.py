@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -24,6 +25,9 @@ PASSWORD = "correct-horse-9"
 PATIENCE = 90.0
 
 BERTH = Path(sys.executable).with_name("berth")
+
+#: Made once: reading the certificates takes some 20 ms, which a client a request would spend each time.
+_TLS = ssl.create_default_context()
 
 
 def free_port() -> int:
@@ -117,7 +121,7 @@ class Client:
 
     async def __call__(self, query: str, /, **variables: Any) -> dict[str, Any]:
         headers = {"authorization": f"Bearer {self.token}"} if self.token else {}
-        async with httpx.AsyncClient(timeout=30) as http:
+        async with httpx.AsyncClient(timeout=30, verify=_TLS) as http:
             response = await http.post(
                 f"{self.url}/graphql", json={"query": query, "variables": variables}, headers=headers
             )
@@ -185,7 +189,7 @@ class Cluster:
 
     async def start_manager(self) -> None:
         self.manager.start()
-        async with httpx.AsyncClient(timeout=5) as http:
+        async with httpx.AsyncClient(timeout=5, verify=_TLS) as http:
             await eventually(lambda: self._answers(http), "the manager answers", self.manager)
 
     async def _answers(self, http: httpx.AsyncClient) -> bool:
@@ -213,7 +217,7 @@ class Cluster:
         """Wait until so many agents are connected to the manager (their status says ALIVE for a lease longer)."""
 
         async def there() -> bool:
-            async with httpx.AsyncClient(timeout=5) as http:
+            async with httpx.AsyncClient(timeout=5, verify=_TLS) as http:
                 return (await http.get(f"{self.url}/health/ready")).json()["agents"] == count
 
         await eventually(there, f"{count} agent(s) are connected", self.manager, *self.agents)

@@ -55,8 +55,8 @@ async def up(runtime: DockerRuntime, **more: Any) -> str:
 
 
 async def inside(runtime: DockerRuntime, kernel: str, script: str) -> tuple[int, str]:
-    container = runtime._open.docker.containers.container(f"{kernel}-1")
-    code, output = await run(runtime._open, container, ["sh", "-c", script])
+    container = runtime._engine.docker.containers.container(f"{kernel}-1")
+    code, output = await run(runtime._engine, container, ["sh", "-c", script])
     return code, output.decode()
 
 

@@ -2,19 +2,24 @@
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final
+
+from sqlalchemy.engine import make_url
 
 from agents.hub import Hub
 from server import secretsfile
 from server.config import Config
-from services import agents, auth, bootstrap, sessions
+from server.listening import CannotServe
+from services import agents, auth, bootstrap, leases, sessions
 from services.agents import AgentLinks
 from services.bus import Bus, LocalBus
 from services.commands import Commands
@@ -49,8 +54,36 @@ class Manager:
 
 @asynccontextmanager
 async def running(config: Config) -> AsyncGenerator[Manager]:
-    """Open everything, serve until the block ends, close in order. Sessions go on without a manager."""
+    """Open everything, serve until the block ends, close in order. Sessions go on without a manager.
+
+    Raises:
+        CannotServe: another manager has the same SQLite database.
+    """
     config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _hold(config.database) as alone:
+        async with _running(config, alone=alone) as manager:
+            yield manager
+
+
+@contextlib.contextmanager
+def _hold(database: str) -> Generator[bool]:
+    """Hold an SQLite database, which only one manager can have. Yields whether there can be no other."""
+    url = make_url(database)
+    if url.get_backend_name() != "sqlite" or not url.database:
+        yield False
+        return
+    with Path(f"{url.database}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotServe(
+                f"Another manager uses {url.database}. Stop it first; several managers together need PostgreSQL."
+            ) from None
+        yield True
+
+
+@asynccontextmanager
+async def _running(config: Config, *, alone: bool) -> AsyncGenerator[Manager]:
     keys = secretsfile.load(config.data_dir / "secrets.json")
     await upgrade(config.database)
     db = open_database(config.database)
@@ -66,6 +99,8 @@ async def running(config: Config) -> AsyncGenerator[Manager]:
         settings=Settings(public_url=config.url),
         manager_id=f"mgr-{secrets.token_hex(6)}",
     )
+    if alone:
+        await leases.end_all(core)
     password = config.admin_password.get_secret_value() if config.admin_password else None
     first_run = await bootstrap.ensure_first_run(core, config.admin_email, password)
     links = AgentLinks(core)

@@ -64,3 +64,9 @@ async def release(core: Core, name: str) -> None:
             .where(Lease.name == name, Lease.holder == core.manager_id)
             .values(expires_at=core.now())
         )
+
+
+async def end_all(core: Core) -> None:
+    """End all duties: for a manager that can be the only one, so that it need not wait for what a killed one had."""
+    async with core.db.write() as db:
+        await db.execute(update(Lease).values(expires_at=core.now()))

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.flow.cluster import TERMINATE, Cluster, eventually
+from tests.flow.cluster import TERMINATE, Client, Cluster, eventually
 from tests.flow.conftest import gates
+from tests.flow.holds import Hold
 from tests.flow.test_life import launch, reaches, state, typed
 
 #: Status in which the session is held → the gate that holds it there.
-HELD = {"PULLING": "pull", "CREATING": "create", "TERMINATING": "stop"}
+HELD = {"CREATING": "create", "TERMINATING": "stop"}
 
 
 def close_gate(cluster: Cluster, name: str) -> Path:
@@ -44,17 +45,66 @@ async def test_a_kill_in_any_status_loses_nothing(gated: Cluster, status: str, v
 
     right = "TERMINATED" if status == "TERMINATING" else "RUNNING"
     await reaches(gated, client, session_id, right)
-    expected = 0 if right == "TERMINATED" else 1
+    if right == "RUNNING":
+        await runs_once(gated, client, session_id)
+        return
     kernel_id = (await state(client, session_id))["kernels"][0]["id"]
     await eventually(
-        lambda: live_containers(gated, kernel_id) == expected,
-        f"{expected} live container(s) of {kernel_id}",
+        lambda: live_containers(gated, kernel_id) == 0,
+        f"no live container of {kernel_id}",
         gated.manager,
         *gated.agents,
     )
-    if right == "RUNNING":
-        await gated.agents_connected()
-        await typed(client, session_id, b"echo al''ive\n", b"alive")
+
+
+#: Statuses that last a moment only: the database holds them. One pair of runtime and database for each is enough.
+PAIRS = [("process", "sqlite"), ("docker", "postgres")]
+
+
+@pytest.mark.parametrize(("runtime", "database_url"), PAIRS, indirect=True)
+@pytest.mark.parametrize("victim", ["manager", "agent"])
+@pytest.mark.parametrize("status", ["PENDING", "SCHEDULED", "PREPARING", "PULLING", "PREPARED"])
+async def test_a_kill_in_a_status_that_passes_quickly_loses_nothing(
+    gated: Cluster, status: str, victim: str
+) -> None:
+    client = await gated.client()
+    hold = Hold(gated.database_url)
+    await hold.close(status)
+    session_id = await launch(client)
+    await reaches(gated, client, session_id, status)
+
+    process = gated.manager if victim == "manager" else gated.agents[0]
+    process.kill()
+    await hold.open()
+    if victim == "manager":
+        await gated.start_manager()
+        client = await gated.client()
+    else:
+        process.start()
+    await runs_once(gated, client, session_id)
+
+
+@pytest.mark.parametrize(("runtime", "database_url"), PAIRS, indirect=True)
+@pytest.mark.parametrize("victim", ["manager", "agent"])
+async def test_a_kill_while_the_image_is_pulled_loses_nothing(gated: Cluster, victim: str) -> None:
+    client = await gated.client()
+    agent = gated.agents[0]
+    agent.kill()
+    gate = close_gate(gated, "pull")  # hides the images from the agent as well
+    agent.start()
+    await gated.agents_connected()
+    session_id = await launch(client)
+    await reaches(gated, client, session_id, "PULLING")
+    await eventually(lambda: (gates(gated.root) / "pull.reached").exists(), "the pull is under way", agent)
+
+    (gated.manager if victim == "manager" else agent).kill()
+    gate.unlink()
+    if victim == "manager":
+        await gated.start_manager()
+        client = await gated.client()
+    else:
+        agent.start()
+    await runs_once(gated, client, session_id)
 
 
 async def test_a_session_that_waits_for_a_frozen_agent_starts_when_the_agent_thaws(gated: Cluster) -> None:
@@ -99,6 +149,20 @@ async def test_force_ends_what_a_frozen_agent_does_not(gated: Cluster) -> None:
         *gated.agents,
         gated.manager,
     )
+
+
+async def runs_once(cluster: Cluster, client: Client, session_id: str) -> None:
+    """The session comes to run, in exactly one container, and its terminal answers."""
+    await reaches(cluster, client, session_id, "RUNNING")
+    kernel_id = (await state(client, session_id))["kernels"][0]["id"]
+    await eventually(
+        lambda: live_containers(cluster, kernel_id) == 1,
+        f"one live container of {kernel_id}",
+        cluster.manager,
+        *cluster.agents,
+    )
+    await cluster.agents_connected()
+    await typed(client, session_id, b"echo al''ive\n", b"alive")
 
 
 async def _reason(client, session_id):  # type: ignore[no-untyped-def]

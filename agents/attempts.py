@@ -135,10 +135,10 @@ class Attempts:
         past = [body.generation for body in bodies if body]
         return max([attempt.ref[1] for attempt in self.of(kernel)] + past, default=0)
 
-    def told_before(self, ref: Ref) -> Phase | None:
+    def told_before(self, ref: Ref) -> KernelPhase | None:
         """What was told of an attempt before the agent's start, if it had not ended then."""
         body = self._unfinished.get(ref[0])
-        return body.phase if body and body.generation == ref[1] else None
+        return body if body and body.generation == ref[1] else None
 
     def ended(self, kernel: str) -> KernelPhase | None:
         """The final event of the newest generation that has ended."""

@@ -96,6 +96,7 @@ class Agent:
         self._queue: asyncio.Queue[_Item] = asyncio.Queue()
         self._unwritten: list[Body] = []
         self._writing = asyncio.Lock()
+        self._full = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._stats_seconds = 2.0
         self._online = asyncio.Event()
@@ -283,9 +284,13 @@ class Agent:
             try:
                 await self._journal.append(self._unwritten)
             except sqlite3.Error as error:
-                log.error("the journal cannot be written (%s); %d events wait", error, len(self._unwritten))  # noqa: TRY400
+                if not self._full:
+                    log.error("the journal cannot be written (%s); events wait until it can", error)  # noqa: TRY400
+                self._full = True
                 return
-            self._unwritten = []
+            if self._full:
+                log.info("the journal can be written again; %d events waited", len(self._unwritten))
+            self._unwritten, self._full = [], False
         self.link.journalled()
 
     async def _flush(self) -> None:

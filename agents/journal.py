@@ -3,6 +3,9 @@
 SQLite with `synchronous=FULL` in WAL mode: an appended event survives a kill and a power cut (invariant I9). The
 numbers rise by one and are never used twice under one journal id; a journal that cannot be read is put aside and a new
 one, with a new id, starts again at 1.
+
+Its files are made larger than they need to be when it is opened, so that events can still be written, and the end of
+sessions told, on a disk that has become full.
 """
 
 import asyncio
@@ -26,11 +29,14 @@ log = logging.getLogger(__name__)
 MAX_EVENTS = 20_000
 #: Bytes of unacknowledged events kept at most: kept logs go first (their kernels' ends are worth more).
 MAX_BYTES = 256 * 1024 * 1024
+#: Bytes kept in the database and in its write-ahead log, which begins again after as many (1000 pages of 4 KiB).
+ROOM_BYTES = 4 * 1024 * 1024
 #: Kernels whose last phase is remembered.
 MAX_KERNELS = 10_000
 
 T = TypeVar("T")
 Body = KernelPhase | KernelLog | ImagesChanged
+_Row = tuple[int, float, bool, bytes]
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_body = msgspec.msgpack.Decoder(Body).decode
@@ -130,6 +136,7 @@ class Journal:
             db.execute("INSERT INTO meta VALUES (?, ?, ?)", row)
         self.id, self.newest, self.acknowledged = row
         self._measure()
+        self._reserve()
 
     def _measure(self) -> None:
         count = "SELECT count(*), coalesce(sum(length(body)), 0) FROM events"
@@ -147,10 +154,24 @@ class Journal:
             self._db = None
 
     def _append(self, bodies: Sequence[Body]) -> list[Event]:
-        db, now = self._connection, time.time()
+        now = time.time()
         events = [Event(seq, now, body) for seq, body in enumerate(bodies, self.newest + 1)]
         rows = [(e.seq, e.at, isinstance(e.body, KernelLog), _encode(e.body)) for e in events]
         size = sum(len(row[3]) for row in rows)
+        try:
+            self._insert(events, rows, size)
+        except sqlite3.OperationalError:
+            events = [msgspec.structs.replace(event, body=_without_log(event.body)) for event in events]
+            rows = [(e.seq, e.at, False, _encode(e.body)) for e in events]
+            size = sum(len(row[3]) for row in rows)
+            self._insert(events, rows, size)
+        self.newest = events[-1].seq
+        self._count += len(rows)
+        self._bytes += size
+        return events
+
+    def _insert(self, events: list[Event], rows: list[_Row], size: int) -> None:
+        db = self._connection
         with self._transaction():
             self._make_room(len(rows), size)
             db.executemany("INSERT INTO events VALUES (?, ?, ?, ?)", rows)
@@ -160,10 +181,17 @@ class Journal:
                     db.execute(_REMEMBER, last)
             db.execute("DELETE FROM phases WHERE number <= ?", (events[-1].seq - 20 * MAX_KERNELS,))
             db.execute("UPDATE meta SET newest = ?", (events[-1].seq,))
-        self.newest = events[-1].seq
-        self._count += len(rows)
-        self._bytes += size
-        return events
+
+    def _reserve(self) -> None:
+        """Make room in both files by writing what is then deleted: neither ever shrinks while it is open."""
+        try:
+            with self._transaction():
+                self._connection.execute("CREATE TABLE room AS SELECT zeroblob(?) AS zeros", (ROOM_BYTES,))
+            with self._transaction():
+                self._connection.execute("DROP TABLE room")
+            self._connection.execute("PRAGMA wal_checkpoint(RESTART)")
+        except sqlite3.OperationalError as error:
+            log.warning("no room can be kept in the journal for a full disk: %s", error)
 
     def _make_room(self, count: int, size: int) -> None:
         """A manager that is away for weeks must not fill the node's disk."""
@@ -225,3 +253,7 @@ class Journal:
                 db.execute("ROLLBACK")
             self._measure()
             raise
+
+
+def _without_log(body: Body) -> Body:
+    return msgspec.structs.replace(body, data=b"") if isinstance(body, KernelLog) else body

@@ -12,7 +12,7 @@
     HALF   found after a restart, made but not started: waits for the manager to send its command again
 
 ERROR and TERMINATED are told only when no process of the kernel is left, so that whoever hears them may run it
-elsewhere. A stop that cannot be confirmed is repeated for ever: lost is not dead, and its slots stay taken.
+elsewhere; until then TERMINATING says why it comes to its end. A stop that cannot be confirmed is repeated for ever: lost is not dead, and its slots stay taken.
 Rising generations fence: what an older one has is ended first, what belongs to an older one is refused.
 """
 
@@ -331,6 +331,9 @@ class State:
     @_on.register
     def _(self, event: StopFailed) -> None:
         if attempt := self._at(event.ref, Step.STOP):
+            if attempt.outcome and attempt.outcome.phase == "ERROR":
+                # Its end cannot be told until it is certain, but why it comes can.
+                self._tell(attempt, "TERMINATING", attempt.outcome)
             self._pause(attempt)
 
     @_on.register
@@ -501,23 +504,28 @@ class State:
     # Beneath
 
     def _new(self, ref: Ref, session: str, step: Step) -> Attempt:
-        attempt = Attempt(ref, session, step, told=self.attempts.told_before(ref))
-        if attempt.told == "TERMINATING":
-            # Its end was asked for before the agent was restarted: that stands.
-            attempt.outcome = Outcome("TERMINATED", "REQUESTED", "Terminated as requested.")
+        before = self.attempts.told_before(ref)
+        attempt = Attempt(ref, session, step, told=before.phase if before else None)
+        if before and before.phase == "TERMINATING":
+            # Its end was asked for, or it had failed, before the agent was restarted: that stands.
+            attempt.outcome = (
+                Outcome("ERROR", before.code, before.message)
+                if before.code
+                else Outcome("TERMINATED", "REQUESTED", "Terminated as requested.")
+            )
         self.attempts.add(attempt)
         return attempt
 
     def _do(self, *instructions: Instruction) -> None:
         self._out.extend(instructions)
 
-    def _tell(self, attempt: Attempt, phase: Phase) -> None:
+    def _tell(self, attempt: Attempt, phase: Phase, why: Outcome | None = None) -> None:
         if attempt.told is None or ORDER.index(attempt.told) < ORDER.index(phase):
             attempt.told = phase
-            kernel, generation = attempt.ref
-            self._do(
-                Emit(KernelPhase(kernel, generation, attempt.session, phase, container=attempt.container))
-            )
+            body = KernelPhase(*attempt.ref, attempt.session, phase, container=attempt.container)
+            if why:
+                body = msgspec.structs.replace(body, code=why.code, message=why.message)
+            self._do(Emit(body))
 
     def _at(self, ref: Ref, step: Step) -> Attempt | None:
         """The attempt, if it is still at this step: results of what was given up come late and mean nothing."""

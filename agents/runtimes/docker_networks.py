@@ -49,6 +49,7 @@ class Networks:
         self._of: dict[str, str] = {}
         self._kernels: dict[str, set[str]] = {}
         self._filling: asyncio.Task[None] | None = None
+        self._making = asyncio.Lock()
         self._recovered = False
         self._closing = False
 
@@ -109,12 +110,19 @@ class Networks:
             await self._put_back(name)
 
     async def _take(self) -> str:
+        if name := await self._ready():
+            return name
+        # After the one that is being made ahead, which may be the last that there is room for.
+        async with self._making:
+            return await self._ready() or await self._make()
+
+    async def _ready(self) -> str | None:
         while self._free:
             name = self._free.pop(0)
             # One that nobody is on is what `docker system prune` removes.
             if await self._exists(name):
                 return name
-        return await self._make()
+        return None
 
     async def _put_back(self, name: str) -> None:
         if len(self._free) < KEPT and name.startswith("berth-net-"):
@@ -169,7 +177,8 @@ class Networks:
     async def _fill(self) -> None:
         try:
             while len(self._free) < SPARE and not self._closing:
-                self._free.append(await self._make())
+                async with self._making:
+                    self._free.append(await self._make())
         except RuntimeFailure as failure:
             log.warning("no network could be made ahead: %s", failure.message)
 

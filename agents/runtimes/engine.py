@@ -20,6 +20,8 @@ T = TypeVar("T")
 CALL_SECONDS: Final = 30.0
 
 _HEADER: Final = 8
+#: From here on an error's status is aiodocker's own: no connection.
+_NO_ANSWER: Final = 900
 
 
 def candidates() -> list[str]:
@@ -66,11 +68,16 @@ class Engine:
                 f"{what}: the container engine did not answer within {deadline:g} seconds.",
             ) from error
         except DockerError as error:
+            if error.status >= _NO_ANSWER:
+                raise self._silent(what) from error
             raise _explain(error, code, what) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise RuntimeFailure(
-                "ENGINE_UNREACHABLE", f"{what}: the container engine at {self.url} does not answer."
-            ) from error
+            raise self._silent(what) from error
+
+    def _silent(self, what: str) -> RuntimeFailure:
+        return RuntimeFailure(
+            "ENGINE_UNREACHABLE", f"{what}: the container engine at {self.url} does not answer."
+        )
 
     async def frames(self, container: str, *, follow: bool) -> AsyncGenerator[bytes]:
         """Output of a container's main process from its beginning, standard output and error as they came."""

@@ -90,7 +90,9 @@ async def keep_log(db: AsyncSession, agent_id: str, report: protocol.KernelLog) 
 def _status(kernel: Kernel, report: protocol.KernelPhase) -> str:
     if report.phase not in ("TERMINATED", "ERROR"):
         return report.phase
-    if kernel.status == "TERMINATING":
+    # Its node had said why it comes to its end, before anybody asked for it.
+    failed = report.code not in ("", "REQUESTED") and report.code == kernel.reason_code
+    if kernel.status == "TERMINATING" and not failed:
         return "TERMINATED" if kernel.started_at else "CANCELLED"
     # What never ran and was not asked to end has failed, whatever its node calls it.
     return report.phase if kernel.started_at else "ERROR"
@@ -98,7 +100,7 @@ def _status(kernel: Kernel, report: protocol.KernelPhase) -> str:
 
 def _reason(kernel: Kernel, report: protocol.KernelPhase) -> Reason:
     if report.phase not in ("TERMINATED", "ERROR"):
-        return Reason()
+        return Reason(report.code, report.message)
     if kernel.status == "TERMINATING" and kernel.reason_code:
         return Reason(kernel.reason_code, kernel.reason_message)
     return Reason(report.code or report.phase, report.message)

@@ -8,6 +8,7 @@ import pytest
 from agents import journal as journals
 from agents.journal import Journal
 from agents.protocol import KernelLog, KernelPhase
+from tests.flow.engines import Disk
 
 
 def phase(name: str = "RUNNING", kernel: str = "knl_1", generation: int = 1) -> KernelPhase:
@@ -112,3 +113,21 @@ async def test_a_broken_journal_is_put_aside_and_a_new_one_begins(path: Path) ->
     assert await journal.append([phase()])
     assert len(list(path.parent.glob("journal.sqlite.broken-*"))) == 1
     await journal.close()
+
+
+async def test_a_full_disk_stops_no_event_and_costs_only_the_logs(tmp_path: Path) -> None:
+    disk = Disk(tmp_path / "disk", megabytes=32)
+    journal = await opened(disk.path / "journal.sqlite")
+    try:
+        disk.fill()
+        # Much more than the room: what is acknowledged is room again.
+        for number in range(1, 1500):
+            (event,) = await journal.append([phase(kernel=f"knl_{number % 50}")])
+            assert event.seq == number
+            if number % 50 == 0:
+                await journal.acknowledge(number)
+        (kept,) = await journal.append([KernelLog("knl_1", 1, b"x" * 16 * 2**20, 16 * 2**20)])
+        assert kept.body == KernelLog("knl_1", 1, b"", 16 * 2**20)
+    finally:
+        await journal.close()
+        disk.close()

@@ -245,6 +245,20 @@ def test_a_stop_that_fails_is_tried_until_it_is_sure() -> None:
     assert story.state.attempts.used() == {"cpu": 1000}
 
 
+def test_why_a_start_failed_is_told_while_its_end_is_not_yet_certain() -> None:
+    """The engine went away while it was asked to make the container: nobody knows yet whether it has made one."""
+    story = Story()
+    story.tell(create(), PullDone(REF), CreateFailed(REF, "ENGINE_UNREACHABLE", "No answer."))
+    story.tell(StopFailed(REF, "engine unreachable"))
+    assert (story.told[-1].phase, story.told[-1].code) == ("TERMINATING", "ENGINE_UNREACHABLE")
+    again = State(CAPACITY, story.told)
+    again.handle(Recovered((KernelReport("knl_1", 1, "ses_1", "CREATING", "c1"),)), 0)
+    again.handle(Stopped(REF), 1)
+    ended = next(i.body for i in again.handle(LogFailed(REF), 2) if isinstance(i, Emit))
+    assert isinstance(ended, KernelPhase)
+    assert (ended.phase, ended.code) == ("ERROR", "ENGINE_UNREACHABLE")
+
+
 def test_a_stop_that_hangs_is_given_up_and_tried_again() -> None:
     story = Story().run()
     story.tell(destroy(grace=5))

@@ -218,6 +218,25 @@ async def test_a_termination_that_takes_too_long_says_what_it_waits_for_and_can_
     assert (await world.session(session.id)).status == "TERMINATED"
 
 
+@pytest.mark.parametrize(("requested", "right"), [(False, "ERROR"), (True, "CANCELLED")])
+async def test_a_failed_start_stays_one_while_its_node_makes_sure_of_its_end(
+    core: Core, requested: bool, right: str
+) -> None:
+    world = await World(core).build()
+    actor, _ = await world.user(), await world.agent()
+    session = await world.launch(actor)
+    await world.dispatch()
+    if requested:
+        await sessions.terminate(core, actor, [session.id])
+    why = {"code": "ENGINE_UNREACHABLE", "message": "No answer."}
+    await world.report(session.id, "TERMINATING", **why)
+    # The manager has told the agent to end it: to the agent that is the end which was asked for.
+    await world.report(session.id, "TERMINATED", **why)
+    ended = await world.session(session.id)
+    assert ended.status == right
+    assert ended.reason_code == ("REQUESTED" if requested else "ENGINE_UNREACHABLE")
+
+
 async def test_a_kept_log_is_read_after_the_end(core: Core) -> None:
     world = await World(core).build()
     actor, agent = await world.user(), await world.agent()

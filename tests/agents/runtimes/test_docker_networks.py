@@ -109,7 +109,7 @@ async def test_subnets_are_small_and_of_the_range_so_that_there_is_room_for_thou
 
 
 async def test_a_range_that_is_used_up_is_said(engine: Engine, labels: dict[str, str]) -> None:
-    small = Networks(engine, labels, "10.214.255.0/26")
+    small = Networks(engine, labels, f"10.214.{secrets.randbelow(256)}.0/26")
     for n in range(2):
         await small.join(f"ses_{n}", f"knl_{n}")
     with pytest.raises(RuntimeFailure) as failed:

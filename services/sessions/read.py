@@ -21,6 +21,8 @@ from services.permissions import Actor
 from services.sessions.lifecycle import LIVE
 
 _STREAM_DEADLINE: Final = 15.0
+#: The part that does not answer. Not its id: whose session it is may not see nodes.
+_NODE: Final = "node"
 
 Category = Literal["RUNNING", "FINISHED", "OTHER"]
 
@@ -213,11 +215,11 @@ async def open_stream(core: Core, agent_id: str, target: Target) -> Stream:
     except (AgentOffline, CallTimedOut) as error:
         raise Unavailable(
             "The session's node does not answer. The session goes on there; try again when it is connected.",
-            part=agent_id,
+            part=_NODE,
             retry_after=5,
         ) from error
     except AgentRefused as refused:
-        raise Unavailable(refused.message, part=agent_id) from refused
+        raise Unavailable(refused.message, part=_NODE) from refused
 
 
 async def main_kernel(db: AsyncSession, session_id: str) -> Kernel:

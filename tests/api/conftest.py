@@ -10,6 +10,16 @@ from pathlib import Path
 import pytest
 
 from tests.flow.cluster import Client, Cluster
+from tests.services.conftest import (  # noqa: F401  # the same databases
+    clock,
+    core,
+    count_statements,
+    database_url,
+    make,
+    postgres_template,
+    sqlite_template,
+    template,
+)
 
 PASSWORD = "pass-word-1"
 ROLES = ("SUPERADMIN", "DOMAIN_ADMIN", "USER")

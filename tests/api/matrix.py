@@ -1,0 +1,370 @@
+"""Who sees and does what, over the whole schema: one row for each type, field, argument, input and enum.
+
+`tests/api/test_matrix.py` walks the schema and compares every answer with this table; what has no row here fails, and so
+does a row of something that is gone. The world that it is tried on is `tests/api/worlds.py`: everything in `ours` is
+the owner's.
+
+An object of a row is seen (by `node`, in lists, as an edge: the same everywhere) by whom its class says:
+
+    class        a user who …          a domain admin who …   a superadmin
+    DOMAIN       is of its domain      is of its domain       sees all
+    GROUP        is a member           is of its domain       sees all
+    OWNER        owns it               is of its domain       sees all
+    PRIVATE      owns it               owns it                who owns it
+    GRANTED      was granted it        was granted it         sees all
+    POLICY       has a keypair of it   sees all               sees all
+    SUPERADMIN   —                     —                      sees all
+    INSIDE       a value without an id: as the object that it is in
+
+A field is seen by whoever sees the object; a reference to something that one does not see is null, and missing in a list.
+Fields that are otherwise have a rule after a colon:
+
+    :superadmin  null but for a superadmin
+    :actions     exactly the mutations that have `v` below
+    :current     true for the login that asks
+    :log         UNAVAILABLE while the node does not answer
+    :image       empty for whom does not see the image that they are of
+    :once        a secret, in this answer and never again
+
+Roots, mutations and subscriptions have a letter for each actor, on what is the owner's:
+
+    v done or shown    n null    N NOT_FOUND    F FORBIDDEN    U UNAUTHENTICATED
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+#: In the order of the letters.
+ACTORS: Final = ("anonymous", "owner", "peer", "stranger", "admin", "other admin", "superadmin", "inactive")
+
+
+@dataclass(frozen=True)
+class Sees:
+    """What one has to be to an object in order to see it: anything, of its domain, its group's member, its owner, granted."""
+
+    user: str
+    admin: str
+    superadmin: str = "anything"
+
+
+DOMAIN: Final = Sees("domain", "domain")
+GROUP: Final = Sees("group", "domain")
+OWNER: Final = Sees("owner", "domain")
+PRIVATE: Final = Sees("owner", "owner", "owner")
+GRANTED: Final = Sees("granted", "granted")
+POLICY: Final = Sees("granted", "anything")
+SUPERADMIN: Final = Sees("nothing", "nothing")
+INSIDE: Final = None
+
+#: Type → who sees its objects, and its fields.
+TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
+    # things
+    "Agent": (SUPERADMIN, """address allowedActions:actions architecture firstContactAt hardware id images isolated
+        kernels lastContactAt lostAt name region resourceGroup runtime schedulable slots stats status version"""),
+    "Domain": (DOMAIN, "active allowedActions:actions createdAt description groups id name totalSlots users"),
+    "Group": (GROUP, "active allowedActions:actions createdAt description domain id members name totalSlots"),
+    "Image": (GRANTED, """active agents allowedActions:actions architecture base createdAt digest environmentNames id
+        installed labels language minimumSlots name namespace reference registry servicePorts size tag version"""),
+    "Kernel": (OWNER, "agent exitCode id role session slots startedAt status statusReason terminatedAt"),
+    "Keypair": (OWNER, """accessKey active allowedActions:actions concurrentSessions createdAt id isMain lastUsedAt
+        policy queryCount rateLimit usage user"""),
+    "Login": (PRIVATE, "address createdAt current:current id lastUsedAt userAgent"),
+    "ResourceGroup": (GRANTED, """active agents allowedActions:actions capacity createdAt description grants:superadmin
+        id lostSessionGraceSeconds name placer placerOptions sequencer sequencerOptions"""),
+    "ResourcePolicy": (POLICY, """allowedActions:actions createdAt description id idleTimeoutSeconds
+        maxConcurrentSessions maxKernelsPerSession name totalSlots"""),
+    "Session": (OWNER, """allowedActions:actions bootstrapScript createdAt domain elapsedSeconds environ events exitCode
+        group id image kernels keypair logs:log name pendingReason phaseDeadline priority pull raised resourceGroup
+        scheduledAt servicePorts:image slots startedAt startupCommand stats statsHistory status statusReason terminatedAt
+        type unreachableSince user"""),
+    "User": (OWNER, """active allowedActions:actions createdAt description domain email fullName groups id keypairs
+        mainKeypair mustChangePassword name role sessions"""),
+    # values
+    "AgentStats": (INSIDE, "at cpuPercent diskTotal diskUsed kernelCount memoryTotal memoryUsed"),
+    "Availability": (INSIDE, "sessions slots"),
+    "EnvironmentVariable": (INSIDE, "name value"),
+    "Hardware": (INSIDE, "cpuCount cpuModel disk engine hostname kernel memory os"),
+    "KernelStats": (INSIDE, """at blockReadBytes blockWriteBytes cpuPercent homeBytes memoryBytes memoryLimitBytes
+        networkReceivedBytes networkSentBytes processes"""),
+    "Label": (INSIDE, "name value"),
+    "Log": (INSIDE, "size text truncated"),
+    "PageInfo": (INSIDE, "endCursor hasNextPage hasPreviousPage startCursor"),
+    "PendingReason": (INSIDE, "asked code free limit message position slot"),
+    "Problem": (INSIDE, "code message"),
+    "PullProgress": (INSIDE, "current percent total"),
+    "ResourceGroupGrant": (INSIDE, "grantee"),
+    "Scheduler": (INSIDE, "kind name optionsSchema problem"),
+    "Server": (INSIDE, "apiVersion signUpMode time url version"),
+    "ServicePort": (INSIDE, "name port protocol"),
+    "SessionAllowance": (INSIDE, "limit used"),
+    "SessionEventEntry": (INSIDE, "at code id message status"),
+    "Slot": (INSIDE, "amount name type"),
+    "SlotAvailability": (INSIDE, "capacity free largestCapacity largestFree limit name type used"),
+    "SlotLimit": (INSIDE, "amount name type used"),
+    "SlotType": (INSIDE, "description name step unit"),
+    "SlotUsage": (INSIDE, "capacity name type used"),
+    "StatusReason": (INSIDE, "code message"),
+    "Viewer": (INSIDE, "domain groups keypair logins mustChangePassword permissions resourceGroups role user"),
+    # what mutations answer: as the mutation
+    "ActivateKeypairsPayload": (INSIDE, "results"),
+    "AddGroupMembersPayload": (INSIDE, "group"),
+    "ChangePasswordPayload": (INSIDE, "accessToken:once expiresAt viewer"),
+    "CloseTerminalPayload": (INSIDE, "terminalId"),
+    "CreateDomainPayload": (INSIDE, "domain"),
+    "CreateGroupPayload": (INSIDE, "group"),
+    "CreateJoinTokenPayload": (INSIDE, "command:once expiresAt token:once"),
+    "CreateKeypairPayload": (INSIDE, "keypair secretKey:once"),
+    "CreatePasswordLinkPayload": (INSIDE, "url:once"),
+    "CreateResourceGroupPayload": (INSIDE, "resourceGroup"),
+    "CreateResourcePolicyPayload": (INSIDE, "resourcePolicy"),
+    "CreateSessionPayload": (INSIDE, "raised session"),
+    "CreateUserPayload": (INSIDE, "passwordLink:once user"),
+    "DeactivateDomainPayload": (INSIDE, "domain"),
+    "DeactivateGroupPayload": (INSIDE, "group"),
+    "DeactivateKeypairsPayload": (INSIDE, "results"),
+    "DeactivateUsersPayload": (INSIDE, "results"),
+    "DeleteKeypairPayload": (INSIDE, "deletedId"),
+    "DeleteResourceGroupPayload": (INSIDE, "deletedId"),
+    "DeleteResourcePolicyPayload": (INSIDE, "deletedId"),
+    "ForgetImagesPayload": (INSIDE, "deletedIds"),
+    "GrantResourceGroupPayload": (INSIDE, "resourceGroup"),
+    "ImageOnAgentResult": (INSIDE, "agentId error imageId"),
+    "InstallImagesPayload": (INSIDE, "results"),
+    "KeypairResult": (INSIDE, "error id keypair"),
+    "LoginPayload": (INSIDE, "accessToken:once expiresAt refreshToken:once viewer"),
+    "LogoutEverywherePayload": (INSIDE, "deletedIds"),
+    "LogoutPayload": (INSIDE, "deletedId"),
+    "OpenTerminalPayload": (INSIDE, "expiresAt terminalId url:once"),
+    "ReactivateUsersPayload": (INSIDE, "results"),
+    "RemoveAgentPayload": (INSIDE, "agent"),
+    "RemoveGroupMembersPayload": (INSIDE, "group"),
+    "RemoveImagesPayload": (INSIDE, "results"),
+    "RevokeResourceGroupPayload": (INSIDE, "resourceGroup"),
+    "SessionResult": (INSIDE, "error id session"),
+    "TerminateSessionsPayload": (INSIDE, "results"),
+    "UpdateAgentPayload": (INSIDE, "agent"),
+    "UpdateDomainPayload": (INSIDE, "domain"),
+    "UpdateGroupPayload": (INSIDE, "group"),
+    "UpdateImagePayload": (INSIDE, "image"),
+    "UpdateKeypairPayload": (INSIDE, "keypair"),
+    "UpdateResourceGroupPayload": (INSIDE, "resourceGroup"),
+    "UpdateResourcePolicyPayload": (INSIDE, "resourcePolicy"),
+    "UpdateSessionPayload": (INSIDE, "session"),
+    "UpdateUserPayload": (INSIDE, "user"),
+    "UserResult": (INSIDE, "error id user"),
+    # what subscriptions tell: as the subscription
+    "AgentEvent": (INSIDE, "agent code cursor kind message"),
+    "LogChunk": (INSIDE, "end text"),
+    "SessionEvent": (INSIDE, "cursor entry kind session"),
+}  # fmt: skip
+#: Of every type XConnection and XEdge.
+CONNECTION: Final = "edges nodes pageInfo totalCount totalCountIsExact"
+EDGE: Final = "cursor node"
+
+CODES: Final = {"N": "NOT_FOUND", "F": "FORBIDDEN", "U": "UNAUTHENTICATED"}
+PUBLIC: Final = "vvvvvvvU"
+SIGNED_IN: Final = "UvvvvvvU"
+VIEWER: Final = "nvvvvvvU"
+BY_SUPERADMIN: Final = "UFFFFFvU"
+BY_ADMIN: Final = "UFFFvNvU"
+BY_OWNER: Final = "UvNNvNvU"
+
+#: List roots show each their own: what is in them goes by the type's class.
+QUERIES: Final = {
+    "agents": SIGNED_IN,
+    "availability": "UvvNvNvU",
+    "domains": SIGNED_IN,
+    "groups": SIGNED_IN,
+    "images": SIGNED_IN,
+    "keypairs": SIGNED_IN,
+    "node": SIGNED_IN,
+    "resourceGroups": SIGNED_IN,
+    "resourcePolicies": SIGNED_IN,
+    "schedulers": SIGNED_IN,
+    "server": PUBLIC,
+    "sessions": SIGNED_IN,
+    "slotTypes": SIGNED_IN,
+    "users": SIGNED_IN,
+    "viewer": VIEWER,
+}
+
+#: Mutation → the type of whose objects it is an allowed action, and who may perform it on the owner's.
+MUTATIONS: Final[dict[str, tuple[str, str]]] = {
+    "activateKeypairs": ("Keypair", BY_OWNER),
+    "addGroupMembers": ("Group", BY_ADMIN),
+    "changePassword": ("", SIGNED_IN),
+    "closeTerminal": ("Session", "UvNNFNFU"),
+    "createDomain": ("", BY_SUPERADMIN),
+    "createGroup": ("Domain", BY_ADMIN),
+    "createJoinToken": ("ResourceGroup", BY_SUPERADMIN),
+    "createKeypair": ("User", BY_OWNER),
+    "createPasswordLink": ("", "UFNNvNvU"),
+    "createResourceGroup": ("", BY_SUPERADMIN),
+    "createResourcePolicy": ("", BY_SUPERADMIN),
+    "createSession": ("Group", "UvvNNNNU"),
+    "createUser": ("Domain", BY_SUPERADMIN),
+    "deactivateDomain": ("Domain", BY_SUPERADMIN),
+    "deactivateGroup": ("Group", BY_ADMIN),
+    "deactivateKeypairs": ("Keypair", BY_OWNER),
+    "deactivateUsers": ("User", BY_SUPERADMIN),
+    "deleteKeypair": ("Keypair", BY_OWNER),
+    "deleteResourceGroup": ("ResourceGroup", BY_SUPERADMIN),
+    "deleteResourcePolicy": ("ResourcePolicy", BY_SUPERADMIN),
+    "forgetImages": ("Image", BY_SUPERADMIN),
+    "grantResourceGroup": ("ResourceGroup", BY_SUPERADMIN),
+    "installImages": ("Image", BY_SUPERADMIN),
+    "login": ("", PUBLIC),
+    "loginWithKeypair": ("", PUBLIC),
+    "logout": ("", SIGNED_IN),
+    "logoutEverywhere": ("", SIGNED_IN),
+    "openTerminal": ("Session", "UvNNFNFU"),
+    "reactivateUsers": ("User", BY_SUPERADMIN),
+    "redeemTicket": ("", PUBLIC),
+    "refreshLogin": ("", PUBLIC),
+    "removeAgent": ("Agent", BY_SUPERADMIN),
+    "removeGroupMembers": ("Group", BY_ADMIN),
+    "removeImages": ("Image", BY_SUPERADMIN),
+    "revokeResourceGroup": ("ResourceGroup", BY_SUPERADMIN),
+    "terminateSessions": ("Session", BY_OWNER),
+    "updateAgent": ("Agent", BY_SUPERADMIN),
+    "updateDomain": ("Domain", BY_SUPERADMIN),
+    "updateGroup": ("Group", BY_ADMIN),
+    "updateImage": ("Image", BY_SUPERADMIN),
+    "updateKeypair": ("Keypair", BY_SUPERADMIN),
+    "updateResourceGroup": ("ResourceGroup", BY_SUPERADMIN),
+    "updateResourcePolicy": ("ResourcePolicy", BY_SUPERADMIN),
+    "updateSession": ("Session", BY_OWNER),
+    "updateUser": ("User", BY_ADMIN),
+}
+
+SUBSCRIPTIONS: Final = {
+    "agentEvents": BY_SUPERADMIN,
+    "agentStats": "UNNNNNvU",
+    "sessionEvents": SIGNED_IN,
+    "sessionLogs": BY_OWNER,
+    "sessionStats": BY_OWNER,
+}
+
+#: Arguments of fields that are no list and no mutation; `name:kinds` for ids.
+ARGUMENTS: Final = {
+    "Query.availability": "groupId:grp resourceGroupId:rgp",
+    "Query.node": "id:*",
+    "Session.logs": "tail",
+    "Subscription.agentEvents": "after",
+    "Subscription.agentStats": "agentId:agt",
+    "Subscription.sessionEvents": "after filter",
+    "Subscription.sessionLogs": "sessionId:ses tail",
+    "Subscription.sessionStats": "sessionId:ses",
+}
+#: Of every list, and of those that are roots.
+PAGING: Final = "after before first last"
+ROOT_LIST: Final = "filter orderBy"
+
+#: Input → its fields; `name:kinds` for ids: which prefixes are accepted.
+INPUTS: Final = {
+    "AgentFilter": "imageId:img resourceGroupId:rgp schedulable search statusIn",
+    "AgentOrder": "direction field",
+    "ChangePasswordInput": "currentPassword newPassword",
+    "CloseTerminalInput": "sessionId:ses terminalId",
+    "CreateDomainInput": "description idempotencyKey name totalSlots",
+    "CreateGroupInput": "description domainId:dom idempotencyKey name totalSlots",
+    "CreateJoinTokenInput": "expiresInSeconds resourceGroupId:rgp",
+    "CreateKeypairInput": "accessKey idempotencyKey policyId:pol rateLimit secretKey userId:usr",
+    "CreatePasswordLinkInput": "userId:usr",
+    "CreateResourceGroupInput": """description idempotencyKey lostSessionGraceSeconds name placer placerOptions sequencer
+        sequencerOptions""",
+    "CreateResourcePolicyInput": """description idempotencyKey idleTimeoutSeconds maxConcurrentSessions
+        maxKernelsPerSession name totalSlots""",
+    "CreateSessionInput": """agentId:agt bootstrapScript environ groupId:grp idempotencyKey imageId:img name priority
+        resourceGroupId:rgp sharedMemory slots startupCommand type""",
+    "CreateUserInput": """description domainId:dom email fullName groupIds:grp idempotencyKey mustChangePassword name
+        password role""",
+    "DeactivateDomainInput": "id:dom",
+    "DeactivateGroupInput": "id:grp",
+    "DeleteKeypairInput": "id:key",
+    "DeleteResourceGroupInput": "id:rgp",
+    "DeleteResourcePolicyInput": "id:pol",
+    "DomainFilter": "active search",
+    "DomainOrder": "direction field",
+    "EnvironmentVariableInput": "name value",
+    "GroupFilter": "active domainId:dom search userId:usr",
+    "GroupMembersInput": "id:grp userIds:usr",
+    "GroupOrder": "direction field",
+    "ImageFilter": "active agentId:agt architecture installed language search",
+    "ImageOrder": "direction field",
+    "ImagesInput": "ids:img",
+    "ImagesOnAgentsInput": "agentIds:agt imageIds:img",
+    "KeypairFilter": "active policyId:pol search userId:usr",
+    "KeypairOrder": "direction field",
+    "KeypairsInput": "ids:key",
+    "LoginInput": "cookie email password",
+    "LoginWithKeypairInput": "accessKey cookie secretKey",
+    "OpenTerminalInput": "columns rows sessionId:ses terminalId",
+    "RedeemTicketInput": "cookie newPassword ticket",
+    "RefreshLoginInput": "refreshToken",
+    "RemoveAgentInput": "force id:agt",
+    "ResourceGroupFilter": "active search",
+    "ResourceGroupGrantInput": "granteeId:dom,grp,usr id:rgp",
+    "ResourceGroupOrder": "direction field",
+    "ResourcePolicyFilter": "search",
+    "ResourcePolicyOrder": "direction field",
+    "SessionFilter": """agentId:agt category createdAfter createdBefore domainId:dom groupId:grp resourceGroupId:rgp
+        search statusIn type userId:usr""",
+    "SessionOrder": "direction field",
+    "SlotInput": "amount name",
+    "TerminateSessionsInput": "force ids:ses",
+    "UpdateAgentInput": "id:agt name resourceGroupId:rgp schedulable",
+    "UpdateDomainInput": "active description id:dom name totalSlots",
+    "UpdateGroupInput": "active description id:grp name totalSlots",
+    "UpdateImageInput": "active id:img minimumSlots",
+    "UpdateKeypairInput": "id:key policyId:pol rateLimit",
+    "UpdateResourceGroupInput": """active description id:rgp lostSessionGraceSeconds name placer placerOptions sequencer
+        sequencerOptions""",
+    "UpdateResourcePolicyInput": """description id:pol idleTimeoutSeconds maxConcurrentSessions maxKernelsPerSession
+        name totalSlots""",
+    "UpdateSessionInput": "id:ses name",
+    "UpdateUserInput": "description domainId:dom fullName groupIds:grp id:usr mustChangePassword name password role",
+    "UserFilter": "active domainId:dom groupId:grp role search",
+    "UserOrder": "direction field",
+    "UsersInput": "ids:usr",
+}
+
+ENUMS: Final = {
+    "AgentOrderField": "CREATED_AT LAST_CONTACT_AT NAME STATUS",
+    "AgentStatus": "ALIVE LOST TERMINATED",
+    "Direction": "ASC DESC",
+    "DomainOrderField": "CREATED_AT NAME",
+    "ErrorCode": """BAD_USER_INPUT CONFLICT FORBIDDEN INTERNAL NOT_FOUND QUOTA_EXCEEDED RATE_LIMITED UNAUTHENTICATED
+        UNAVAILABLE""",
+    "EventKind": "CHANGED LEFT RESYNC",
+    "GroupOrderField": "CREATED_AT NAME",
+    "ImageOrderField": "CREATED_AT LANGUAGE REFERENCE SIZE",
+    "KeypairOrderField": "ACCESS_KEY CREATED_AT LAST_USED_AT QUERY_COUNT",
+    "ResourceGroupOrderField": "CREATED_AT NAME",
+    "ResourcePolicyOrderField": "CREATED_AT NAME",
+    "Role": "DOMAIN_ADMIN SUPERADMIN USER",
+    "SchedulerKind": "PLACER SEQUENCER",
+    "SessionCategory": "FINISHED OTHER RUNNING",
+    "SessionOrderField": "CREATED_AT NAME STARTED_AT STATUS TERMINATED_AT",
+    "SessionStatus": """CANCELLED CREATING ERROR PENDING PREPARED PREPARING PULLING RUNNING SCHEDULED TERMINATED
+        TERMINATING""",
+    "SessionType": "BATCH INTERACTIVE",
+    "SignUpMode": "CLOSED INVITATION OPEN",
+    "SlotUnit": "BYTES COUNT",
+    "UserOrderField": "CREATED_AT EMAIL NAME ROLE",
+}
+UNIONS: Final = {"Grantee": "Domain Group User"}
+INTERFACES: Final = {"Node": "id"}
+SCALARS: Final = "Boolean ByteSize DateTime Float ID Int JSON String"
+
+#: Names of fields that sound like a secret and are none.
+HARMLESS: Final = "mustChangePassword"
+
+
+def fields(row: str) -> dict[str, str]:
+    """Name → what follows its colon."""
+    return {name: rule for name, _, rule in (field.partition(":") for field in row.split())}
+
+
+def letter(row: str, who: str) -> str:
+    return row[ACTORS.index(who)]

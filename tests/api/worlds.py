@@ -1,0 +1,246 @@
+"""Two domains with something of everything in both, and who may look at it.
+
+Everything that `ours` has is the owner's, or near the owner: each row is there because somebody sees it whom somebody
+else of the matrix does not.
+"""
+
+import time
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final
+
+from starlette.applications import Starlette
+
+from agents.protocol import KernelStats, NodeStats, Stats
+from services import tokens
+from services.bus import PullAdvanced
+from services.core import Core
+from services.db.tables import (
+    Domain,
+    Group,
+    KernelLog,
+    Login,
+    Occupancy,
+    Session,
+    User,
+)
+from services.tokens import AccessClaims
+from tests.api.clients import Caller
+from tests.factories import PASSWORD_HASH, SECRET_KEY, Factories
+
+ANONYMOUS: Final = "anonymous"
+
+#: Prefix of an id → the type that the API shows it as.
+TYPES: Final = {
+    "dom": "Domain", "grp": "Group", "usr": "User", "lgn": "Login", "key": "Keypair", "pol": "ResourcePolicy",
+    "rgp": "ResourceGroup", "agt": "Agent", "img": "Image", "ses": "Session", "knl": "Kernel",
+}  # fmt: skip
+
+
+@dataclass
+class Thing:
+    """An object of the world, and what somebody may be to it."""
+
+    id: str
+    #: The type that the API shows it as.
+    type: str
+    domain: str = ""
+    #: Group that it is of.
+    group: str = ""
+    owner: str = ""
+    #: Who has it by a grant, or by a keypair with it, or by a session made from it; `*`: everybody.
+    granted: frozenset[str] = frozenset()
+
+
+@dataclass
+class Person:
+    row: User
+    groups: list[Group]
+    login: Login
+    token: str = field(repr=False)
+
+
+@dataclass
+class World:
+    """All that there is; `ours` and `theirs` name one thing of each kind in either domain."""
+
+    make: Factories
+    people: dict[str, Person] = field(default_factory=dict[str, Person])
+    things: dict[str, Thing] = field(default_factory=dict[str, Thing])
+    ours: dict[str, Any] = field(default_factory=dict[str, Any])
+    theirs: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def core(self) -> Core:
+        return self.make.core
+
+    def caller(self, app: Starlette, who: str) -> Caller:
+        return Caller(app, self.people[who].token if who != ANONYMOUS else "")
+
+    def add(self, row: Any, **facts: Any) -> Any:
+        self.things[row.id] = Thing(row.id, type(row).__name__, **facts)
+        return row
+
+    def ids(self, kind: str) -> list[str]:
+        return [thing.id for thing in self.things.values() if thing.type == kind]
+
+
+async def build(make: Factories) -> World:
+    world = World(make)
+    await _tenant(world, world.ours, ("owner", "peer", "admin", "superadmin", "inactive"))
+    await _tenant(world, world.theirs, ("stranger", "other admin"))
+    for tenant, who, near in ((world.ours, "owner", "peer"), (world.theirs, "stranger", "other admin")):
+        await _cluster(world, tenant, who, near)
+        await _sessions(world, tenant, who, near)
+    await _left_behind(world)
+    async with make.core.db.write() as db:
+        (await db.get_one(User, world.people["inactive"].row.id)).active = False
+    return world
+
+
+async def _tenant(world: World, tenant: dict[str, Any], names: Iterable[str]) -> None:
+    """A domain, a group, one that only administrators know, and people."""
+    make = world.make
+    domain = await make.domain(description="a domain", total_slots={"cpu": 64000})
+    tenant["Domain"] = world.add(domain, domain=domain.id)
+    for key in ("Group", "empty"):
+        group = await make.group(domain=domain, description="a group", total_slots={"cpu": 32000})
+        tenant[key] = world.add(group, domain=domain.id, group=group.id)
+    for name in names:
+        role = {"superadmin": "SUPERADMIN"}.get(name, "DOMAIN_ADMIN" if "admin" in name else "USER")
+        groups = [tenant["Group"]] if role == "USER" else []
+        await _person(world, tenant, name, domain, groups, role=role)
+
+
+async def _person(
+    world: World, tenant: dict[str, Any], name: str, domain: Domain, groups: list[Group], **more: Any
+) -> None:
+    make, core = world.make, world.core
+    policy = await make.policy(
+        description="a policy", total_slots={"cpu": 16000}, max_concurrent_sessions=9, idle_timeout_seconds=60
+    )
+    user = await make.user(
+        domain=domain, groups=groups, policy=policy, full_name=name, description=f"is {name}", rate_limit=10**6,
+        **more,
+    )  # fmt: skip
+    second = await make.keypair(user=user, policy=policy, last_used_at=core.now(), rate_limit=10**6)
+    login = await make.login(user=user, address="192.0.2.1", user_agent="a browser")
+    facts = {"domain": domain.id, "owner": user.id}
+    world.add(user, **facts)
+    world.add(policy, granted=frozenset({user.id}))
+    world.add(login, **facts)
+    world.add(second, **facts)
+    world.things[user.main_keypair_id or ""] = Thing(user.main_keypair_id or "", "Keypair", **facts)
+    token, _ = tokens.issue_access(
+        core.keys, AccessClaims(user.id, login.id, user.epoch), core.now(), timedelta(hours=1)
+    )
+    world.people[name] = Person(user, groups, login, token)
+    tenant.setdefault("User", user)
+    tenant.setdefault("Keypair", second)
+    tenant.setdefault("ResourcePolicy", policy)
+    tenant.setdefault("Login", login)
+
+
+async def _cluster(world: World, tenant: dict[str, Any], who: str, near: str) -> None:
+    """Resource groups granted to a domain, a group and a user; a node; images for all and for nobody any more."""
+    make, owner = world.make, world.people[who]
+    grantees: dict[str, Domain | Group | User] = {
+        "ResourceGroup": tenant["Domain"],
+        "group's": tenant["Group"],
+        "user's": owner.row,
+    }
+    for key, grantee in grantees.items():
+        group = await make.resource_group(
+            granted=[grantee], description="nodes", sequencer_options={"a": 1}, placer_options={"b": 2},
+            lost_session_grace_seconds=60,
+        )  # fmt: skip
+        tenant[key] = world.add(group, granted=frozenset({grantee.id}))
+    now = world.core.now()
+    agent = await make.agent(
+        resource_group=tenant["ResourceGroup"], address="198.51.100.7", region="here", runtime="docker",
+        architecture="x86_64", version="1", first_contact_at=now, last_contact_at=now, lost_at=now,
+        hardware={
+            "hostname": "node", "os": "Linux", "kernel": "6", "cpu_model": "c", "cpu_count": 4, "memory": 8,
+            "disk": 9, "engine": "e",
+        },
+    )  # fmt: skip
+    tenant["Agent"] = world.add(agent)
+    await make.agent_event(agent=agent, code="CONNECTED", message="It is here.")
+    about = {
+        "registry_host": "registry.example", "namespace": "n", "tag": "1", "digest": "sha256:1", "size": 5,
+        "language": "Python", "version": "3", "base": "debian", "labels": {"a": "b"}, "minimum_slots": {"cpu": 500},
+        "service_ports": [{"name": "jupyter", "protocol": "http", "port": 8080}], "environment_names": ["N"],
+    }  # fmt: skip
+    image = await make.image(agents=[agent], **about)
+    tenant["Image"] = world.add(image, granted=frozenset({"*"}))
+    for key, person in (("hidden", owner), ("near hidden", world.people[near])):
+        image = await make.image(agents=[agent], active=False, **about)
+        tenant[key] = world.add(image, granted=frozenset({person.row.id}))
+
+
+async def _sessions(world: World, tenant: dict[str, Any], who: str, near: str) -> None:
+    """One that runs, one that waits, one that has ended, and a neighbour's that waits for its image."""
+    now, agent, owner = world.core.now(), tenant["Agent"], world.people[who].row
+    waits = {
+        "code": "NO_AGENT_FITS", "message": "…", "position": 1, "slot": "cpu", "asked": "1", "free": "0",
+        "limit": "4",
+    }  # fmt: skip
+    running = await _session(
+        world, tenant, owner, tenant["Image"], agent=agent, raised={"cpu": 1000}, environ={"A": "b"},
+        startup_command="true", bootstrap_script="true", scheduled_at=now, started_at=now - timedelta(minutes=1),
+        phase_deadline=now, unreachable_since=now,
+    )  # fmt: skip
+    tenant["Session"], tenant["Kernel"] = running
+    sample = KernelStats(kernel=running[1].id, cpu_percent=12.5, memory_bytes=2**33)
+    world.core.stats.ingest(agent.id, Stats(time.time(), NodeStats(cpu_percent=50.0), (sample,)))
+    await _session(world, tenant, owner, tenant["hidden"], status="PENDING", pending_reason=waits)
+    _, ended = await _session(
+        world, tenant, owner, tenant["Image"], agent=agent, status="TERMINATED", exit_code=0, started_at=now,
+        terminated_at=now, reason_code="EXITED", reason_message="It has ended.",
+    )  # fmt: skip
+    pulls, kernel = await _session(
+        world, tenant, world.people[near].row, tenant["near hidden"], agent=agent, status="PULLING"
+    )
+    world.core.progress._pulls[pulls.id] = PullAdvanced(
+        session_id=pulls.id, kernel_id=kernel.id, current=1, total=4
+    )
+    async with world.core.db.write() as db:
+        db.add(KernelLog(kernel_id=ended.id, data=zlib.compress(b"hello\n"), size=6))
+        for scope in (agent.id, tenant["Domain"].id, tenant["Group"].id, owner.main_keypair_id):
+            db.add(Occupancy(scope_id=scope, slot="cpu", used=1000))
+            db.add(Occupancy(scope_id=scope, slot="sessions", used=1))
+
+
+async def _session(
+    world: World, tenant: dict[str, Any], user: User, image: Any, *, agent: Any = None, **more: Any
+) -> tuple[Session, Any]:
+    group, nodes = more.pop("group", tenant["Group"]), more.pop("resource_group", tenant["ResourceGroup"])
+    session = await world.make.session(user=user, group=group, image=image, resource_group=nodes, **more)
+    ended = {
+        name: more[name]
+        for name in ("exit_code", "started_at", "terminated_at", "reason_code", "reason_message")
+        if name in more
+    }
+    kernel = await world.make.kernel(session=session, agent=agent, **ended)
+    await world.make.session_event(session=session, code="X", message="y")
+    facts = {"domain": group.domain_id, "group": group.id, "owner": user.id}
+    world.add(session, **facts)
+    world.add(kernel, **facts)
+    return session, kernel
+
+
+async def _left_behind(world: World) -> None:
+    """The owner's session in a group that was left since, on nodes whose grant was taken back; and a superadmin's."""
+    ours, theirs = world.ours, world.theirs
+    await _session(
+        world, ours, world.people["owner"].row, ours["Image"], group=ours["empty"],
+        resource_group=theirs["ResourceGroup"], agent=theirs["Agent"],
+    )  # fmt: skip
+    await _session(world, ours, world.people["superadmin"].row, ours["Image"], agent=ours["Agent"])
+
+
+def secrets_of(world: World) -> set[str]:
+    """What no answer may contain, whoever asks."""
+    return {SECRET_KEY, PASSWORD_HASH, *(person.token for person in world.people.values())}

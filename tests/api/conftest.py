@@ -3,12 +3,17 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from services.core import Core
+from tests.api import worlds
+from tests.api.clients import serving
+from tests.api.served import Matrix
+from tests.factories import Clock, Factories
 from tests.flow.cluster import Client, Cluster
 from tests.services.conftest import (  # noqa: F401  # the same databases
     clock,
@@ -74,3 +79,17 @@ async def _raise_limit(owner: Client, keypair_id: str) -> None:
     """What is tested here is not how many requests one may make."""
     update = "mutation($i: UpdateKeypairInput!) { updateKeypair(input: $i) { keypair { rateLimit } } }"
     await owner(update, i={"id": keypair_id, "rateLimit": 1_000_000})
+
+
+@pytest.fixture
+async def built(
+    core: Core,  # noqa: F811
+    make: Factories,  # noqa: F811
+    clock: Clock,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncGenerator[Matrix]:
+    """Two domains behind the application; see `tests/api/worlds.py`."""
+    world = await worlds.build(make)
+    async with serving(core, tmp_path, monkeypatch) as app:
+        yield Matrix(world, app)

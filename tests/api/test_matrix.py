@@ -1,42 +1,21 @@
 """Who sees what: every field of every type, as everybody, by every path that leads to it."""
 
 import json
-from collections.abc import AsyncGenerator, Iterable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-import pytest
 from graphql import (
     GraphQLEnumType,
     GraphQLInputObjectType,
     GraphQLInterfaceType,
     GraphQLObjectType,
     GraphQLScalarType,
-    GraphQLSchema,
     GraphQLUnionType,
 )
-from starlette.applications import Starlette
 
-from resolvers.root import make_schema
-from services.core import Core
-from tests.api import matrix, worlds
-from tests.api.clients import Caller, codes, serving
+from tests.api import matrix
 from tests.api.matrix import ACTORS
-from tests.api.walks import Oracle, Selections, differences, filled, is_list_of_things
+from tests.api.served import LISTS, ROOTS, SCHEMA, SELECT, Matrix, agree, asked, refusal, unexpected
+from tests.api.walks import differences, filled
 from tests.api.worlds import World
-from tests.factories import Clock, Factories
-
-SCHEMA: GraphQLSchema = make_schema()._schema
-SELECT = Selections(SCHEMA)
-#: Root lists, by what is in them.
-ROOTS: dict[str, Any] = SCHEMA.type_map["Query"].fields  # type: ignore[attr-defined]
-LISTS = {
-    about.type.of_type.name.removesuffix("Connection"): name
-    for name, about in ROOTS.items()
-    if is_list_of_things(about)
-}
-
 
 #: Only plug-ins that cannot be loaded have one.
 EMPTY = {"Scheduler.problem"}
@@ -91,13 +70,6 @@ def regular(found: dict[str, set[str]]) -> dict[str, set[str]]:
     }
 
 
-def agree(complaints: Iterable[str]) -> None:
-    """Fail with all that does not agree, a line each."""
-    found = sorted(complaints)
-    if found:
-        pytest.fail("\n".join([f"{len(found)} do not agree with the table:", *found[:50]]), pytrace=False)
-
-
 def test_everything_has_a_row_and_every_row_is_of_something() -> None:
     table, schema = rows(), regular(there())
     missing = [
@@ -130,75 +102,6 @@ def test_what_sounds_like_a_secret_is_shown_once_or_never() -> None:
         and member not in matrix.HARMLESS.split()
     ]  # fmt: skip
     assert told == []
-
-
-def refusal(at: str, answer: dict[str, Any], code: str) -> Iterable[str]:
-    if codes(answer) != {code} or any((answer.get("data") or {}).values()):
-        yield f"{at}: {answer} instead of {code}"
-
-
-def unexpected(answer: dict[str, Any]) -> Iterable[str]:
-    """Errors that the table has no rule for."""
-    for error in answer.get("errors", ()):
-        live = error["extensions"]["code"] == "UNAVAILABLE" and error["path"][-1] == "logs"
-        if not live:
-            yield f"{error}"
-
-
-@dataclass
-class Matrix:
-    """The world, served, and what is known of it by asking as those who see everything."""
-
-    world: World
-    app: Starlette
-    reference: dict[str, Any] = field(default_factory=dict[str, Any])
-
-    async def learn(self) -> None:
-        superadmin = self.world.caller(self.app, "superadmin")
-        asking = {
-            person.login.id: self.world.caller(self.app, who) for who, person in self.world.people.items()
-        }
-        for thing in self.world.things.values():
-            if thing.owner != self.world.people["inactive"].row.id or thing.type != "Login":
-                answer = await asked(asking.get(thing.id, superadmin), thing.id, SELECT.of(thing.type))
-                self.reference[thing.id] = answer["data"]["node"]
-
-    def oracle(self, who: str) -> Oracle:
-        return Oracle(SCHEMA, self.world, who, self.reference)
-
-    def judge(self, oracle: Oracle, thing_id: str, answer: dict[str, Any]) -> Iterable[str]:
-        """What is wrong with `node(id)`'s answer."""
-        if matrix.letter(matrix.QUERIES["node"], oracle.who) == "U":
-            yield from refusal("node", answer, "UNAUTHENTICATED")
-            return
-        yield from unexpected(answer)
-        expected = oracle.whole(thing_id) if oracle.sees(thing_id) else None
-        yield from differences(expected, answer["data"]["node"])
-
-    def told_too_much(self, oracle: Oracle, caller: Caller) -> Iterable[str]:
-        """Ids and secrets that went to somebody in any answer, its errors included."""
-        for thing_id in caller.told:
-            if not oracle.sees(thing_id):
-                yield f"{oracle.who}: was told of {thing_id}, which is not theirs to see"
-        for secret in worlds.secrets_of(self.world):
-            if any(secret in text for text in caller.texts):
-                yield f"{oracle.who}: was told the secret {secret[:8]}…"
-
-
-@pytest.fixture
-async def built(
-    core: Core, make: Factories, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncGenerator[Matrix]:
-    world = await worlds.build(make)
-    async with serving(core, tmp_path, monkeypatch) as app:
-        yield Matrix(world, app)
-
-
-async def asked(caller: Caller, thing_id: str, selection: str) -> dict[str, Any]:
-    kind = worlds.TYPES[thing_id.partition("_")[0]]
-    return await caller(
-        f"query ($id: ID!) {{ node(id: $id) {{ ... on {kind} {{ {selection} }} }} }}", id=thing_id
-    )
 
 
 def root(world: World, name: str) -> str:

@@ -69,6 +69,13 @@ class Selections:
         """A field that leads to things, and all fields of these."""
         return self._field(name, field, self.of)
 
+    def whole(self, name: str) -> str:
+        """All fields of a type, and all fields of the things that it names."""
+        kind = self._schema.type_map[name]
+        assert isinstance(kind, GraphQLObjectType), name
+        parts = [self._field(field_name, field, self.of) for field_name, field in kind.fields.items()]
+        return " ".join(["__typename", *parts])
+
     def shallow(self, name: str, field: GraphQLField) -> str:
         """A field, things by their ids."""
         return self._field(name, field, by_id)

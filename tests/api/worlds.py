@@ -4,9 +4,10 @@ Everything that `ours` has is the owner's, or near the owner: each row is there 
 else of the matrix does not.
 """
 
+import itertools
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
@@ -71,6 +72,7 @@ class World:
     things: dict[str, Thing] = field(default_factory=dict[str, Thing])
     ours: dict[str, Any] = field(default_factory=dict[str, Any])
     theirs: dict[str, Any] = field(default_factory=dict[str, Any])
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     @property
     def core(self) -> Core:
@@ -82,6 +84,25 @@ class World:
     def add(self, row: Any, **facts: Any) -> Any:
         self.things[row.id] = Thing(row.id, type(row).__name__, **facts)
         return row
+
+    def name(self) -> str:
+        """One that nothing has yet."""
+        return f"new-{next(self._numbers)}"
+
+    async def twin(self, who: str) -> tuple[User, str]:
+        """Somebody like this actor, and a token of theirs; an anonymous one is nobody."""
+        if who == ANONYMOUS:
+            return User(), ""
+        like = self.people[who].row
+        user = await self.make.user(domain_id=like.domain_id, role=like.role, active=like.active)
+        login = await self.make.login(user=user)
+        self.add(user, domain=user.domain_id, owner=user.id)
+        self.add(login, domain=user.domain_id, owner=user.id)
+        return user, self.token(user, login)
+
+    def token(self, user: User, login: Login) -> str:
+        core, claims = self.core, AccessClaims(user.id, login.id, user.epoch)
+        return tokens.issue_access(core.keys, claims, core.now(), timedelta(hours=1))[0]
 
     def ids(self, kind: str) -> list[str]:
         return [thing.id for thing in self.things.values() if thing.type == kind]
@@ -96,7 +117,9 @@ async def build(make: Factories) -> World:
         await _sessions(world, tenant, who, near)
     await _left_behind(world)
     async with make.core.db.write() as db:
-        (await db.get_one(User, world.people["inactive"].row.id)).active = False
+        row = await db.get_one(User, world.people["inactive"].row.id)
+        row.active = False
+    world.people["inactive"].row = row
     return world
 
 
@@ -133,10 +156,7 @@ async def _person(
     world.add(login, **facts)
     world.add(second, **facts)
     world.things[user.main_keypair_id or ""] = Thing(user.main_keypair_id or "", "Keypair", **facts)
-    token, _ = tokens.issue_access(
-        core.keys, AccessClaims(user.id, login.id, user.epoch), core.now(), timedelta(hours=1)
-    )
-    world.people[name] = Person(user, groups, login, token)
+    world.people[name] = Person(user, groups, login, world.token(user, login))
     tenant.setdefault("User", user)
     tenant.setdefault("Keypair", second)
     tenant.setdefault("ResourcePolicy", policy)
@@ -196,10 +216,11 @@ async def _sessions(world: World, tenant: dict[str, Any], who: str, near: str) -
     sample = KernelStats(kernel=running[1].id, cpu_percent=12.5, memory_bytes=2**33)
     world.core.stats.ingest(agent.id, Stats(time.time(), NodeStats(cpu_percent=50.0), (sample,)))
     await _session(world, tenant, owner, tenant["hidden"], status="PENDING", pending_reason=waits)
-    _, ended = await _session(
+    has_ended, ended = await _session(
         world, tenant, owner, tenant["Image"], agent=agent, status="TERMINATED", exit_code=0, started_at=now,
         terminated_at=now, reason_code="EXITED", reason_message="It has ended.",
     )  # fmt: skip
+    tenant["ended"] = has_ended
     pulls, kernel = await _session(
         world, tenant, world.people[near].row, tenant["near hidden"], agent=agent, status="PULLING"
     )

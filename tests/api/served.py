@@ -1,0 +1,93 @@
+"""The matrix's world behind the application, what is known of it, and how an answer is judged."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from graphql import GraphQLSchema
+from starlette.applications import Starlette
+
+from resolvers.root import make_schema
+from tests.api import matrix, worlds
+from tests.api.clients import Caller, codes
+from tests.api.walks import Oracle, Selections, differences, is_list_of_things
+from tests.api.worlds import World
+
+SCHEMA: GraphQLSchema = make_schema()._schema
+SELECT = Selections(SCHEMA)
+#: Root lists, by what is in them.
+ROOTS: dict[str, Any] = SCHEMA.type_map["Query"].fields  # type: ignore[attr-defined]
+LISTS = {
+    about.type.of_type.name.removesuffix("Connection"): name
+    for name, about in ROOTS.items()
+    if is_list_of_things(about)
+}
+
+
+def agree(complaints: Iterable[str]) -> None:
+    """Fail with all that does not agree, a line each."""
+    found = sorted(complaints)
+    if found:
+        pytest.fail("\n".join([f"{len(found)} do not agree with the table:", *found[:50]]), pytrace=False)
+
+
+def refusal(at: str, answer: dict[str, Any], code: str) -> Iterable[str]:
+    if codes(answer) != {code} or any((answer.get("data") or {}).values()):
+        yield f"{at}: {answer} instead of {code}"
+
+
+def unexpected(answer: dict[str, Any]) -> Iterable[str]:
+    """Errors that the table has no rule for."""
+    for error in answer.get("errors", ()):
+        live = error["extensions"]["code"] == "UNAVAILABLE" and error["path"][-1] == "logs"
+        if not live:
+            yield f"{error}"
+
+
+@dataclass
+class Matrix:
+    """The world, served, and what is known of it by asking as those who see everything."""
+
+    world: World
+    app: Starlette
+    reference: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    async def learn(self, caller: Callable[[str], Caller] | None = None) -> None:
+        """Ask for everything as those who see it."""
+        caller = caller or (lambda who: self.world.caller(self.app, who))
+        superadmin = caller("superadmin")
+        owners = {
+            person.login.id: caller(who) for who, person in self.world.people.items() if who != "inactive"
+        }
+        for thing in self.world.things.values():
+            answer = await asked(owners.get(thing.id, superadmin), thing.id, SELECT.of(thing.type))
+            self.reference[thing.id] = (answer.get("data") or {}).get("node")
+
+    def oracle(self, who: str) -> Oracle:
+        return Oracle(SCHEMA, self.world, who, self.reference)
+
+    def judge(self, oracle: Oracle, thing_id: str, answer: dict[str, Any]) -> Iterable[str]:
+        """What is wrong with `node(id)`'s answer."""
+        if matrix.letter(matrix.QUERIES["node"], oracle.who) == "U":
+            yield from refusal("node", answer, "UNAUTHENTICATED")
+            return
+        yield from unexpected(answer)
+        expected = oracle.whole(thing_id) if oracle.sees(thing_id) else None
+        yield from differences(expected, answer["data"]["node"])
+
+    def told_too_much(self, oracle: Oracle, caller: Caller) -> Iterable[str]:
+        """Ids and secrets that went to somebody in any answer, its errors included."""
+        for thing_id in caller.told:
+            if not oracle.sees(thing_id):
+                yield f"{oracle.who}: was told of {thing_id}, which is not theirs to see"
+        for secret in worlds.secrets_of(self.world):
+            if any(secret in text for text in caller.texts):
+                yield f"{oracle.who}: was told the secret {secret[:8]}…"
+
+
+async def asked(caller: Caller, thing_id: str, selection: str) -> dict[str, Any]:
+    kind = worlds.TYPES[thing_id.partition("_")[0]]
+    return await caller(
+        f"query ($id: ID!) {{ node(id: $id) {{ ... on {kind} {{ {selection} }} }} }}", id=thing_id
+    )

@@ -1,0 +1,160 @@
+"""Who may do what: every mutation and subscription, as everybody, on what is the owner's, and what is answered."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.api import matrix
+from tests.api.attempts import attempt
+from tests.api.clients import IDS, Caller, codes
+from tests.api.matrix import ACTORS
+from tests.api.served import SCHEMA, SELECT, Matrix, agree, refusal
+from tests.api.walks import differences, filled
+
+#: Whose node is not connected here: done, and that is what is told of each.
+OFFLINE = {"installImages", "removeImages"}
+#: Fields that are empty here: nothing was below the image's minimum, and nothing beyond the first event is waited for.
+EMPTY = {"CreateSessionPayload.raised"}
+
+
+@dataclass
+class Tries:
+    """What came of trying mutations."""
+
+    built: Matrix
+    complaints: list[str] = field(default_factory=list[str])
+    callers: list[Caller] = field(default_factory=list[Caller])
+    #: `Type.field` of everything that was answered to anybody.
+    seen: set[str] = field(default_factory=set[str])
+    #: Secrets that were shown.
+    once: set[str] = field(default_factory=set[str])
+
+    async def one(self, who: str, name: str) -> None:
+        about = SCHEMA.type_map["Mutation"].fields[name]  # type: ignore[attr-defined]
+        given, token = await attempt(self.built.world, who, name)
+        caller = self.caller(who)
+        caller.token = caller.token if token is None else token
+        answer = await caller(operation(name), **({} if given is None else {"input": given}))
+        at, letter = f"{who}: {name}", matrix.letter(matrix.MUTATIONS[name][1], who)
+        found = (answer.get("data") or {}).get(name)
+        if letter != "v":
+            self.complaints += refused(at, answer, matrix.CODES[letter])
+        elif found is None or codes(answer) != ({"UNAVAILABLE"} if name in OFFLINE else set()):
+            self.complaints.append(f"{at}: {answer}")
+        else:
+            self.seen |= set(filled(SCHEMA, about.type.of_type, found))
+            self.once |= set(secrets_in(about.type.of_type, found))
+            bearer = Caller(self.built.app, found.get("accessToken") or caller.token)
+            self.complaints += [f"{at}: {line}" for line in await unreadable(bearer, found)]
+
+    def caller(self, who: str) -> Caller:
+        self.callers.append(self.built.world.caller(self.built.app, who))
+        return self.callers[-1]
+
+    def shown_again(self) -> Iterable[str]:
+        texts = [text for caller in self.callers for text in caller.texts]
+        for secret in self.once:
+            if sum(secret in text for text in texts) != 1:
+                yield f"the secret {secret[:6]}… was shown again"
+
+    def never_answered(self) -> Iterable[str]:
+        for name, (_, row) in matrix.TYPES.items():
+            for member in matrix.fields(row):
+                if name.endswith("Payload") and f"{name}.{member}" not in self.seen | EMPTY:
+                    yield f"{name}.{member}: nobody was answered anything"
+
+
+async def test_a_mutation_is_done_for_whom_the_table_says(built: Matrix) -> None:
+    """And what it answers has every field, names nothing that may not be read, and shows a secret this once."""
+    tries = Tries(built)
+    for name in matrix.MUTATIONS:
+        for who in ACTORS:
+            await tries.one(who, name)
+    await built.learn(tries.caller)
+    agree([*tries.complaints, *tries.shown_again(), *tries.never_answered()])
+
+
+SUBSCRIPTIONS = {
+    "agentEvents": '(after: "0")',
+    "agentStats": "(agentId: $agent)",
+    "sessionEvents": '(after: "0")',
+    "sessionLogs": "(sessionId: $ended)",
+    "sessionStats": "(sessionId: $session)",
+}
+
+
+async def test_a_subscription_tells_each_what_the_table_says(built: Matrix) -> None:
+    """Its first event; what it names is as `node(id)` shows it."""
+    complaints: list[str] = []
+    seen: set[str] = set()
+    await built.learn()
+    world = built.world
+    variables = {
+        "agent": world.ours["Agent"].id,
+        "session": world.ours["Session"].id,
+        "ended": world.ours["ended"].id,
+    }
+    for name, row in matrix.SUBSCRIPTIONS.items():
+        about = SCHEMA.type_map["Subscription"].fields[name]  # type: ignore[attr-defined]
+        kind = about.type.of_type
+        asked = f"{name}{SUBSCRIPTIONS[name]} {{ {SELECT.whole(kind.name)} }}"
+        declared = [f"${one}: ID!" for one in variables if f"${one}" in asked]
+        query = f"subscription {f'({chr(44).join(declared)})' if declared else ''} {{ {asked} }}"
+        given = {one: value for one, value in variables.items() if f"${one}" in asked}
+        for who in ACTORS:
+            caller, oracle = world.caller(built.app, who), built.oracle(who)
+            answer = await caller.first_event(query, **given)
+            at, letter = f"{who}: {name}", matrix.letter(row, who)
+            if letter != "v":
+                complaints += refusal(at, answer, matrix.CODES[letter])
+                continue
+            found = (answer.get("data") or {}).get(name) or {}
+            seen |= set(filled(SCHEMA, kind, found))
+            complaints += [f"{at}: {line}" for line in differences(oracle.deep(found), found)]
+            complaints += built.told_too_much(oracle, caller)
+    complaints += [f"{one}: nothing was told" for one in TOLD - seen]
+    agree(complaints)
+
+
+#: What a first event has.
+TOLD = {
+    f"{name}.{member}"
+    for name in ("AgentEvent", "SessionEvent", "LogChunk", "AgentStats", "KernelStats")
+    for member in matrix.fields(matrix.TYPES[name][1])
+}
+
+
+def operation(name: str) -> str:
+    """A mutation with all that it answers, things by their ids."""
+    about = SCHEMA.type_map["Mutation"].fields[name]  # type: ignore[attr-defined]
+    selected = SELECT.of(about.type.of_type.name)
+    if not about.args:
+        return f"mutation {{ {name} {{ {selected} }} }}"
+    return f"mutation ($input: {about.args['input'].type}) {{ {name}(input: $input) {{ {selected} }} }}"
+
+
+def secrets_in(kind: Any, value: Any) -> Iterable[str]:
+    """Values of fields that are shown once."""
+    for name, rule in matrix.fields(matrix.TYPES[kind.name][1]).items():
+        if rule == "once" and value.get(name):
+            yield value[name]
+
+
+async def unreadable(caller: Caller, payload: Any) -> Iterable[str]:
+    """Ids in an answer that who got it may not read. What is gone, and what was sent, is named by its id alone."""
+    named = [item for name, item in payload.items() if not name.startswith("deletedId")]
+    told = dict.fromkeys(IDS.findall(str(named)))
+    if not told:
+        return []
+    parts = [f'a{number}: node(id: "{one}") {{ id }}' for number, one in enumerate(told)]
+    answer = await caller(f"{{ {' '.join(parts[:15])} }}")
+    hidden = [one for one, node in zip(told, answer["data"].values(), strict=False) if node is None]
+    return [f"tells of {one}, which cannot be read" for one in hidden]
+
+
+def refused(at: str, answer: dict[str, Any], code: str) -> Iterable[str]:
+    """Mutations on many objects refuse each for itself."""
+    if codes(answer) != {code}:
+        yield f"{at}: {answer} instead of {code}"
+    elif "errors" in answer:
+        yield from refusal(at, answer, code)

@@ -28,8 +28,8 @@ class AgentQueries:
         order_by: list[types.AgentOrder] | None = None,
     ) -> Connection[Agent]:
         order = orders(order_by, agents.ORDERS, "CREATED_AT")
-        return info.context.page(
-            "agents", page_args(first, after, last, before), order=order, **given(filter)
+        return info.context.search(
+            "agents", page_args(first, after, last, before), order=order, where=given(filter)
         )
 
 

@@ -1,7 +1,7 @@
 """The context of one operation: who asks, and batch loaders for everything that a page needs."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import isawaitable
 from types import TracebackType
@@ -75,6 +75,10 @@ class _List:
     total: Callable[..., Awaitable[Total]]
     where: Any
     of: Any
+
+
+#: Of what is not there to be listed.
+_NO_PAGE: Final = Page[Any](rows=(), cursors=(), has_next=False, has_previous=False)
 
 
 @dataclass(frozen=True)
@@ -240,6 +244,26 @@ class RequestContext:
 
         return Connection[Any](read=read, total=total)
 
+    def search(
+        self, what: str, args: PageArgs, *, order: Sequence[Order] = (), where: Mapping[str, Any]
+    ) -> Connection[Any]:
+        found = self.page(what, args, order=order, **where)
+        if not _named(where):
+            return found
+
+        async def read() -> tuple[Page[Any], list[Any]]:
+            return await found.read() if await self.sees(where) else (_NO_PAGE, [])
+
+        async def total() -> Total:
+            return await found.total() if await self.sees(where) else Total(0, exact=True)
+
+        return Connection[Any](read=read, total=total)
+
+    async def sees(self, where: Mapping[str, Any]) -> bool:
+        _ = self.viewer
+        things = await asyncio.gather(*map(self.find, _named(where)))
+        return None not in things
+
     def _nested_page(
         self, within: tuple[str, str], parent_id: str, order: tuple[Order, ...], args: PageArgs
     ) -> Connection[Any]:
@@ -348,6 +372,11 @@ class RequestContext:
     async def _load_actions(self, rows: list[Base]) -> dict[Base, list[str]]:
         found = await subjects.allowed_actions(self.core, self.viewer, rows)
         return {row: found[row.id] for row in rows}  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _named(where: Mapping[str, Any]) -> list[str]:
+    """Ids in a client's conditions."""
+    return [value for name, value in where.items() if name.endswith("_id")]
 
 
 async def _settled(answer: Any) -> Any:

@@ -26,8 +26,8 @@ class DomainQueries:
         order_by: list[types.DomainOrder] | None = None,
     ) -> Connection[Domain]:
         order = orders(order_by, domains.ORDERS, "CREATED_AT")
-        return info.context.page(
-            "domains", page_args(first, after, last, before), order=order, **given(filter)
+        return info.context.search(
+            "domains", page_args(first, after, last, before), order=order, where=given(filter)
         )
 
 

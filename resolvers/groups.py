@@ -26,8 +26,8 @@ class GroupQueries:
         order_by: list[types.GroupOrder] | None = None,
     ) -> Connection[Group]:
         order = orders(order_by, groups.ORDERS, "CREATED_AT")
-        return info.context.page(
-            "groups", page_args(first, after, last, before), order=order, **given(filter)
+        return info.context.search(
+            "groups", page_args(first, after, last, before), order=order, where=given(filter)
         )
 
 

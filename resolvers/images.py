@@ -26,8 +26,8 @@ class ImageQueries:
         order_by: list[types.ImageOrder] | None = None,
     ) -> Connection[Image]:
         order = orders(order_by, images.ORDERS, "CREATED_AT")
-        return info.context.page(
-            "images", page_args(first, after, last, before), order=order, **given(filter)
+        return info.context.search(
+            "images", page_args(first, after, last, before), order=order, where=given(filter)
         )
 
 

@@ -28,8 +28,8 @@ class KeypairQueries:
         order_by: list[types.KeypairOrder] | None = None,
     ) -> Connection[Keypair]:
         order = orders(order_by, keypairs.ORDERS, "CREATED_AT")
-        return info.context.page(
-            "keypairs", page_args(first, after, last, before), order=order, **given(filter)
+        return info.context.search(
+            "keypairs", page_args(first, after, last, before), order=order, where=given(filter)
         )
 
 

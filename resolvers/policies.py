@@ -27,8 +27,8 @@ class PolicyQueries:
         order_by: list[types.ResourcePolicyOrder] | None = None,
     ) -> Connection[ResourcePolicy]:
         order = orders(order_by, policies.ORDERS, "CREATED_AT")
-        return info.context.page(
-            "policies", page_args(first, after, last, before), order=order, **given(filter)
+        return info.context.search(
+            "policies", page_args(first, after, last, before), order=order, where=given(filter)
         )
 
 

@@ -31,8 +31,8 @@ class ResourceGroupQueries:
         order_by: list[types.ResourceGroupOrder] | None = None,
     ) -> Connection[ResourceGroup]:
         order = orders(order_by, resource_groups.ORDERS, "CREATED_AT")
-        return info.context.page(
-            "resource_groups", page_args(first, after, last, before), order=order, **given(filter)
+        return info.context.search(
+            "resource_groups", page_args(first, after, last, before), order=order, where=given(filter)
         )
 
     @strawberry.field(description="Installed scheduler plug-ins.")

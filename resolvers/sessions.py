@@ -39,8 +39,8 @@ class SessionQueries:
         order_by: list[types.SessionOrder] | None = None,
     ) -> Connection[Session]:
         order = orders(order_by, sessions.ORDERS, "CREATED_AT")
-        return info.context.page(
-            "sessions", page_args(first, after, last, before), order=order, **given(filter)
+        return info.context.search(
+            "sessions", page_args(first, after, last, before), order=order, where=given(filter)
         )
 
 
@@ -116,8 +116,12 @@ class SessionSubscriptions:
     async def session_events(
         self, info: Info, filter: Which = None, after: Resume = None
     ) -> AsyncGenerator[SessionEvent]:
-        where = SessionFilter(**given(filter))
-        async for notice in sessions.watch(info.context.core, info.context.viewer, where, after):
+        where = given(filter)
+        if not await info.context.sees(where):
+            return
+        async for notice in sessions.watch(
+            info.context.core, info.context.viewer, SessionFilter(**where), after
+        ):
             # Each event is a moment of its own: nothing loaded for the one before may be shown with it.
             info.context.forget()
             yield SessionEvent.of(notice)

@@ -28,7 +28,9 @@ class UserQueries:
         order_by: list[types.UserOrder] | None = None,
     ) -> Connection[User]:
         order = orders(order_by, users.ORDERS, "CREATED_AT")
-        return info.context.page("users", page_args(first, after, last, before), order=order, **given(filter))
+        return info.context.search(
+            "users", page_args(first, after, last, before), order=order, where=given(filter)
+        )
 
 
 @strawberry.type

@@ -5,7 +5,7 @@ a kind are fetched in one statement. A field that says beforehand what it will a
 has the answers fetched for a whole list before it begins with its items (`schema/execution.py`).
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -90,6 +90,16 @@ class Context(Protocol):
 
     def page(self, what: str, args: PageArgs, *, order: Sequence[Order] = (), **where: Any) -> Any:
         """A connection of a noun's things that match; rows and count are read only when they are selected."""
+        ...
+
+    def search(
+        self, what: str, args: PageArgs, *, order: Sequence[Order] = (), where: Mapping[str, Any]
+    ) -> Any:
+        """As `page`, by conditions that a client has written: what does not exist for the viewer matches nothing."""
+        ...
+
+    async def sees(self, where: Mapping[str, Any]) -> bool:
+        """Does everything that these conditions name by an id exist for the viewer?"""
         ...
 
 

@@ -111,8 +111,8 @@ def _frame(**message: Any) -> dict[str, Any]:
 
 
 async def _answer(received: "asyncio.Queue[dict[str, Any]]") -> str:
-    """The payload of the first `next`, or the errors of an `error`, as HTTP would give them; a refused connection is
-    UNAUTHENTICATED."""
+    """The payload of the first `next`, or the errors of an `error`, as HTTP would give them; no data at the end of a
+    stream that had nothing; UNAUTHENTICATED for a refused connection."""
     while True:
         message = await received.get()
         if message["type"] == "websocket.close":
@@ -121,5 +121,7 @@ async def _answer(received: "asyncio.Queue[dict[str, Any]]") -> str:
         content = json.loads(message.get("text") or "{}")
         if content.get("type") == "next":
             return json.dumps(content["payload"])
+        if content.get("type") == "complete":
+            return json.dumps({"data": None})
         if content.get("type") == "error":
             return json.dumps({"errors": content["payload"]})

@@ -5,24 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from graphql import GraphQLSchema
 from starlette.applications import Starlette
 
-from resolvers.root import make_schema
 from tests.api import matrix, worlds
 from tests.api.clients import Caller, codes
-from tests.api.walks import Oracle, Selections, differences, is_list_of_things
+from tests.api.operations import SCHEMA, SELECT
+from tests.api.walks import Oracle, differences
 from tests.api.worlds import World
-
-SCHEMA: GraphQLSchema = make_schema()._schema
-SELECT = Selections(SCHEMA)
-#: Root lists, by what is in them.
-ROOTS: dict[str, Any] = SCHEMA.type_map["Query"].fields  # type: ignore[attr-defined]
-LISTS = {
-    about.type.of_type.name.removesuffix("Connection"): name
-    for name, about in ROOTS.items()
-    if is_list_of_things(about)
-}
 
 
 def agree(complaints: Iterable[str]) -> None:

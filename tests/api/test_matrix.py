@@ -1,7 +1,5 @@
 """Who sees what: every field of every type, as everybody, by every path that leads to it."""
 
-import json
-
 from graphql import (
     GraphQLEnumType,
     GraphQLInputObjectType,
@@ -13,7 +11,8 @@ from graphql import (
 
 from tests.api import matrix
 from tests.api.matrix import ACTORS
-from tests.api.served import LISTS, ROOTS, SCHEMA, SELECT, Matrix, agree, asked, refusal, unexpected
+from tests.api.operations import LISTS, SCHEMA, SELECT, operation
+from tests.api.served import Matrix, agree, asked, refusal, unexpected
 from tests.api.walks import differences, filled
 from tests.api.worlds import World
 
@@ -104,14 +103,15 @@ def test_what_sounds_like_a_secret_is_shown_once_or_never() -> None:
     assert told == []
 
 
-def root(world: World, name: str) -> str:
-    """A root field that is no list, about what is ours, with all that it answers."""
+def about_ours(world: World, name: str) -> dict[str, str]:
+    """Arguments of a root field that needs some."""
     given = {
-        "availability": {"groupId": world.ours["Group"].id, "resourceGroupId": world.ours["ResourceGroup"].id}
+        "availability": {
+            "groupId": world.ours["Group"].id,
+            "resourceGroupId": world.ours["ResourceGroup"].id,
+        }
     }
-    arguments = ", ".join(f"{one}: {json.dumps(value)}" for one, value in given.get(name, {}).items())
-    selection = SELECT.shallow(name, ROOTS[name])
-    return selection.replace(name, f"{name}({arguments})", 1) if arguments else selection
+    return given.get(name, {})
 
 
 async def test_a_thing_shows_to_each_what_the_table_says(built: Matrix) -> None:
@@ -142,7 +142,8 @@ async def test_the_world_has_something_of_everything(built: Matrix) -> None:
         for coordinate in filled(SCHEMA, SCHEMA.type_map[built.world.things[thing_id].type], thing)
     }
     for name in ("availability", "schedulers", "server", "slotTypes", "viewer"):
-        answer = await owner(f"{{ {root(built.world, name)} }}")
+        given = about_ours(built.world, name)
+        answer = await owner(operation("Query", name, *given), **given)
         seen |= set(filled(SCHEMA, SCHEMA.query_type, answer["data"]))
     agree(
         f"{name}.{member}: is empty on everything in tests/api/worlds.py"
@@ -160,7 +161,8 @@ async def test_a_root_answers_each_what_the_table_says(built: Matrix) -> None:
         for name, row in matrix.QUERIES.items():
             if name in LISTS.values() or name == "node":
                 continue
-            answer = await caller(f"{{ {root(built.world, name)} }}")
+            given = about_ours(built.world, name)
+            answer = await caller(operation("Query", name, *given), **given)
             found = (answer.get("data") or {}).get(name)
             match matrix.letter(row, who):
                 case "v" if found is None or "errors" in answer:
@@ -184,7 +186,7 @@ async def test_a_list_shows_to_each_the_same_things(built: Matrix) -> None:
     for who in ACTORS:
         caller, oracle = built.world.caller(built.app, who), built.oracle(who)
         for kind, name in LISTS.items():
-            answer = await caller(f"{{ {SELECT.deep(name, ROOTS[name])} }}")
+            answer = await caller(operation("Query", name, whole=True))
             if matrix.letter(matrix.QUERIES[name], who) == "U":
                 complaints += refusal(f"{who}: {name}", answer, "UNAUTHENTICATED")
                 continue

@@ -8,7 +8,8 @@ from tests.api import matrix
 from tests.api.attempts import attempt
 from tests.api.clients import IDS, Caller, codes
 from tests.api.matrix import ACTORS
-from tests.api.served import SCHEMA, SELECT, Matrix, agree, refusal
+from tests.api.operations import SCHEMA, mutation, operation
+from tests.api.served import Matrix, agree, refusal
 from tests.api.walks import differences, filled
 
 #: Whose node is not connected here: done, and that is what is told of each.
@@ -34,7 +35,7 @@ class Tries:
         given, token = await attempt(self.built.world, who, name)
         caller = self.caller(who)
         caller.token = caller.token if token is None else token
-        answer = await caller(operation(name), **({} if given is None else {"input": given}))
+        answer = await caller(mutation(name), **({} if given is None else {"input": given}))
         at, letter = f"{who}: {name}", matrix.letter(matrix.MUTATIONS[name][1], who)
         found = (answer.get("data") or {}).get(name)
         if letter != "v":
@@ -74,48 +75,6 @@ async def test_a_mutation_is_done_for_whom_the_table_says(built: Matrix) -> None
     agree([*tries.complaints, *tries.shown_again(), *tries.never_answered()])
 
 
-SUBSCRIPTIONS = {
-    "agentEvents": '(after: "0")',
-    "agentStats": "(agentId: $agent)",
-    "sessionEvents": '(after: "0")',
-    "sessionLogs": "(sessionId: $ended)",
-    "sessionStats": "(sessionId: $session)",
-}
-
-
-async def test_a_subscription_tells_each_what_the_table_says(built: Matrix) -> None:
-    """Its first event; what it names is as `node(id)` shows it."""
-    complaints: list[str] = []
-    seen: set[str] = set()
-    await built.learn()
-    world = built.world
-    variables = {
-        "agent": world.ours["Agent"].id,
-        "session": world.ours["Session"].id,
-        "ended": world.ours["ended"].id,
-    }
-    for name, row in matrix.SUBSCRIPTIONS.items():
-        about = SCHEMA.type_map["Subscription"].fields[name]  # type: ignore[attr-defined]
-        kind = about.type.of_type
-        asked = f"{name}{SUBSCRIPTIONS[name]} {{ {SELECT.whole(kind.name)} }}"
-        declared = [f"${one}: ID!" for one in variables if f"${one}" in asked]
-        query = f"subscription {f'({chr(44).join(declared)})' if declared else ''} {{ {asked} }}"
-        given = {one: value for one, value in variables.items() if f"${one}" in asked}
-        for who in ACTORS:
-            caller, oracle = world.caller(built.app, who), built.oracle(who)
-            answer = await caller.first_event(query, **given)
-            at, letter = f"{who}: {name}", matrix.letter(row, who)
-            if letter != "v":
-                complaints += refusal(at, answer, matrix.CODES[letter])
-                continue
-            found = (answer.get("data") or {}).get(name) or {}
-            seen |= set(filled(SCHEMA, kind, found))
-            complaints += [f"{at}: {line}" for line in differences(oracle.deep(found), found)]
-            complaints += built.told_too_much(oracle, caller)
-    complaints += [f"{one}: nothing was told" for one in TOLD - seen]
-    agree(complaints)
-
-
 #: What a first event has.
 TOLD = {
     f"{name}.{member}"
@@ -124,13 +83,33 @@ TOLD = {
 }
 
 
-def operation(name: str) -> str:
-    """A mutation with all that it answers, things by their ids."""
-    about = SCHEMA.type_map["Mutation"].fields[name]  # type: ignore[attr-defined]
-    selected = SELECT.of(about.type.of_type.name)
-    if not about.args:
-        return f"mutation {{ {name} {{ {selected} }} }}"
-    return f"mutation ($input: {about.args['input'].type}) {{ {name}(input: $input) {{ {selected} }} }}"
+async def test_a_subscription_tells_each_what_the_table_says(built: Matrix) -> None:
+    """Its first event; what it names is as `node(id)` shows it."""
+    complaints: list[str] = []
+    seen: set[str] = set()
+    await built.learn()
+    ours = built.world.ours
+    given = {
+        "agentEvents": {"after": "0"},
+        "agentStats": {"agentId": ours["Agent"].id},
+        "sessionEvents": {"after": "0"},
+        "sessionLogs": {"sessionId": ours["ended"].id},
+        "sessionStats": {"sessionId": ours["Session"].id},
+    }
+    for name, row in matrix.SUBSCRIPTIONS.items():
+        query = operation("Subscription", name, *given[name], whole=True)
+        for who in ACTORS:
+            caller, oracle = built.world.caller(built.app, who), built.oracle(who)
+            answer = await caller.first_event(query, **given[name])
+            at, letter = f"{who}: {name}", matrix.letter(row, who)
+            if letter != "v":
+                complaints += refusal(at, answer, matrix.CODES[letter])
+                continue
+            seen |= set(filled(SCHEMA, SCHEMA.subscription_type, answer.get("data")))
+            found = (answer.get("data") or {}).get(name)
+            complaints += [f"{at}: {line}" for line in differences(oracle.deep(found), found)]
+            complaints += built.told_too_much(oracle, caller)
+    agree([*complaints, *(f"{one}: nothing was told" for one in TOLD - seen)])
 
 
 def secrets_in(kind: Any, value: Any) -> Iterable[str]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from graphql import (
     GraphQLField,
+    GraphQLInterfaceType,
     GraphQLList,
     GraphQLObjectType,
     GraphQLSchema,
@@ -69,13 +70,6 @@ class Selections:
         """A field that leads to things, and all fields of these."""
         return self._field(name, field, self.of)
 
-    def whole(self, name: str) -> str:
-        """All fields of a type, and all fields of the things that it names."""
-        kind = self._schema.type_map[name]
-        assert isinstance(kind, GraphQLObjectType), name
-        parts = [self._field(field_name, field, self.of) for field_name, field in kind.fields.items()]
-        return " ".join(["__typename", *parts])
-
     def shallow(self, name: str, field: GraphQLField) -> str:
         """A field, things by their ids."""
         return self._field(name, field, by_id)
@@ -108,7 +102,11 @@ class Selections:
             return f"{name}(first: {PAGE}) {{ {rest} {rows} }}"
         if is_node(inner):
             return f"{name} {{ {things(inner.name)} }}"
-        return f"{name} {{ {self.of(inner.name)} }}"
+        if isinstance(inner, GraphQLInterfaceType):
+            return f"{name} {{ __typename id }}"
+        assert isinstance(inner, GraphQLObjectType)
+        parts = [self._field(one, about, things) for one, about in inner.fields.items()]
+        return f"{name} {{ {' '.join(['__typename', *parts])} }}"
 
 
 def by_id(_kind: str) -> str:

@@ -1,17 +1,21 @@
 """The matrix's world behind the application, what is known of it, and how an answer is judged."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from starlette.applications import Starlette
 
+from schema.limits import Limits
 from tests.api import matrix, worlds
 from tests.api.clients import Caller, codes
 from tests.api.operations import SCHEMA, SELECT
 from tests.api.walks import Oracle, differences
 from tests.api.worlds import World
+
+#: Things asked for at once: as many as one operation may have aliases.
+ALIASES = Limits().aliases
 
 
 def agree(complaints: Iterable[str]) -> None:
@@ -49,9 +53,12 @@ class Matrix:
         owners = {
             person.login.id: caller(who) for who, person in self.world.people.items() if who != "inactive"
         }
-        for thing in self.world.things.values():
-            answer = await asked(owners.get(thing.id, superadmin), thing.id, SELECT.of(thing.type))
-            self.reference[thing.id] = (answer.get("data") or {}).get("node")
+        for kind in worlds.TYPES.values():
+            shown = await asked(superadmin, kind, self.world.ids(kind), SELECT.of(kind))
+            self.reference |= {thing_id: answer["data"]["node"] for thing_id, answer in shown.items()}
+        for thing_id, owner in owners.items():
+            shown = await asked(owner, "Login", [thing_id], SELECT.of("Login"))
+            self.reference[thing_id] = shown[thing_id]["data"]["node"]
 
     def oracle(self, who: str) -> Oracle:
         return Oracle(SCHEMA, self.world, who, self.reference)
@@ -75,8 +82,17 @@ class Matrix:
                 yield f"{oracle.who}: was told the secret {secret[:8]}…"
 
 
-async def asked(caller: Caller, thing_id: str, selection: str) -> dict[str, Any]:
-    kind = worlds.TYPES[thing_id.partition("_")[0]]
-    return await caller(
-        f"query ($id: ID!) {{ node(id: $id) {{ ... on {kind} {{ {selection} }} }} }}", id=thing_id
-    )
+async def asked(caller: Caller, kind: str, thing_ids: Sequence[str], selection: str) -> dict[str, Any]:
+    """The same of each of these things of a kind by `node(id)`: id → its part of the answer, as if asked for alone."""
+    answers: dict[str, Any] = {}
+    for begin in range(0, len(thing_ids), ALIASES):
+        batch = thing_ids[begin : begin + ALIASES]
+        aliases = {f"a{number}": thing_id for number, thing_id in enumerate(batch)}
+        parts = [f'{alias}: node(id: "{thing_id}") {{ ...all }}' for alias, thing_id in aliases.items()]
+        answer = await caller(f"{{ {' '.join(parts)} }} fragment all on {kind} {{ {selection} }}")
+        for alias, thing_id in aliases.items():
+            answers[thing_id] = {"data": {"node": (answer.get("data") or {}).get(alias)}}
+            errors = [one for one in answer.get("errors", ()) if one.get("path", [alias])[0] == alias]
+            if errors:
+                answers[thing_id]["errors"] = errors
+    return answers

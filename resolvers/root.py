@@ -26,6 +26,7 @@ from resolvers.users import UserMutations, UserQueries
 from schema.access import Login
 from schema.errors import ErrorCode
 from schema.execution import PageExecutor
+from schema.identities import guard
 from schema.limits import Limits, extensions
 from schema.scalars import SCALARS
 from schema.sessions import Kernel
@@ -87,6 +88,7 @@ def make_schema(limits: Limits | None = None) -> strawberry.Schema:
         config=StrawberryConfig(disable_field_suggestions=True, scalar_map=SCALARS),
     )
     _describe_arguments(schema)
+    guard(schema._schema)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # the only way to the built types
     return schema
 
 

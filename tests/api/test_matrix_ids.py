@@ -1,7 +1,7 @@
 """Ids in inputs and arguments: what is not theirs to see is refused to each exactly as if it did not exist."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,12 @@ from graphql import (
     is_required_input_field,
 )
 
+from schema import identities
+from schema.identities import Kinds
 from services import ids
 from tests.api import matrix, worlds
 from tests.api.attempts import SLOTS
-from tests.api.clients import codes
+from tests.api.clients import Caller, codes
 from tests.api.matrix import ACTORS
 from tests.api.operations import LISTS, SCHEMA, mutation, operation
 from tests.api.served import Matrix, agree
@@ -131,6 +133,62 @@ def compared(at: str, answers: dict[str, dict[str, Any]]) -> Iterable[str]:
     texts = {json.dumps(answer).replace(sent, "ID") for sent, answer in answers.items()}
     if len(texts) != 1:
         yield f"{at}: a hidden id and an unknown one differ: {sorted(texts)}"
+
+
+def test_each_id_is_of_the_kinds_that_the_table_says() -> None:
+    for name, row in (matrix.INPUTS | matrix.ARGUMENTS).items():
+        for member, wanted in matrix.fields(row).items():
+            if wanted:
+                found = identities.kinds(member, "" if "." in name else name)
+                assert found == (() if wanted == "*" else tuple(wanted.split(","))), f"{name}.{member}"
+
+
+async def test_an_id_of_the_wrong_kind_is_refused_with_what_was_expected(built: Matrix) -> None:
+    """In every input, filter and argument, by its path; not as if it did not exist."""
+    complaints: list[str] = []
+    caller, oracle = built.world.caller(built.app, "superadmin"), built.oracle("superadmin")
+    for at, path, wanted, ask in wrong_ids(oracle, caller):
+        for wrong in ("nothing", *(ids.new(prefix) for prefix in worlds.TYPES if prefix not in wanted)):
+            (error, *more) = (await ask(wrong)).get("errors") or [{"message": "no error"}]
+            expected = "expected an id that starts with " + wanted[0] + "_"
+            if (
+                more
+                or error.get("extensions", {}).get("path") != path
+                or expected not in error["message"]
+                or error["extensions"]["code"] != "BAD_USER_INPUT"
+            ):
+                complaints.append(f"{at}: {error}")
+    agree(complaints)
+
+
+def wrong_ids(
+    oracle: Oracle, caller: Caller
+) -> Iterator[tuple[str, list[str], Kinds, Callable[[str], Awaitable[dict[str, Any]]]]]:
+    """Where an id may be, its path, kinds that are right there, and how to ask with another."""
+    for one in id_fields():
+        path = ["input", one.name, *(["0"] if one.many else [])]
+
+        def change(wrong: str, one: IdField = one) -> Awaitable[dict[str, Any]]:
+            return caller(mutation(one.mutation), input=base(oracle, one.mutation) | one.put(wrong))
+
+        yield f"{one.mutation}(input.{one.name})", path, one.kinds, change
+    for argument in arguments():
+
+        def read(wrong: str, argument: Argument = argument) -> Awaitable[dict[str, Any]]:
+            ask = caller if argument.root == "Query" else caller.first_event
+            return ask(argument.operation, **argument.given(oracle, wrong))
+
+        if argument.field != "node":
+            yield f"{argument.field}({argument.name})", [argument.name], argument.kinds, read
+    for kind, name in LISTS.items():
+        for member, prefix in matrix.fields(matrix.INPUTS[f"{kind}Filter"]).items():
+            query = f"query ($id: ID!) {{ {name}(filter: {{{member}: $id}}) {{ totalCount }} }}"
+
+            def find(wrong: str, query: str = query) -> Awaitable[dict[str, Any]]:
+                return caller(query, id=wrong)
+
+            if prefix:
+                yield f"{name}(filter.{member})", ["filter", member], (prefix,), find
 
 
 async def test_a_hidden_id_in_an_input_is_refused_like_an_unknown_one(built: Matrix) -> None:

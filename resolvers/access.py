@@ -100,7 +100,7 @@ class AccessMutations:
         self, info: Info, input: types.CreatePasswordLinkInput
     ) -> types.CreatePasswordLinkPayload:
         context = _context(info)
-        user = await users.get(context.core, context.viewer, str(input.user_id))
+        user = await users.get(context.core, context.viewer, str(input.user_id), path="input.userId")
         async with context.core.db.read() as db:
             permissions.require(context.viewer, "updateUser", await subjects.one(db, context.viewer, user))
         ticket = await auth.create_password_ticket(context.core, user.id)

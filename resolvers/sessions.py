@@ -129,7 +129,7 @@ class SessionSubscriptions:
     @strawberry.subscription(description="A session's load, each sample as it comes; the newest counts.")
     async def session_stats(self, info: Info, session_id: SessionId) -> AsyncGenerator[KernelStats]:
         core, viewer = info.context.core, info.context.viewer
-        await sessions.get(core, viewer, str(session_id))
+        await sessions.get(core, viewer, str(session_id), path="sessionId")
         kernels = (await sessions.kernels(core, viewer, [str(session_id)]))[str(session_id)]
         async for sample in agents.watch_kernel_stats(core, kernels[0].id):
             yield KernelStats.of(sample)

@@ -144,7 +144,7 @@ async def edit(
     minimums = slots.parse(minimum_slots or (), problems, "input.minimumSlots")
     problems.check()
     async with core.db.write() as db:
-        image = await _visible(db, actor, image_id)
+        image = await _visible(db, actor, image_id, "input.id")
         permissions.require(actor, "updateImage", Subject())
         if minimum_slots is not None:
             image.minimum_slots, image.minimum_edited = minimums, True
@@ -162,7 +162,7 @@ async def forget(core: Core, actor: Actor, image_ids: Sequence[str]) -> list[str
     gone: list[str] = []
     for image_id in dict.fromkeys(image_ids):
         async with core.db.write() as db:
-            image = await _visible(db, actor, image_id)
+            image = await _visible(db, actor, image_id, "input.ids")
             if await db.scalar(select(Session.id).where(Session.image_id == image.id).limit(1)) is not None:
                 image.active = False
             else:
@@ -192,7 +192,9 @@ async def _on_each(
     core: Core, actor: Actor, image_ids: Sequence[str], agent_ids: Sequence[str], *, remove: bool
 ) -> list[Outcome]:
     async with core.db.read() as db:
-        images = [await _visible(db, actor, image_id) for image_id in dict.fromkeys(image_ids)]
+        images = [
+            await _visible(db, actor, image_id, "input.imageIds") for image_id in dict.fromkeys(image_ids)
+        ]
         agents = (
             await db.scalars(select(Agent).where(Agent.id.in_(agent_ids), permissions.visible(actor, Agent)))
         ).all()
@@ -353,10 +355,10 @@ def _ports(text: str) -> list[dict[str, Any]]:
     return ports
 
 
-async def _visible(db: AsyncSession, actor: Actor, image_id: str) -> Image:
+async def _visible(db: AsyncSession, actor: Actor, image_id: str, path: str) -> Image:
     image = await db.scalar(select(Image).where(Image.id == image_id, permissions.visible(actor, Image)))
     if image is None:
-        raise NotFound("There is no such image, or it is not yours to see.")
+        raise NotFound("There is no such image, or it is not yours to see.", path=path)
     return image
 
 

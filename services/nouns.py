@@ -58,15 +58,18 @@ class Noun(Generic[Row, Filter]):
             )
             return {row.id: row for row in rows}  # pyright: ignore
 
-    async def get(self, core: Core, actor: Actor, row_id: str) -> Row:
+    async def get(self, core: Core, actor: Actor, row_id: str, *, path: str = "") -> Row:
         """One row.
+
+        Args:
+            path: of the input that names it.
 
         Raises:
             NotFound: it does not exist or is not the actor's to see.
         """
         found = await self.many(core, actor, [row_id])
         if row_id not in found:
-            raise self._missing("")
+            raise self._missing(path)
         return found[row_id]
 
     async def take(

@@ -319,11 +319,11 @@ def _check_grace(seconds: int | UnsetType | None, problems: Problems) -> None:
 
 def _check_grantees(grantee_ids: Sequence[str]) -> None:
     if not 1 <= len(grantee_ids) <= _MOST_AT_ONCE:
-        raise BadInput(f"Between 1 and {_MOST_AT_ONCE} grantees at once.", path="input.granteeIds")
+        raise BadInput(f"Between 1 and {_MOST_AT_ONCE} grantees at once.", path="input.granteeId")
     problems = Problems()
-    for position, grantee_id in enumerate(grantee_ids):
+    for grantee_id in grantee_ids:
         if ids.kind(grantee_id) not in _GRANTEES:
-            problems.add(f"input.granteeIds.{position}", "An id of a domain, group or user.")
+            problems.add("input.granteeId", "An id of a domain, group or user.")
     problems.check()
 
 
@@ -335,7 +335,7 @@ async def _check_known(db: AsyncSession, grantee_ids: Sequence[str]) -> None:
             missing = wanted - set(await db.scalars(select(column).where(column.in_(wanted))))
             if missing:
                 raise NotFound(
-                    f"There is no {ids.KINDS[prefix]} {sorted(missing)[0]!r}.", path="input.granteeIds"
+                    f"There is no {ids.KINDS[prefix]} {sorted(missing)[0]!r}.", path="input.granteeId"
                 )
 
 

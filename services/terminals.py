@@ -130,7 +130,7 @@ async def _kernel(
         raise BadInput(
             "A terminal's id has 1 to 32 lower-case letters, digits and hyphens.", path="input.terminalId"
         )
-    session = await get(core, actor, session_id)
+    session = await get(core, actor, session_id, path="input.sessionId")
     permissions.require(actor, action, Subject(session.domain_id, session.group_id, session.user_id))
     async with core.db.read() as db:
         return session, await main_kernel(db, session_id)

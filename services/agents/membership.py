@@ -263,7 +263,7 @@ async def _visible(db: AsyncSession, actor: Actor, agent_id: str, action: str) -
         .with_for_update()
     )
     if agent is None:
-        raise NotFound("There is no such agent, or it is not yours to see.")
+        raise NotFound("There is no such agent, or it is not yours to see.", path="input.id")
     permissions.require(actor, action, Subject())
     return agent
 

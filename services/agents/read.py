@@ -66,10 +66,10 @@ async def many(core: Core, actor: Actor, agent_ids: Sequence[str]) -> dict[str, 
         return {row.id: row for row in rows}
 
 
-async def get(core: Core, actor: Actor, agent_id: str) -> Agent:
+async def get(core: Core, actor: Actor, agent_id: str, *, path: str | None = None) -> Agent:
     found = await many(core, actor, [agent_id])
     if agent_id not in found:
-        raise NotFound("There is no such agent, or it is not yours to see.")
+        raise NotFound("There is no such agent, or it is not yours to see.", path=path)
     return found[agent_id]
 
 
@@ -112,7 +112,7 @@ async def watch(core: Core, actor: Actor, after: str | None = None) -> AsyncGene
 
 async def watch_stats(core: Core, actor: Actor, agent_id: str) -> AsyncGenerator[NodeSample]:
     """Samples of one node, the newest when the watcher is ready for one."""
-    await get(core, actor, agent_id)
+    await get(core, actor, agent_id, path="agentId")
     async with core.stats.watch_node(agent_id) as latest:
         async for sample in latest:
             yield sample

@@ -31,7 +31,7 @@ async def edit(core: Core, actor: Actor, session_id: str, *, name: str) -> Sessi
                 .with_for_update()
             )
             if session is None:
-                raise NotFound("There is no such session, or it is not yours to see.")
+                raise NotFound("There is no such session, or it is not yours to see.", path="input.id")
             permissions.require(actor, "updateSession", await subjects.one(db, actor, session))
             if session.status in FINAL:
                 raise Conflict("The session has ended; its name stays as it was.")

@@ -83,15 +83,18 @@ async def many(core: Core, actor: Actor, ids: Sequence[str]) -> dict[str, Sessio
         return {row.id: row for row in rows}
 
 
-async def get(core: Core, actor: Actor, session_id: str) -> Session:
+async def get(core: Core, actor: Actor, session_id: str, *, path: str | None = None) -> Session:
     """One session.
+
+    Args:
+        path: of the input that names it.
 
     Raises:
         NotFound: it does not exist or is not the actor's to see.
     """
     found = await many(core, actor, [session_id])
     if session_id not in found:
-        raise NotFound("There is no such session, or it is not yours to see.")
+        raise NotFound("There is no such session, or it is not yours to see.", path=path)
     return found[session_id]
 
 
@@ -175,7 +178,7 @@ async def follow_log(
         NotFound: there is no such session for the actor.
         Unavailable: its node is not connected.
     """
-    session = await get(core, actor, session_id)
+    session = await get(core, actor, session_id, path="sessionId")
     async with core.db.read() as db:
         kernel = await main_kernel(db, session_id)
     if session.status in FINAL or kernel.agent_id is None:

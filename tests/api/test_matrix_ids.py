@@ -128,6 +128,14 @@ def hidden_of(oracle: Oracle, prefix: str) -> Iterator[str]:
             yield one
 
 
+def misplaced(at: str, paths: list[list[str]], answer: dict[str, Any]) -> Iterable[str]:
+    """What does not exist is told with the field that names it: this one, or another that is not theirs either."""
+    for error in answer.get("errors", ()):
+        told = error["extensions"].get("path")
+        if error["extensions"]["code"] == "NOT_FOUND" and told not in paths:
+            yield f"{at}: the path is {told}: {error['message']}"
+
+
 def compared(at: str, answers: dict[str, dict[str, Any]]) -> Iterable[str]:
     """Two answers, by the id that was sent: the same but for it."""
     texts = {json.dumps(answer).replace(sent, "ID") for sent, answer in answers.items()}
@@ -207,6 +215,11 @@ async def test_a_hidden_id_in_an_input_is_refused_like_an_unknown_one(built: Mat
                     }
                     at = f"{who}: {one.mutation}(input.{one.name}: {prefix}_…)"
                     complaints += compared(at, answers)
+                    complaints += misplaced(
+                        at,
+                        [["input", other.name] for other in id_fields() if other.mutation == one.mutation],
+                        answers[hidden],
+                    )
                     if not codes(answers[hidden]) <= {"NOT_FOUND", "FORBIDDEN"} or not codes(answers[hidden]):
                         complaints.append(f"{at}: {answers[hidden]}")
     agree(complaints)
@@ -254,6 +267,7 @@ async def test_a_hidden_id_in_an_argument_is_refused_like_an_unknown_one(built: 
                     }
                     at = f"{who}: {argument.root}.{argument.field}({argument.name}: {prefix}_…)"
                     complaints += compared(at, answers)
+                    complaints += misplaced(at, [[other] for other in argument.all], answers[hidden])
                     answer = answers[hidden]
                     if codes(answer) - {"NOT_FOUND"} or (answer.get("data") or {}).get(argument.field):
                         complaints.append(f"{at}: {answer}")

@@ -1,4 +1,4 @@
-"""How errors reach a client: stable codes, the wrong field, and nothing internal.
+"""How errors reach a client: stable codes, the wrong field, what to do next, and nothing internal.
 
 One place maps: what services raise keeps its code and sentence; what GraphQL itself refuses is BAD_USER_INPUT; anything
 else is a surprise, masked for the caller as INTERNAL with an id under which the log has the whole of it.
@@ -8,7 +8,7 @@ import logging
 import secrets
 from collections.abc import Iterable
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 import strawberry
 from graphql import GraphQLError
@@ -17,6 +17,21 @@ from schema.fields import said
 from services.errors import BadInput, BerthError
 
 log = logging.getLogger(__name__)
+
+_CORRECT: Final = "Correct the field that `path` names, then send it again."
+_READ_SCHEMA: Final = "Correct the operation; the schema is documented at `/graphql` in a browser."
+_WAIT: Final = "Wait `retryAfter` seconds, then send it again."
+#: Code → `extensions.help`: what to do next. An error that knows better brings its own; of NOT_FOUND there is nothing to
+#: say, for whether it exists is just what is not told.
+_HELP: Final = {
+    "UNAUTHENTICATED": "Log in by `login` or `loginWithKeypair`, or renew the access token by `refreshLogin`.",
+    "FORBIDDEN": "`allowedActions` of an object and `viewer.permissions` say what you may do; "
+    "an administrator can allow more.",
+    "CONFLICT": "Read what is there now, then choose again.",
+    "QUOTA_EXCEEDED": "Ask for no more than `limit` of `slot`, or ask an administrator to raise the limit of `whose`.",
+    "UNAVAILABLE": "Try again later; an administrator sees whether `part` is well.",
+    "INTERNAL": "Tell an administrator the `id`; the server's log has the whole of it under that.",
+}
 
 
 @strawberry.enum(
@@ -69,14 +84,15 @@ def present(error: GraphQLError) -> dict[str, Any]:
         content["path"] = error.path
     original = _original(error)
     if isinstance(original, BerthError):
-        content["extensions"] = _extensions(original)
+        extensions = _extensions(original)
     elif original is None:
-        content["extensions"] = {"code": BadInput.code, **(error.extensions or {})}
+        extensions = {"code": BadInput.code, **(error.extensions or {})}
     else:
         incident = secrets.token_hex(6)
         log.error("a field failed; incident %s", incident, exc_info=original)
         content["message"] = f"Something went wrong here. Tell an administrator the incident {incident}."
-        content["extensions"] = {"code": "INTERNAL", "id": incident}
+        extensions = {"code": "INTERNAL", "id": incident}
+    content["extensions"] = _helped(extensions)
     return content
 
 
@@ -91,7 +107,7 @@ def present_all(errors: Iterable[GraphQLError]) -> list[dict[str, Any]]:
                 {
                     **content,
                     "message": message,
-                    "extensions": {"code": original.code, "path": path.split(".")},
+                    "extensions": _helped({"code": original.code, "path": path.split(".")}),
                 }
                 for path, message in original.fields
             ]
@@ -108,6 +124,16 @@ def _extensions(error: BerthError) -> dict[str, Any]:
         head, *rest = name.split("_")
         extensions[head + "".join(part.title() for part in rest)] = value
     return extensions
+
+
+def _helped(extensions: dict[str, Any]) -> dict[str, Any]:
+    """With what to do next, where there is something."""
+    code = extensions["code"]
+    if code == BadInput.code:
+        usual = _CORRECT if "path" in extensions else _READ_SCHEMA
+    else:
+        usual = _WAIT if "retryAfter" in extensions else _HELP.get(code)
+    return extensions if usual is None or "help" in extensions else {**extensions, "help": usual}
 
 
 def _original(error: GraphQLError) -> Exception | None:

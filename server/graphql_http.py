@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
+from graphql import GraphQLError
 from starlette.requests import Request
 from starlette.responses import Response
 from strawberry import Schema
 from strawberry.types.graphql import OperationType
 
-from schema.errors import present_all
+from schema.errors import present, present_all
 from server.results import contents, wrap
-from services.errors import BadInput, BerthError, Unavailable
+from services.errors import BerthError, Unavailable
 
 RESPONSE: Final = "application/graphql-response+json"
 JSON: Final = "application/json"
@@ -189,7 +190,7 @@ def _json(text: str | bytes, what: str) -> Any:
 
 
 def _error(message: str) -> dict[str, Any]:
-    return {"message": message, "extensions": {"code": BadInput.code}}
+    return present(GraphQLError(message))
 
 
 def _status_of(error: BerthError) -> int:

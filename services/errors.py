@@ -24,6 +24,7 @@ class BerthError(Exception):
         self.message = message
         #: Input field that it is about, as a client wrote it: `input.slots.0.amount`.
         self.path = path
+        #: More for programs; `help`: what to do next, where that is not what the code always says.
         self.extra = extra
 
 

@@ -239,7 +239,10 @@ def require_role(actor: Actor, action: str) -> None:
 
 def _refuse_before_new_password(actor: Actor) -> None:
     if actor.must_change_password:
-        raise Forbidden("Choose a new password first (changePassword); until then nothing else is allowed.")
+        raise Forbidden(
+            "Choose a new password first (changePassword); until then nothing else is allowed.",
+            help="Call `changePassword`, then go on with the access token that it answers.",
+        )
 
 
 def visible(actor: Actor, table: type[Base], action: str | None = None) -> ColumnElement[bool]:

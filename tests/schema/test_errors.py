@@ -1,6 +1,8 @@
 """How errors reach a client: a code, the field, what to do; nothing of the inside."""
 
 import logging
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ import strawberry
 from graphql import GraphQLError
 
 from resolvers.root import Schema
-from schema.errors import present, present_all
+from schema.errors import ErrorCode, present, present_all
 from services.errors import (
     BadInput,
     BerthError,
@@ -23,6 +25,7 @@ from services.errors import (
 from tests.factories import Factories
 from tests.schema.conftest import Run
 
+SDL = Path(__file__).parents[2] / "schema" / "schema.graphql"
 SECRET = "postgresql://berth:hunter2@db/berth"
 
 
@@ -52,12 +55,51 @@ RAISED: list[tuple[BerthError, dict[str, Any]]] = [
 def test_what_services_raise_keeps_its_code_and_what_it_says(
     error: BerthError, extensions: dict[str, Any]
 ) -> None:
-    assert present(wrapped(error)) == {"message": error.message, "extensions": extensions}
+    presented = present(wrapped(error))
+    presented["extensions"].pop("help", None)
+    assert presented == {"message": error.message, "extensions": extensions}
+
+
+HELP: dict[str, tuple[GraphQLError, str | None]] = {
+    "a wrong field": (wrapped(BadInput("Wrong.", path="input.name")), "`path`"),
+    "a wrong operation": (GraphQLError("Syntax Error."), "`/graphql`"),
+    "nobody": (wrapped(Unauthenticated("Log in.")), "`refreshLogin`"),
+    "not allowed": (wrapped(Forbidden("No.")), "`allowedActions`"),
+    "not there": (wrapped(NotFound("None.")), None),
+    "taken": (wrapped(Conflict("Taken.")), "what is there now"),
+    "too much": (wrapped(QuotaExceeded("Too much.", slot="cpu")), "`limit` of `slot`"),
+    "too often": (wrapped(RateLimited("Slow down.", retry_after=3.5)), "`retryAfter` seconds"),
+    "not now": (wrapped(Unavailable("Later.", part="node")), "later"),
+    "not now, but soon": (wrapped(Unavailable("Later.", part="node", retry_after=5)), "`retryAfter` seconds"),
+    "a surprise": (wrapped(RuntimeError(SECRET)), "`id`"),
+    "an error that knows better": (wrapped(Forbidden("No.", help="Do that.")), "Do that."),
+}
+
+
+@pytest.mark.parametrize(("error", "help_"), HELP.values(), ids=HELP)
+def test_an_error_says_what_to_do_next(error: GraphQLError, help_: str | None) -> None:
+    told = present(error)["extensions"].get("help")
+    assert (help_ is None and told is None) or (help_ is not None and told is not None and help_ in told)
+
+
+def test_what_help_refers_to_is_there() -> None:
+    """A word in backquotes is beside the code, or in the schema."""
+    names = set(re.findall(r"\w+", SDL.read_text()))
+    for error, _ in HELP.values():
+        extensions = present(error)["extensions"]
+        for word in re.findall(r"`(\w+)`", extensions.get("help", "")):
+            assert word in extensions.keys() | names | {"limit", "slot", "whose", "part"}, word
+
+
+def test_every_code_is_helped_or_known_to_need_none() -> None:
+    helped = {present(error)["extensions"]["code"] for error, help_ in HELP.values() if help_}
+    assert {code.value for code in ErrorCode} - helped == {"NOT_FOUND"}
 
 
 def test_several_wrong_fields_become_an_error_each() -> None:
     error = BadInput("Both.", fields=[("input.a", "A is wrong."), ("input.b.0", "B is wrong.")])
     presented = present_all([wrapped(error)])
+    assert all("`path`" in one["extensions"]["help"] for one in presented)
     assert [(one["message"], one["extensions"]["path"]) for one in presented] == [
         ("A is wrong.", ["input", "a"]),
         ("B is wrong.", ["input", "b", "0"]),
@@ -97,7 +139,7 @@ async def test_a_field_that_fails_says_nothing_of_the_inside(
     result = await Schema(Query).execute(f"{{ {field} }}")
     (error,) = present_all(result.errors or [])
     assert error["path"] == [field]
-    assert error["extensions"].keys() == {"code", "id"}
+    assert error["extensions"].keys() == {"code", "id", "help"}
     assert SECRET not in str(error)
     assert len(caplog.records) == 1
 

@@ -157,18 +157,20 @@ async def forget(core: Core, actor: Actor, image_ids: Sequence[str]) -> list[str
     """Take images off the list: those that sessions were made from are kept, but may no longer be used.
 
     Returns the ids that are gone or hidden. A node that still has a forgotten image lists it again when it connects.
+
+    Raises:
+        NotFound: one of them does not exist; then all stay.
+        Forbidden.
     """
     permissions.require_role(actor, "forgetImages")
-    gone: list[str] = []
-    for image_id in dict.fromkeys(image_ids):
-        async with core.db.write() as db:
-            image = await _visible(db, actor, image_id, "input.ids")
+    gone = list(dict.fromkeys(image_ids))
+    async with core.db.write() as db:
+        for image in [await _visible(db, actor, image_id, "input.ids") for image_id in gone]:
             if await db.scalar(select(Session.id).where(Session.image_id == image.id).limit(1)) is not None:
                 image.active = False
             else:
                 await db.execute(delete(AgentImage).where(AgentImage.image_id == image.id))
                 await db.delete(image)
-        gone.append(image_id)
     return gone
 
 

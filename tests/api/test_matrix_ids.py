@@ -28,6 +28,10 @@ from tests.api.walks import Oracle
 LOGGED_IN = [who for who in ACTORS if who not in ("anonymous", "inactive", "superadmin")]
 
 
+#: To take a grant from whom does not have it is done already.
+HARMLESS = {("revokeResourceGroup", "granteeId")}
+
+
 @dataclass(frozen=True)
 class IdField:
     """An id somewhere in a mutation's input."""
@@ -128,6 +132,12 @@ def hidden_of(oracle: Oracle, prefix: str) -> Iterator[str]:
             yield one
 
 
+def changed(before: dict[str, list[str]], after: dict[str, list[str]]) -> Iterable[str]:
+    for table, rows in after.items():
+        if rows != before[table]:
+            yield f"{table}: {sorted(set(rows) ^ set(before[table]))} changed"
+
+
 def misplaced(at: str, paths: list[list[str]], answer: dict[str, Any]) -> Iterable[str]:
     """What does not exist is told with the field that names it: this one, or another that is not theirs either."""
     for error in answer.get("errors", ()):
@@ -200,29 +210,48 @@ def wrong_ids(
 
 
 async def test_a_hidden_id_in_an_input_is_refused_like_an_unknown_one(built: Matrix) -> None:
+    """And nothing has changed by any of it."""
     complaints: list[str] = []
+    before = await built.world.rows()
     for who in LOGGED_IN:
         caller, oracle = built.world.caller(built.app, who), built.oracle(who)
         for one in id_fields():
+            others = [["input", other.name] for other in id_fields() if other.mutation == one.mutation]
             for prefix in one.kinds:
-                unknown = ids.new(prefix)
                 for hidden in hidden_of(oracle, prefix):
                     answers = {
                         sent: await caller(
                             mutation(one.mutation), input=base(oracle, one.mutation) | one.put(sent)
                         )
-                        for sent in (hidden, unknown)
+                        for sent in (hidden, ids.new(prefix))
                     }
                     at = f"{who}: {one.mutation}(input.{one.name}: {prefix}_…)"
                     complaints += compared(at, answers)
-                    complaints += misplaced(
-                        at,
-                        [["input", other.name] for other in id_fields() if other.mutation == one.mutation],
-                        answers[hidden],
-                    )
+                    complaints += misplaced(at, others, answers[hidden])
                     if not codes(answers[hidden]) <= {"NOT_FOUND", "FORBIDDEN"} or not codes(answers[hidden]):
                         complaints.append(f"{at}: {answers[hidden]}")
-    agree(complaints)
+    agree([*complaints, *changed(before, await built.world.rows())])
+
+
+async def test_an_unknown_id_is_told_with_its_path_and_takes_nothing_of_the_rest(built: Matrix) -> None:
+    """To whom everything else is allowed; of a list, the id that is there is left alone as well."""
+    complaints: list[str] = []
+    before = await built.world.rows()
+    for one in id_fields():
+        who = "owner" if one.mutation == "createSession" else "superadmin"
+        caller, oracle = built.world.caller(built.app, who), built.oracle(who)
+        payload: Any = SCHEMA.type_map["Mutation"].fields[one.mutation].type.of_type  # type: ignore[attr-defined]
+        each_for_itself = "results" in payload.fields and one.name == "ids"
+        for prefix in one.kinds:
+            given = one.put(ids.new(prefix))
+            if one.many and not each_for_itself:
+                given[one.name].insert(0, own_of(oracle, prefix))
+            answer = await caller(mutation(one.mutation), input=base(oracle, one.mutation) | given)
+            at = f"{who}: {one.mutation}(input.{one.name}: {prefix}_…)"
+            complaints += misplaced(at, [["input", one.name]], answer)
+            if codes(answer) != {"NOT_FOUND"} and (one.mutation, one.name) not in HARMLESS:
+                complaints.append(f"{at}: {answer}")
+    agree([*complaints, *changed(before, await built.world.rows())])
 
 
 async def test_a_hidden_id_in_a_filter_finds_what_an_unknown_one_finds(built: Matrix) -> None:

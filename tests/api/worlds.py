@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
+from sqlalchemy import select
 from starlette.applications import Starlette
 
 from agents.protocol import KernelStats, NodeStats, Stats
@@ -19,6 +20,7 @@ from services import tokens
 from services.bus import PullAdvanced
 from services.core import Core
 from services.db.tables import (
+    Base,
     Domain,
     Group,
     KernelLog,
@@ -84,6 +86,14 @@ class World:
     def add(self, row: Any, **facts: Any) -> Any:
         self.things[row.id] = Thing(row.id, type(row).__name__, **facts)
         return row
+
+    async def rows(self) -> dict[str, list[str]]:
+        """Everything in the database, by table."""
+        async with self.core.db.read() as db:
+            return {
+                table.name: sorted(repr(tuple(row)) for row in await db.execute(select(table)))
+                for table in Base.metadata.sorted_tables
+            }
 
     def name(self) -> str:
         """One that nothing has yet."""

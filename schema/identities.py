@@ -1,4 +1,4 @@
-"""What kind of id each input takes, and the one place where an id of another kind is refused.
+"""What kind of id each input takes, and the one place where an id of another kind, or a list of too many, is refused.
 
 The kind follows from the name, as it does for a reader: `groupIds` are ids of groups, and `id` in `UpdateGroupInput` is
 one. A slip (a user's id where a group's is wanted) is answered with what was expected, not with NOT_FOUND; an id of the
@@ -30,6 +30,8 @@ _NOUNS: Final[dict[str, Kinds]] = {
 } | {"policy": ("pol",), "grantee": ("dom", "grp", "usr")}
 #: Wrong ids that are told of at once.
 _MOST: Final = 10
+#: Ids in one list: each is a statement or more.
+LONGEST: Final = 500
 
 
 @dataclass
@@ -99,6 +101,9 @@ def _guard(declared: GraphQLField, shape: _Shape) -> None:
 
 def _check(given: Mapping[str, Any], shape: _Shape, at: str, problems: Problems) -> None:
     for name, wanted in shape.ids.items():
+        if isinstance(given.get(name), list) and len(given[name]) > LONGEST:
+            problems.add(f"{at}{name}", f"At most {LONGEST} ids at once.")
+            continue
         for path, value in _each(given.get(name), f"{at}{name}"):
             if value.partition("_")[0] not in wanted and len(problems.fields) < _MOST:
                 problems.add(path, f"Wrong kind of id: expected an id that starts with {_or(wanted)}.")

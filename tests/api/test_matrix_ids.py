@@ -179,6 +179,16 @@ async def test_an_id_of_the_wrong_kind_is_refused_with_what_was_expected(built: 
     agree(complaints)
 
 
+async def test_a_list_of_ids_has_an_end(built: Matrix) -> None:
+    caller, oracle = built.world.caller(built.app, "superadmin"), built.oracle("superadmin")
+    for one in id_fields():
+        if one.many:
+            given = {one.name: [ids.new(one.kinds[0]) for _ in range(identities.LONGEST + 1)]}
+            answer = await caller(mutation(one.mutation), input=base(oracle, one.mutation) | given)
+            assert codes(answer) == {"BAD_USER_INPUT"}, one
+            assert answer["errors"][0]["extensions"]["path"] == ["input", one.name]
+
+
 def wrong_ids(
     oracle: Oracle, caller: Caller
 ) -> Iterator[tuple[str, list[str], Kinds, Callable[[str], Awaitable[dict[str, Any]]]]]:

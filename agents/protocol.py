@@ -76,6 +76,59 @@ class ServicePort(msgspec.Struct, frozen=True, omit_defaults=True):
     port: int
 
 
+class SlotKind(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A kind of resource that an accelerator plug-in gives.
+
+    `count` is counted in milli-units and may be a fraction of a device; `bytes` is measured; `unique` counts whole
+    devices (1000 each), of which every one belongs to a single kernel.
+    """
+
+    name: str
+    type: Literal["count", "bytes", "unique"]
+    #: What one of it is, for people: "GPU".
+    unit: str = ""
+    display_name: str = ""
+    description: str = ""
+    #: The smallest difference between two amounts.
+    step: int = 1
+
+
+class Device(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An accelerator of the node. `id` is unique on the node and the same after a restart (a UUID)."""
+
+    id: str
+    plugin: str
+    model: str = ""
+    #: Bytes of its own memory; 0 where it has none.
+    memory: int = 0
+    numa_node: int | None = None
+    #: False: nothing new is put on it, and `reason` says why; what runs there is left alone.
+    healthy: bool = True
+    reason: str = ""
+    #: Slot name → what the whole device gives of it.
+    capacity: dict[str, int] = {}
+    #: Slot name → what kernels of this node hold of it now.
+    held: dict[str, int] = {}
+
+
+class DeviceRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a container engine is asked for (Docker's `DeviceRequests`)."""
+
+    driver: str
+    ids: tuple[str, ...]
+    capabilities: tuple[str, ...]
+
+
+class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a kernel is given so that it can use its devices, and no others."""
+
+    environ: dict[str, str] = {}
+    mounts: tuple[Mount, ...] = ()
+    requests: tuple[DeviceRequest, ...] = ()
+    #: Device files of the node, where no engine brings them in.
+    nodes: tuple[str, ...] = ()
+
+
 class KernelSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """All that a node must know to run one kernel."""
 
@@ -97,8 +150,13 @@ class KernelSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     shared_memory: int = 64 * 1024 * 1024
     #: `if-not-present`, `always` or `never`.
     pull_policy: Literal["if-not-present", "always", "never"] = "if-not-present"
-    #: Per-accelerator allocation: slot name → device id → amount in milli-units.
+    #: Per-accelerator allocation: slot name → device id → amount in milli-units / bytes. The node chooses where the
+    #: manager leaves it empty, and refuses what does not fit.
     devices: dict[str, dict[str, int]] = {}
+    #: Slots of which a fraction may be put together from several devices, in equal parts.
+    spanning: tuple[str, ...] = ()
+    #: Filled in by the node, from its plug-ins; what a manager writes here is of no effect.
+    grant: Grant = Grant()
     #: Seconds from the command's arrival until each phase has failed.
     pull_timeout: float = 1800.0
     create_timeout: float = 120.0
@@ -113,6 +171,8 @@ class KernelReport(msgspec.Struct, frozen=True, omit_defaults=True):
     phase: Phase
     container: str = ""
     slots: dict[str, int] = {}
+    #: Slot name → device id → amount.
+    devices: dict[str, dict[str, int]] = {}
     exit_code: int | None = None
     reason: str = ""
 
@@ -141,6 +201,30 @@ class Hardware(msgspec.Struct, frozen=True, omit_defaults=True):
     engine: str = ""
 
 
+class DeviceStats(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Load of one accelerator. `utilisation`: percent of the time in which it worked."""
+
+    id: str
+    utilisation: float = 0.0
+    memory_used: int = 0
+    memory_total: int = 0
+    #: Degrees Celsius, watts; None where it does not say.
+    temperature: float | None = None
+    power: float | None = None
+
+
+class DeviceUse(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A kernel's part in the load of one device. `utilisation`: percent of what it was given, None where unknown."""
+
+    device: str
+    slot: str
+    amount: int
+    utilisation: float | None = None
+    memory_used: int = 0
+    #: What it may use; 0: the plug-in sets no limit.
+    memory_limit: int = 0
+
+
 class NodeStats(msgspec.Struct, frozen=True, omit_defaults=True):
     """Load of the whole node. Percentages are of one core (200 = two cores busy); sizes in bytes."""
 
@@ -149,6 +233,7 @@ class NodeStats(msgspec.Struct, frozen=True, omit_defaults=True):
     memory_total: int = 0
     disk_used: int = 0
     disk_total: int = 0
+    devices: tuple[DeviceStats, ...] = ()
 
 
 class KernelStats(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -166,8 +251,9 @@ class KernelStats(msgspec.Struct, frozen=True, omit_defaults=True):
     network_sent_bytes: int = 0
     home_bytes: int = 0
     processes: int = 0
-    #: Accelerator utilisation by slot name, percent of what is allocated.
+    #: Accelerator utilisation by slot name, percent of what is allocated; absent where it is not known.
     accelerators: dict[str, float] = {}
+    devices: tuple[DeviceUse, ...] = ()
 
 
 # Agent → manager

@@ -117,6 +117,8 @@ class DeviceRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     driver: str
     ids: tuple[str, ...]
     capabilities: tuple[str, ...]
+    #: Device files of the node that it stands for: shown inside where there is no engine.
+    nodes: tuple[str, ...] = ()
 
 
 class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -125,7 +127,7 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
     environ: dict[str, str] = {}
     mounts: tuple[Mount, ...] = ()
     requests: tuple[DeviceRequest, ...] = ()
-    #: Device files of the node, where no engine brings them in.
+    #: Device files of the node that must be there inside, with and without an engine.
     nodes: tuple[str, ...] = ()
 
 

@@ -79,7 +79,11 @@ class Accelerator(Protocol):
         ...
 
     def grant(self, kernel: str, devices: Allocation) -> Grant:
-        """How a kernel gets at its devices. Called before each start of a container.
+        """How a kernel gets at its devices. Called before each start of a container while there are devices.
+
+        Args:
+            devices: what it was given of this plug-in's slots; empty for a kernel that has none, and that may have to
+                be kept from seeing any.
 
         Raises:
             AcceleratorFailure: it cannot be started with them.

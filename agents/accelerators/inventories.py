@@ -154,7 +154,7 @@ class Inventory:
         total = Grant()
         for one in self._plugins:
             mine = {slot: dict(held) for slot, held in spec.devices.items() if slot in one.slots and held}
-            if mine:
+            if mine or one.devices:
                 total = _joined(total, await self._grant(one, kernel, mine))
         return msgspec.structs.replace(
             spec,

@@ -80,7 +80,8 @@ class MockAccelerator:
         ]
 
     def grant(self, kernel: str, devices: Allocation) -> Grant:
-        mine = devices.get(self._slot, {})
+        if not (mine := devices.get(self._slot, {})):
+            return Grant()
         shares = ",".join(f"{amount / WHOLE:g}" for amount in mine.values())
         return Grant(environ={"MOCK_VISIBLE_DEVICES": ",".join(mine), "MOCK_DEVICE_SHARES": shares})
 

@@ -40,7 +40,8 @@ class Steady:
         return [Device(f"{self.name}-0", "", capacity={f"{self.name}.shares": 1000})]
 
     def grant(self, kernel: str, devices: Allocation) -> Grant:
-        ids = tuple(devices[f"{self.name}.shares"])
+        if not (ids := tuple(devices.get(f"{self.name}.shares", ()))):
+            return Grant(environ={"SEEN": "none"})
         return Grant(
             {"SEEN": ",".join(ids)},
             (Mount("/run/steady", "/run/steady"),),
@@ -183,6 +184,13 @@ async def test_a_grant_adds_what_devices_need_to_what_was_asked_for() -> None:
     assert [mount.target for mount in granted.mounts] == ["/m", "/run/steady"]
     assert granted.grant.requests == (DeviceRequest("steady", ("steady-0",), ("gpu",)),)
     assert granted.grant.nodes == ("/dev/steady0",)
+
+
+async def test_a_kernel_without_devices_is_kept_from_those_there_are() -> None:
+    node = Inventory([Steady()])
+    assert (await node.grant("knl_1", SPEC)).environ == {"A": "1"}
+    await node.detect()
+    assert (await node.grant("knl_1", SPEC)).environ == {"A": "1", "SEEN": "none"}
 
 
 async def test_what_a_manager_grants_is_of_no_effect() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from agents.accelerators.pools import SOMEWHERE, Pool
 from agents.protocol import KernelPhase, KernelSpec, Phase
 from agents.steps import Ref
 
@@ -68,6 +69,8 @@ class Attempt:
     step: Step
     spec: KernelSpec | None = None
     slots: Mapping[str, int] = field(default_factory=dict[str, int])
+    #: Slot name → device → amount: what it may be using of the node's accelerators.
+    devices: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
     #: What the manager was told last; "" before anything was.
     told: Phase | None = None
     container: str = ""
@@ -89,11 +92,15 @@ class Attempts:
     """All attempts of the node, the slots they take, and what was told of kernels before.
 
     Args:
+        capacity: of the runtime; what accelerators give comes from `pool`.
         past: the last phase of each kernel that was told before the agent's start, oldest first.
     """
 
-    def __init__(self, capacity: Mapping[str, int], past: Iterable[KernelPhase] = ()) -> None:
+    def __init__(
+        self, capacity: Mapping[str, int], past: Iterable[KernelPhase] = (), pool: Pool | None = None
+    ) -> None:
         self.capacity = dict(capacity)
+        self.pool = pool or Pool()
         self._attempts: dict[Ref, Attempt] = {}
         self._ended: OrderedDict[str, KernelPhase] = OrderedDict()
         self._unfinished: dict[str, KernelPhase] = {}
@@ -166,11 +173,52 @@ class Attempts:
             total[name] = total.get(name, 0) + amount
         return total
 
+    def held(self, *, without: str = "") -> dict[str, dict[str, int]]:
+        """Device → slot → what is taken of it. As for `used`: of a kernel's generations the larger counts.
+
+        What a kernel has of an accelerator's slot and of which no device is known is counted under `SOMEWHERE`.
+        """
+        kernels: dict[str, dict[tuple[str, str], int]] = {}
+        for attempt in self:
+            if attempt.over or attempt.ref[0] == without:
+                continue
+            taken = kernels.setdefault(attempt.ref[0], {})
+            for slot, name, amount in _located(attempt, self.pool):
+                taken[name, slot] = max(taken.get((name, slot), 0), amount)
+        total: dict[str, dict[str, int]] = {}
+        for taken in kernels.values():
+            for (name, slot), amount in taken.items():
+                of_device = total.setdefault(name, {})
+                of_device[slot] = of_device.get(slot, 0) + amount
+        return total
+
+    def all_slots(self) -> dict[str, int]:
+        """The node's capacity: what the runtime has, and what accelerators give."""
+        return {**self.pool.capacity(self.held()), **self.capacity}
+
     def lacking(self, kernel: str, slots: Mapping[str, int]) -> str:
         """Why these slots do not fit; "" when they do. The manager's books may be behind ours (invariant I2)."""
         used = self.used(without=kernel)
         for name, amount in slots.items():
+            if name in self.pool.kinds and name not in self.capacity:
+                continue  # each device counts, not their sum: `place`
             free = max(self.capacity.get(name, 0) - used.get(name, 0), 0)
             if amount > free:
                 return f"{name}: {amount} asked for, {free} free of {self.capacity.get(name, 0)}"
         return ""
+
+    def place(self, kernel: str, spec: KernelSpec) -> dict[str, dict[str, int]]:
+        """The devices for a kernel: those that its spec names, else those that suit best. Raises `NoRoom`."""
+        held = self.held(without=kernel)
+        return self.pool.place(spec.slots, held, named=spec.devices, spanning=spec.spanning)
+
+
+def _located(attempt: Attempt, pool: Pool) -> Iterator[tuple[str, str, int]]:
+    """(slot, device, amount) of all that an attempt has of accelerators."""
+    for slot, devices in attempt.devices.items():
+        for name, amount in devices.items():
+            yield slot, name, amount
+    for slot, amount in attempt.slots.items():
+        rest = amount - sum(attempt.devices.get(slot, {}).values())
+        if slot in pool.kinds and rest > 0:
+            yield slot, SOMEWHERE, rest

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from agents import logs
-from agents.config import AUTO, BadState, Credential, StateDir, make_runtime, runtimes
+from agents.config import AUTO, BadState, Credential, StateDir, make_inventory, make_runtime, runtimes
 from agents.daemon import Agent
 from agents.joining import JoinFailed, join
 from agents.journal import Journal
@@ -98,6 +98,15 @@ def join_command(
 @click.option("--resource-group", default="")
 @click.option("--runtime", envvar="BERTH_RUNTIME", default="auto", show_default=True)
 @click.option("--runtime-option", "options", multiple=True, metavar="KEY=VALUE", help="For the runtime.")
+@click.option(
+    "--accelerator",
+    "accelerators",
+    envvar="BERTH_ACCELERATORS",
+    multiple=True,
+    metavar="NAME[:KEY=VALUE,…]",
+    help="A plug-in for devices with its options, as `cuda:mode=shares`; `none` for none. By default those that are "
+    "installed look for theirs. In the environment: separated by spaces.",
+)
 @click.option("--region", envvar="BERTH_REGION", default="")
 @click.option(
     "--log-format", envvar="BERTH_LOG_FORMAT", type=click.Choice(["plain", "json"]), default="plain"
@@ -114,6 +123,7 @@ def run_command(
     resource_group: str,
     runtime: str,
     options: tuple[str, ...],
+    accelerators: tuple[str, ...],
     region: str,
     log_format: logs.Format,
     log_level: str,
@@ -133,6 +143,7 @@ def run_command(
         if where is None:
             raise BadState("the node has not joined: give --manager and --join-token, or `berth agent join`")
         manager = Manager.at(where, insecure=insecure, ca_file=ca_file)
+        inventory = make_inventory(accelerators, directory)
         chosen = await choose_runtime(runtime, directory, settings)
         if credential is None:
             credential = await _join(directory, manager, join_token, name, chosen.name, resource_group)
@@ -144,6 +155,7 @@ def run_command(
             disk=directory.path,
             region=region,
             exit_when_rejected=exit_if_rejected,
+            accelerators=inventory,
         )
         log.info("agent %s, runtime %s, manager %s", credential.agent_id, chosen.name, manager.url)
         await _serve(daemon, directory)

@@ -6,6 +6,7 @@ STATE_DIR/                 0700
   lock                            held while an agent runs: two never share a directory
   status.json                     for `berth agent status`
   runtime/                        whatever the runtime keeps
+  accelerators/                   whatever accelerator plug-ins keep, each in a directory of its name
 """
 
 import contextlib
@@ -13,7 +14,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -21,6 +22,10 @@ from typing import Any, cast
 
 import msgspec
 
+from agents.accelerators import inventories
+from agents.accelerators.contract import BadOption
+from agents.accelerators.inventories import Inventory
+from agents.accelerators.options import Wanted
 from agents.runtimes.contract import Runtime
 
 #: The order in which `auto` looks for a runtime that works here.
@@ -71,6 +76,10 @@ class StateDir:
     @property
     def runtime(self) -> Path:
         return self.path / "runtime"
+
+    @property
+    def accelerators(self) -> Path:
+        return self.path / "accelerators"
 
     def credential(self) -> Credential | None:
         """None before the node has joined. Raises `BadState` for a file that others may read, or that is broken."""
@@ -168,3 +177,16 @@ def make_runtime(name: str, state_dir: StateDir, options: Mapping[str, Any]) -> 
     directory = state_dir.runtime
     directory.mkdir(parents=True, exist_ok=True)
     return cast("Runtime", loaders[name]()(directory, dict(options)))
+
+
+def make_inventory(wanted: Sequence[str], state_dir: StateDir) -> Inventory:
+    """The node's accelerators, by what an admin says of each plug-in (`Wanted.parse`).
+
+    Raises `BadState` for a plug-in or option that is not known.
+    """
+    state_dir.accelerators.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        plugins = inventories.make(map(Wanted.parse, wanted), state_dir.accelerators)
+    except BadOption as error:
+        raise BadState(f"accelerators: {error}") from error
+    return Inventory(plugins)

@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from agents.accelerators.inventories import Inventory
 from agents.connections import Connection
+from agents.devices import Devices
 from agents.executor import Executor
 from agents.journal import Body, Journal
 from agents.link import Backoff, Link
@@ -71,6 +73,7 @@ class Agent:
 
     Args:
         disk: a path on the file system whose use is reported.
+        accelerators: the node's plug-ins for devices; none where it has none.
         stats_deadline: seconds for one sample of all kernels.
     """
 
@@ -86,6 +89,7 @@ class Agent:
         backoff: Backoff | None = None,
         exit_when_rejected: bool = False,
         stats_deadline: float = 10.0,
+        accelerators: Inventory | None = None,
     ) -> None:
         self._runtime = runtime
         self._journal = journal
@@ -107,7 +111,10 @@ class Agent:
             manager, credential, journal, self, backoff=backoff, exit_when_rejected=exit_when_rejected
         )
         self.images = Images(runtime, self.link.offer, self._images_changed)
-        self.executor = Executor(runtime, self.images, self._feed, self.terminals.close_kernel)
+        self.devices = Devices(accelerators or Inventory(), self.link.offer, lambda: self.link.connected)
+        self.executor = Executor(
+            runtime, self.images, self._feed, self.terminals.close_kernel, self.devices.grant
+        )
 
         async def dial_back(path: str, subprotocol: str) -> Connection:
             return await dial(manager, path, credential, subprotocol)
@@ -126,7 +133,10 @@ class Agent:
         parts: list[asyncio.Task[None]] = []
         try:
             await self._recover()
-            work = (self._process(), self._sample(), self._flush(), self.images.watch(), self.link.run())
+            work = (
+                *(self._process(), self._sample(), self._flush()),
+                *(self.images.watch(), self.devices.watch(self.state.attempts), self.link.run()),
+            )
             parts += [asyncio.create_task(part) for part in work]
             # None of them ends by itself: the first to end has failed.
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
@@ -157,7 +167,7 @@ class Agent:
                 self._fingerprint = await self._runtime.fingerprint()
         fingerprint = self._known_fingerprint()
         self.state.attempts.capacity = dict(fingerprint.slots)
-        return Hello(
+        hello = Hello(
             protocol=PROTOCOL,
             version=_version(),
             boot=self._boot,
@@ -170,10 +180,12 @@ class Agent:
             region=self._region,
             isolated=fingerprint.isolated,
         )
+        return self.devices.fill(hello, self.state.attempts)
 
     def welcomed(self, welcome: Welcome) -> None:
         self._stats_seconds = welcome.stats_seconds
         self._online.set()
+        self.devices.tell(self.state.attempts)
         self._feed(Connected(welcome))
 
     def disconnected(self) -> None:
@@ -213,7 +225,8 @@ class Agent:
                 if (reports := await self._reports()) is not None:
                     break
             await asyncio.sleep(RETRY_SECONDS)
-        self._state = State(self._fingerprint.slots, await self._journal.phases())
+        pool = await self.devices.detect()
+        self._state = State(self._fingerprint.slots, await self._journal.phases(), pool)
         log.info("%d kernels found", len(reports))
         await self._carry_out(self._state.handle(Recovered(tuple(reports)), time.monotonic()), None)
 
@@ -273,6 +286,7 @@ class Agent:
             else:
                 self.executor.start(instruction)
         await self._write(bodies)
+        self.devices.tell(self.state.attempts)
 
     async def _write(self, bodies: Sequence[Body]) -> None:
         """Journal events in order. On a full disk they wait in memory, and the work goes on: ending kernels and
@@ -315,13 +329,15 @@ class Agent:
         try:
             async with asyncio.timeout(self._stats_deadline):
                 kernels = await self._runtime.stats(self.state.running())
+                stats = Stats(time.time(), sample(self._disk), tuple(kernels))
+                stats = await self.devices.sampled(stats, self.state.attempts)
         except (RuntimeFailure, TimeoutError) as error:
             log.warning("kernels were not sampled: %s", error or "timed out")
             return
         except Exception:
             log.exception("kernels were not sampled")
             return
-        self.link.offer(Stats(time.time(), sample(self._disk), tuple(kernels)))
+        self.link.offer(stats)
 
     def _answer(self, request: int, work: Coroutine[None, None, None], reply: Replies) -> None:
         """Do it beside everything else, and answer with how it went."""
@@ -358,6 +374,7 @@ class Agent:
             self.streams.close,
             self.terminals.detach,
             self.executor.close,
+            self._close_devices,
             self._journal.close,
             self._runtime.close,
         ):
@@ -366,6 +383,9 @@ class Agent:
                     await step()
             except Exception:
                 log.exception("a part of the agent did not close in order")
+
+    async def _close_devices(self) -> None:
+        await self.devices.close(self._state.attempts if self._state else None)
 
 
 def _version() -> str:

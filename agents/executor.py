@@ -10,7 +10,7 @@ import logging
 import zlib
 from collections.abc import Awaitable, Callable, Coroutine
 
-from agents.protocol import MAX_KEPT_LOG
+from agents.protocol import MAX_KEPT_LOG, KernelSpec
 from agents.pulls import Images
 from agents.runtimes.contract import Runtime, RuntimeFailure
 from agents.steps import (
@@ -54,6 +54,7 @@ class Executor:
     Args:
         feed: takes events for the state machine.
         ended: called when nothing of a kernel lives any more, before its container goes.
+        grant: adds what a kernel needs to use its devices; raises `RuntimeFailure`.
     """
 
     def __init__(
@@ -62,11 +63,13 @@ class Executor:
         images: Images,
         feed: Callable[[StateEvent], None],
         ended: Callable[[str], Awaitable[None]],
+        grant: Callable[[str, KernelSpec], Awaitable[KernelSpec]],
     ) -> None:
         self._runtime = runtime
         self._images = images
         self._feed = feed
         self._ended = ended
+        self._grant = grant
         self._work: dict[Ref, asyncio.Task[None]] = {}
         self._watches: dict[Ref, asyncio.Task[None]] = {}
         self._letting_go: dict[str, set[asyncio.Task[None]]] = {}
@@ -144,7 +147,7 @@ class Executor:
                 await self._images.ensure(ref[0], spec.image, spec.pull_policy)
                 return PullDone(ref)
             case Create(spec=spec):
-                return Created(ref, await runtime.create(*ref, spec))
+                return Created(ref, await runtime.create(*ref, await self._grant(ref[0], spec)))
             case Start():
                 await runtime.start(*ref)
                 return Started(ref)

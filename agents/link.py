@@ -34,6 +34,7 @@ from agents.protocol import (
     MalformedFrame,
     PullProgress,
     Reply,
+    Resources,
     Stats,
     ToAgent,
     Welcome,
@@ -134,7 +135,7 @@ class Link:
     def connected(self) -> bool:
         return self._current is not None
 
-    def offer(self, message: Stats | PullProgress) -> None:
+    def offer(self, message: Stats | PullProgress | Resources) -> None:
         """Send it now or never: dropped while offline, and while the one before it is not out yet."""
         if self._current:
             self._current.offer(message)
@@ -226,13 +227,14 @@ class _Connected:
         self._journal = journal
         self._node = node
         self._welcome = welcome
-        self._fresh: dict[str, Stats | PullProgress] = {}
+        self._fresh: dict[str, Stats | PullProgress | Resources] = {}
         self._replies: list[Reply] = []
         self._outgoing = asyncio.Event()
         self._acknowledged = welcome.acknowledged
 
-    def offer(self, message: Stats | PullProgress) -> None:
-        self._fresh[message.image if isinstance(message, PullProgress) else ""] = message
+    def offer(self, message: Stats | PullProgress | Resources) -> None:
+        about = message.image if isinstance(message, PullProgress) else ""
+        self._fresh[f"{type(message).__name__} {about}"] = message
         self._outgoing.set()
 
     def reply(self, reply: Reply) -> None:

@@ -7,7 +7,7 @@
       │◀─────────────────────────────────────────────── Welcome ┤  fencing epoch, last event seen, what must not be there
       ├── Event(seq) ──────────────────────────────────────────▶│  numbered, journalled, replayed until acknowledged
       │◀──────────────────────────────────────────────── Ack(seq)┤
-      ├── Heartbeat, Stats, PullProgress ──────────────────────▶│  fresh or not at all: never queued, never replayed
+      ├── Heartbeat, Stats, PullProgress, Resources ───────────▶│  fresh or not at all: never queued, never replayed
       │◀─── CreateKernel, DestroyKernel, PullImage, OpenStream ─┤  each with a request number and a deadline
       ├── Reply(request) ──────────────────────────────────────▶│
 
@@ -284,6 +284,21 @@ class Hello(Message, frozen=True, tag="hello"):
     region: str = ""
     #: False where kernels are not safe from each other.
     isolated: bool = True
+    #: What the node's accelerator plug-ins give, their devices, and what is wrong with a plug-in (name → sentence).
+    slot_kinds: tuple[SlotKind, ...] = ()
+    devices: tuple[Device, ...] = ()
+    faults: dict[str, str] = {}
+
+
+class Resources(Message, frozen=True, tag="resources"):
+    """What the node has, whenever that has changed since `Hello`: a device failed or came back, was given or given back.
+
+    Capacity is never less than what kernels hold. Only the newest counts: it is not queued, and `Hello` tells it anew.
+    """
+
+    slots: dict[str, int]
+    devices: tuple[Device, ...] = ()
+    faults: dict[str, str] = {}
 
 
 class Heartbeat(Message, frozen=True, tag="heartbeat"):
@@ -357,7 +372,7 @@ class Reply(Message, frozen=True, tag="reply"):
     result: dict[str, str] = {}
 
 
-ToManager = Hello | Heartbeat | Stats | PullProgress | Event | Reply
+ToManager = Hello | Heartbeat | Stats | PullProgress | Resources | Event | Reply
 
 
 # Manager → agent

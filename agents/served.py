@@ -1,6 +1,6 @@
 """One agent's link as the manager serves it, from its Welcome to its end.
 
-    reader     Heartbeat, Stats, PullProgress ──▶ on_message;  Reply ──▶ the call that waits for it
+    reader     Heartbeat, Stats, PullProgress, Resources ──▶ on_message;  Reply ──▶ the call that waits for it
     deliverer  Event, in order, each once a connection ──▶ on_message ──▶ Ack
     watchdog   ends a link that has been silent for the lease time
 
@@ -28,6 +28,7 @@ from agents.protocol import (
     MalformedFrame,
     PullProgress,
     Reply,
+    Resources,
     Stats,
     Welcome,
     decode_to_manager,
@@ -36,7 +37,7 @@ from agents.protocol import (
 
 log = logging.getLogger(__name__)
 
-Report = Heartbeat | Stats | PullProgress | Event
+Report = Heartbeat | Stats | PullProgress | Resources | Event
 OnMessage = Callable[[Report], Awaitable[Ack | None]]
 OnReady = Callable[[], Awaitable[None]]
 
@@ -156,7 +157,7 @@ class ServedLink:
             if not self._afford(len(frame)):
                 return self.stop(CLOSE_FLOOD, "too many messages; send less and connect again")
             message = decode_to_manager(frame)
-            if isinstance(message, Stats | Heartbeat | PullProgress):
+            if isinstance(message, Stats | Heartbeat | PullProgress | Resources):
                 try:
                     await on_message(message)
                 except (

@@ -22,6 +22,7 @@ from functools import singledispatchmethod
 
 import msgspec
 
+from agents.accelerators.pools import NoRoom, Pool
 from agents.attempts import (
     COLLECT_SECONDS,
     FINAL,
@@ -84,10 +85,13 @@ class State:
     Args:
         capacity: slots of the node, in milli-units / bytes.
         past: the last phase of each kernel that was told before the agent's start, oldest first (from the journal).
+        pool: the node's accelerators; replaced in `attempts` when they change.
     """
 
-    def __init__(self, capacity: Mapping[str, int], past: Iterable[KernelPhase] = ()) -> None:
-        self.attempts = Attempts(capacity, past)
+    def __init__(
+        self, capacity: Mapping[str, int], past: Iterable[KernelPhase] = (), pool: Pool | None = None
+    ) -> None:
+        self.attempts = Attempts(capacity, past, pool)
         self._out: list[Instruction] = []
         self._now = 0.0
 
@@ -117,6 +121,7 @@ class State:
                 phase=a.told or "PULLING",
                 container=a.container,
                 slots=dict(a.slots),
+                devices={slot: dict(held) for slot, held in a.devices.items()},
             )
             for a in self.attempts
             if not a.over and a.step is not Step.HALF
@@ -146,9 +151,17 @@ class State:
         elif lacking := self.attempts.lacking(event.kernel, event.spec.slots):
             self._do(Answer(event.request, "NO_CAPACITY", lacking))
         else:
+            try:
+                devices = self.attempts.place(event.kernel, event.spec)
+            except NoRoom as full:
+                self._do(Answer(event.request, "NO_CAPACITY", str(full)))
+                return
             self._do(Answer(event.request))
             attempt = known or self._new(ref, event.spec.session, Step.WAIT)
-            attempt.step, attempt.spec, attempt.slots = Step.WAIT, event.spec, event.spec.slots
+            attempt.step, attempt.slots = Step.WAIT, event.spec.slots
+            attempt.spec = msgspec.structs.replace(event.spec, devices=devices)
+            # What was half made may live on the devices that it was made for: they are its own until it is made anew.
+            attempt.devices = _both(attempt.devices, devices)
             attempt.deadline = self._now + event.spec.pull_timeout
             self._end_older(attempt)
             self._begin(attempt)
@@ -268,6 +281,8 @@ class State:
     def _(self, event: Created) -> None:
         if attempt := self._at(event.ref, Step.CREATE):
             attempt.container = event.container
+            if attempt.spec:
+                attempt.devices = attempt.spec.devices
             if attempt.outcome:
                 self._stop(attempt, attempt.grace)
             else:
@@ -483,13 +498,14 @@ class State:
     def _recover(self, report: KernelReport) -> None:
         newest, ended = self.attempts.newest(report.kernel), self.attempts.ended(report.kernel)
         attempt = self._new((report.kernel, report.generation), report.session, Step.HALF)
-        attempt.slots, attempt.container = report.slots, report.container
+        attempt.slots, attempt.devices, attempt.container = report.slots, report.devices, report.container
         if newest > report.generation or (ended and ended.generation == report.generation):
             # Its end was told already, or is of no interest any more: what is left must go, and nothing is said.
             attempt.outcome = Outcome("TERMINATED", "SUPERSEDED", "")
             attempt.told = attempt.outcome.phase
             if report.phase in FINAL:
-                attempt.slots = {}  # given back when its end was told, and perhaps taken by another since
+                # Given back when its end was told, and perhaps taken by another since.
+                attempt.slots, attempt.devices = {}, {}
             self._stop(attempt, 0)
         elif attempt.outcome:
             self._stop(attempt, 0)
@@ -531,3 +547,16 @@ class State:
         """The attempt, if it is still at this step: results of what was given up come late and mean nothing."""
         attempt = self.attempts.get(ref)
         return attempt if attempt and attempt.step is step and not attempt.pausing else None
+
+
+def _both(
+    one: Mapping[str, Mapping[str, int]], other: Mapping[str, Mapping[str, int]]
+) -> dict[str, dict[str, int]]:
+    """Two allocations of which one at a time is in use: of each device the larger amount."""
+    return {
+        slot: {
+            device: max(one.get(slot, {}).get(device, 0), other.get(slot, {}).get(device, 0))
+            for device in {**one.get(slot, {}), **other.get(slot, {})}
+        }
+        for slot in {**one, **other}
+    }

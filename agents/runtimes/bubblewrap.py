@@ -137,6 +137,8 @@ def command(engine: Engine, directory: Path, spec: KernelSpec) -> list[str]:
         files.bind(sys.base_prefix, sys.base_prefix, read_only=True)
     for mount in spec.mounts:
         files.bind(mount.source, mount.target, read_only=mount.read_only)
+    for node in (*spec.grant.nodes, *(node for request in spec.grant.requests for node in request.nodes)):
+        files.add("--dev-bind-try", node, node)
     # What holds all this is memory that nobody counts: to be written to by nobody.
     files.add("--remount-ro", "/dev", "--remount-ro", "/")
     variables = [part for item in environ(spec.environ).items() for part in ("--setenv", *item)]

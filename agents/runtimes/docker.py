@@ -284,6 +284,9 @@ class DockerRuntime:
                     phase=phase,
                     container=one["Id"],
                     slots=msgspec.json.decode(labels.get("berth.slots", "{}"), type=dict[str, int]),
+                    devices=msgspec.json.decode(
+                        labels.get("berth.devices", "{}"), type=dict[str, dict[str, int]]
+                    ),
                 )
             )
             joined.append((reports[-1].session, reports[-1].kernel, labels.get("berth.network", "")))

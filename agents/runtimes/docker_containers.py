@@ -33,6 +33,7 @@ def config(
         "berth.session": spec.session,
         "berth.network": network,
         "berth.slots": json.dumps(spec.slots),
+        "berth.devices": json.dumps(spec.devices),
         **labels,
     }
     binds = [f"{mount.source}:{mount.target}:{'ro' if mount.read_only else 'rw'}" for mount in spec.mounts]
@@ -61,6 +62,14 @@ def config(
             "NetworkMode": network,
             "Mounts": [{"Type": "volume", "Source": volume_name(kernel, generation), "Target": "/home/work"}],
             "Binds": binds,
+            "DeviceRequests": [
+                {"Driver": one.driver, "DeviceIDs": one.ids, "Capabilities": [one.capabilities]}
+                for one in spec.grant.requests
+            ],
+            "Devices": [
+                {"PathOnHost": node, "PathInContainer": node, "CgroupPermissions": "rwm"}
+                for node in spec.grant.nodes
+            ],
             "Ulimits": [
                 {"Name": "nofile", "Soft": _FILES, "Hard": _FILES},
                 {"Name": "core", "Soft": 0, "Hard": 0},

@@ -394,6 +394,7 @@ def _report(place: Place, record: Record) -> KernelReport:
         phase=phase,
         container=place.directory.name,
         slots=record.spec.slots,
+        devices=record.spec.devices,
         exit_code=place.exit_code() if phase == "TERMINATED" else None,
     )
 

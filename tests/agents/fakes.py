@@ -33,6 +33,7 @@ from agents.protocol import (
     KernelSpec,
     KernelStats,
     PullProgress,
+    Resources,
     Stats,
     Welcome,
 )
@@ -204,7 +205,12 @@ class FakeRuntime:
     async def recover(self) -> Sequence[KernelReport]:
         await self._gate("recover")
         return [
-            KernelReport(name, k.generation, k.spec.session, k.phase, slots=k.spec.slots)  # type: ignore[arg-type]
+            KernelReport(
+                *(name, k.generation, k.spec.session, k.phase),  # type: ignore[arg-type]
+                container=f"{name}-{k.generation}",
+                slots=k.spec.slots,
+                devices=k.spec.devices,
+            )
             for name, k in self.kernels.items()
         ]
 
@@ -261,8 +267,8 @@ class FakeManager:
     hellos: list[Hello] = field(default_factory=list[Hello])
     ends: list[LinkEnd] = field(default_factory=list[LinkEnd])
     events: list[Event] = field(default_factory=list[Event])
-    others: list[Heartbeat | Stats | PullProgress] = field(
-        default_factory=list[Heartbeat | Stats | PullProgress]
+    others: list[Heartbeat | Stats | PullProgress | Resources] = field(
+        default_factory=list[Heartbeat | Stats | PullProgress | Resources]
     )
     refused: list[StreamRefused] = field(default_factory=list[StreamRefused])
     acknowledged: int = 0
@@ -334,7 +340,7 @@ class FakeManager:
     def reported(self, hello: Hello) -> tuple[KernelRef, ...]:
         return tuple(KernelRef(report.kernel, report.generation) for report in hello.kernels)
 
-    async def _on_message(self, message: Heartbeat | Stats | PullProgress | Event) -> Ack | None:
+    async def _on_message(self, message: Heartbeat | Stats | PullProgress | Resources | Event) -> Ack | None:
         if not isinstance(message, Event):
             self.others.append(message)
             self.changes.say()

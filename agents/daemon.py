@@ -152,6 +152,7 @@ class Agent:
             "runtime": self._runtime.name,
             "recovered": self._state is not None,
             "kernels": [[*a.ref, a.step.value] for a in self._state.attempts] if self._state else [],
+            "devices": self._state.attempts.held() if self._state else {},
             "unacknowledged": self._journal.newest - self._journal.acknowledged,
             "unwritten": len(self._unwritten),
         }

@@ -15,6 +15,7 @@ from typing import Final
 import aiodocker
 from aiodocker.exceptions import DockerError
 
+from server.doctor import accelerators
 from server.doctor.checks import Check, Finding, failure, note, ok, warning
 
 #: Oldest versions without a known hole that concerns us (their advisories are named in docs/operator.md).
@@ -38,7 +39,7 @@ def checks(data_dir: Path) -> dict[str, Check]:
         "runtime": runtime,
         "clock": clock,
         "disk": lambda: disk(data_dir),
-        "gpu": gpu,
+        accelerators.CHECK: accelerators.gpu,
     }
 
 
@@ -184,36 +185,3 @@ def disk(data_dir: Path) -> list[Finding]:
     if usage.free < 5 * _GIB:
         return warning("disk", found, "Make room before images and homes fill it.")
     return ok("disk", found)
-
-
-async def gpu() -> list[Finding]:
-    """NVIDIA devices and the driver's tool."""
-    devices = _gpu_devices()
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        if devices:
-            return failure(
-                "gpu",
-                f"{len(devices)} devices and no driver tools",
-                "Install the NVIDIA driver with nvidia-smi.",
-            )
-        return note("gpu", "none")
-    process = await asyncio.create_subprocess_exec(
-        *(tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await process.communicate()
-    text = output.decode(errors="replace").strip()
-    if process.returncode:
-        return failure(
-            "gpu",
-            f"nvidia-smi fails: {text[:200]}",
-            "Reload the driver or reboot: the device does not answer.",
-        )
-    return ok("gpu", "; ".join(text.splitlines()))
-
-
-def _gpu_devices() -> list[Path]:
-    return sorted(Path("/dev").glob("nvidia[0-9]*"))

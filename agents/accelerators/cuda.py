@@ -118,6 +118,7 @@ class CudaAccelerator:
                 load, processes = self._nvml.sample(uuid), self._nvml.processes(uuid)
             except NvmlFailure:
                 continue  # `detect` says what is wrong with it
+            owned = {pid: pids.of(pid) for pid in processes}
             devices.append(
                 DeviceStats(
                     uuid,
@@ -129,11 +130,13 @@ class CudaAccelerator:
                 )
             )
             for holder in holders:
-                mine = [process for pid, process in processes.items() if pids.of(pid) == holder.kernel]
+                mine = [processes[pid] for pid, owner in owned.items() if owner == holder.kernel]
+                # Processes that are nobody's may be its own: then it is not known how busy it is, and never "idle".
+                doubtful = not mine and "" in owned.values()
                 for slot, amounts in holder.devices.items():
                     if uuid in amounts:
-                        alone = load.utilisation if slot == DEVICE.name else None
-                        use = self._use(uuid, slot, amounts[uuid], mine, alone)
+                        whole = load.utilisation if slot == DEVICE.name else None
+                        use = self._use(uuid, slot, amounts[uuid], mine, whole, doubtful=doubtful)
                         kernels.setdefault(holder.kernel, []).append(use)
         return Sample(tuple(devices), {kernel: tuple(uses) for kernel, uses in kernels.items()})
 
@@ -244,11 +247,18 @@ class CudaAccelerator:
         return (*_COMMON_NODES, *(f"/dev/nvidia{minor}" for minor in minors if minor is not None))
 
     def _use(
-        self, uuid: str, slot: str, amount: int, processes: Sequence[Process], alone: float | None
+        self,
+        uuid: str,
+        slot: str,
+        amount: int,
+        processes: Sequence[Process],
+        whole: float | None,
+        *,
+        doubtful: bool,
     ) -> DeviceUse:
         told = [process.utilisation for process in processes]
-        utilisation = alone
-        if utilisation is None and None not in told:
+        utilisation = whole
+        if utilisation is None and None not in told and not doubtful:
             utilisation = sum(filter(None, told)) * WHOLE / amount
         limit = self._memory_of(uuid, amount) if uuid in self._gpus and self._mode != "time-sliced" else 0
         return DeviceUse(

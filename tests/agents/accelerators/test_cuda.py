@@ -214,13 +214,25 @@ class TestShares:
         group = Path(f"/proc/{os.getpid()}/cgroup").read_text().strip().splitlines()[0].rpartition(":")[2]
         plugin = make(mode="shares")
         plugin.detect()
-        library.gpus[0].processes = [FakeProcess(os.getpid(), 3 << 30, mps=True), FakeProcess(2**22 + 1, 99)]
-        library.gpus[0].samples = [(os.getpid(), 1000, 25), (2**22 + 1, 1000, 50)]
+        library.gpus[0].processes = [FakeProcess(os.getpid(), 3 << 30, mps=True)]
+        library.gpus[0].samples = [(os.getpid(), 1000, 25)]
         half = {"cuda.shares": {"GPU-aaaa": 500}}
         sample = plugin.sample([Holder("knl_1", group, half), Holder("knl_2", "no-such-container", half)])
         (mine,), (other,) = sample.kernels["knl_1"], sample.kernels["knl_2"]
         assert (mine.utilisation, mine.memory_used, mine.memory_limit) == (50.0, 3 << 30, 40 << 30)
         assert (other.utilisation, other.memory_used) == (0.0, 0)
+
+    def test_where_a_process_may_be_anybodys_nobody_is_called_idle(
+        self, make: Make, library: FakeLibrary
+    ) -> None:
+        """No control groups, or an agent in a container of its own: process 4194305 is of an unknown session."""
+        plugin = make(mode="shares")
+        plugin.detect()
+        library.gpus[0].processes = [FakeProcess(2**22 + 1, 99)]
+        library.gpus[0].samples = [(2**22 + 1, 1000, 50)]
+        sample = plugin.sample([Holder("knl_1", "some-container", {"cuda.shares": {"GPU-aaaa": 500}})])
+        ((use,),) = sample.kernels.values()
+        assert use.utilisation is None
 
 
 class TestTimeSliced:

@@ -112,6 +112,7 @@ async def _running(config: Config, *, alone: bool) -> AsyncGenerator[Manager]:
         _forever("delivering commands", commands.follow_bus),
         _forever("following stats", core.stats.follow_bus),
         _forever("following pulls", core.progress.follow_bus),
+        _forever("following slots", lambda: agents.follow_slots(core)),
         _forever("following revocations", lambda: auth.follow_revocations(core)),
         _every(_RENEW_EVERY, "renewing leases", links.renew_leases),
         _every(_BOOKS_EVERY, "counting requests", lambda: auth.keep_books(core)),

@@ -3,11 +3,13 @@
 What is counted is in milli-units (cpu "1.5" ⇄ 1500), what is measured in bytes as it is (mem "1073741824").
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Final, Literal
 
+from agents.protocol import SlotKind
 from services.db.tables import Slots
 from services.errors import Problems
 
@@ -35,8 +37,28 @@ SLOT_TYPES: Final[dict[str, SlotType]] = {
     )
 }
 
+#: Slots that plug-ins of nodes may add to those that are known from the start.
+_MOST_TYPES: Final = 100
+_PLUGIN_SLOT: Final = re.compile(r"[a-z][a-z0-9_-]{0,30}\.[a-z0-9][a-z0-9._-]{0,30}")
+
 #: Every session needs some of these.
 MANDATORY: Final[Slots] = {"cpu": 10, "mem": 16 * 1024 * 1024}
+
+
+def learn(kinds: Iterable[SlotKind]) -> None:
+    """Take note of slots that nodes' accelerator plug-ins give, so that sessions can ask for them.
+
+    What is known already stays as it is: a node cannot say that cpu is something else. Names are `plugin.slot`.
+    """
+    for kind in kinds:
+        if kind.name in SLOT_TYPES or len(SLOT_TYPES) >= _MOST_TYPES or not _PLUGIN_SLOT.fullmatch(kind.name):
+            continue
+        SLOT_TYPES[kind.name] = SlotType(
+            kind.name,
+            "BYTES" if kind.type == "bytes" else "COUNT",
+            kind.description[:200] or f"{kind.display_name or kind.name} of a plug-in."[:200],
+            step=max(kind.step, MILLI if kind.type == "unique" else 1),
+        )
 
 
 def parse(entries: Iterable[tuple[str, str]], problems: Problems, path: str) -> Slots:

@@ -24,6 +24,7 @@ from services.agents.read import (
     watch_kernel_stats,
     watch_stats,
 )
+from services.agents.resources import follow_slots
 
 __all__ = [
     "ORDERS",
@@ -37,6 +38,7 @@ __all__ = [
     "create_join_token",
     "edit",
     "expire_leases",
+    "follow_slots",
     "get",
     "give_up_lost",
     "join",

@@ -6,12 +6,11 @@ stay as they are until it returns or somebody gives them up.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -28,6 +27,7 @@ from agents.protocol import (
     Welcome,
 )
 from services import images
+from services.agents import resources
 from services.agents.membership import note
 from services.bus import AgentChanged, AnyHint, Deliver, PullAdvanced, Wake
 from services.core import Core
@@ -40,7 +40,6 @@ from services.sessions.terminate import fail, publish
 
 #: Progress of one pull is passed on at most this often (seconds).
 _PROGRESS_INTERVAL: Final = 0.25
-_SLOTS_LIMIT: Final = 2**50
 
 
 @dataclass
@@ -115,29 +114,11 @@ class AgentLinks:
             case PullProgress():
                 await self._progress(message)
             case Resources():
-                await self._resources(agent_id, message)
+                if (connection := self._connections.get(agent_id)) is not None:
+                    await resources.change(self._core, agent_id, connection.epoch, message)
             case Event():
                 return await self._event(agent_id, message)
         return None
-
-    async def _resources(self, agent_id: str, message: Resources) -> None:
-        """A device failed or came back, was given or given back: what the node has is another."""
-        connection = self._connections.get(agent_id)
-        if connection is None:
-            return
-        async with self._core.db.write() as db:
-            agent = await db.scalar(
-                select(Agent)
-                .where(Agent.id == agent_id, Agent.epoch == connection.epoch, Agent.status != "TERMINATED")
-                .with_for_update()
-            )
-            before = (agent.slots, agent.hardware) if agent else None
-            if agent is not None:
-                agent.slots = _bounded(message.slots)
-                agent.hardware = {**agent.hardware, **_accelerators(message)}
-            changed = agent is not None and before != (agent.slots, agent.hardware)
-        for hint in (AgentChanged(agent_id=agent_id), Wake()) if changed else ():
-            await self._core.bus.publish(hint)
 
     def left(self, agent_id: str, epoch: int | None = None) -> None:
         """The connection ended. Nothing is judged yet: the lease runs on."""
@@ -314,8 +295,7 @@ async def _introduce(core: Core, db: AsyncSession, agent: Agent, hello: Hello, h
     agent.runtime, agent.version = hello.runtime[:255], hello.version[:255]
     agent.isolated = hello.isolated
     agent.architecture = hello.architecture[:255]
-    agent.hardware = {**msgspec.to_builtins(hello.hardware), **_accelerators(hello)}
-    agent.slots = _bounded(hello.slots)
+    resources.take(agent, hello)
     if agent.journal != hello.journal:
         agent.journal, agent.acknowledged = hello.journal[:255], 0
     agent.first_contact_at = agent.first_contact_at or now
@@ -331,15 +311,6 @@ async def _introduce(core: Core, db: AsyncSession, agent: Agent, hello: Hello, h
                 back = Reason("REACHABLE", "Its node is connected again.")
                 await lifecycle.record(db, session.id, session.status, changes, at=now, reason=back)
         hints += changes.hints
-
-
-def _bounded(amounts: Mapping[str, int]) -> dict[str, int]:
-    return {name[:64]: min(max(amount, 0), _SLOTS_LIMIT) for name, amount in amounts.items()}
-
-
-def _accelerators(said: Hello | Resources) -> dict[str, Any]:
-    """Devices with what is held of each, and plug-ins at fault: kept with the node's hardware."""
-    return {"devices": msgspec.to_builtins(said.devices), "faults": dict(said.faults)}
 
 
 async def _sessions_on(db: AsyncSession, agent_ids: Sequence[str]) -> Sequence[Session]:

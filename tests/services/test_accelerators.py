@@ -1,8 +1,17 @@
 """What a node says of its devices, and a node that has less than it runs."""
 
-from agents.protocol import Device, KernelReport, Resources
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from agents.protocol import Device, KernelReport, Resources, SlotKind
+from services import agents, sessions, slots
+from services.bus import AgentChanged
 from services.core import Core
-from services.db.tables import Agent
+from services.db.tables import Agent, Session
+from services.errors import BadInput
+from services.permissions import Actor
 from tests.services.test_sessions import running
 from tests.services.world import World
 
@@ -71,3 +80,64 @@ async def test_a_node_that_has_less_than_it_runs_keeps_its_sessions_and_gets_no_
     await world.links.take(agent, Resources({"cpu": 4000, "mem": 8 << 30}))
     await world.dispatch()
     assert (await world.session(second.id)).status != "PENDING"
+
+
+@pytest.fixture
+def known_slots() -> Iterator[None]:
+    """What a test teaches is forgotten after it."""
+    before = dict(slots.SLOT_TYPES)
+    yield
+    slots.SLOT_TYPES.clear()
+    slots.SLOT_TYPES.update(before)
+
+
+TPU = SlotKind("tpu.device", "unique", "TPU", "TPU", "Whole TPUs.", step=1000)
+
+
+@pytest.mark.usefixtures("known_slots")
+async def test_sessions_can_ask_for_what_a_plug_in_gives(core: Core) -> None:
+    world = await World(core).build()
+    actor, agent = await world.user(), await world.agent()
+    with pytest.raises(BadInput, match=r"no slot 'tpu\.device'"):
+        await _launch(world, actor, ("tpu.device", "1"))
+    await world.hello(agent, slots={**SLOTS, "tpu.device": 2000}, slot_kinds=(TPU,))
+    session = await _launch(world, actor, ("tpu.device", "2"))
+    assert (await world.kernel(session.id)).slots["tpu.device"] == 2000
+    with pytest.raises(BadInput, match="must be a multiple of 1"):
+        await _launch(world, actor, ("tpu.device", "0.5"))
+
+
+@pytest.mark.usefixtures("known_slots")
+async def test_a_manager_learns_the_slots_of_nodes_that_others_are_connected_to(core: Core) -> None:
+    world = await World(core).build()
+    agent = await world.agent()
+    await world.hello(agent, slots=SLOTS, slot_kinds=(TPU,))
+    del slots.SLOT_TYPES["tpu.device"]  # as in a manager that was started since
+    following = asyncio.create_task(agents.follow_slots(core))
+    async with asyncio.timeout(20):
+        while "tpu.device" not in slots.SLOT_TYPES:
+            await asyncio.sleep(0)
+        del slots.SLOT_TYPES["tpu.device"]
+        await core.bus.publish(AgentChanged(agent_id=agent))
+        while "tpu.device" not in slots.SLOT_TYPES:
+            await asyncio.sleep(0)
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+
+
+@pytest.mark.usefixtures("known_slots")
+def test_a_node_cannot_redefine_slots_nor_add_without_end() -> None:
+    cpu = slots.SLOT_TYPES["cpu"]
+    strange = ["cpu", "sessions", "x", "A.b", "a." + "b" * 200, "a b.c"]
+    slots.learn(SlotKind(name, "bytes") for name in strange)
+    assert slots.SLOT_TYPES["cpu"] is cpu
+    assert not set(strange[1:]) & slots.SLOT_TYPES.keys()
+    slots.learn(SlotKind(f"many.s{number}", "count") for number in range(1000))
+    assert len(slots.SLOT_TYPES) <= 100
+    assert slots.SLOT_TYPES["many.s1"].unit == "COUNT"
+
+
+async def _launch(world: World, actor: Actor, *more: tuple[str, str]) -> Session:
+    asked = [("cpu", "0.5"), ("mem", str(2**28)), *more]
+    spec = sessions.SessionSpec(world.group, world.resource_group, await world.image(), asked)
+    return await sessions.create(world.core, actor, spec)

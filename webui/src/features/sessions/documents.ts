@@ -1,4 +1,5 @@
 import { graphql } from '../../gql'
+import type { SessionDetailsQuery, SessionListQuery } from '../../gql/graphql'
 
 export const ROW = graphql(`
   fragment SessionRow on Session {
@@ -174,3 +175,7 @@ export const LOGS = graphql(`
     }
   }
 `)
+
+/** A session as the list shows it, and as its own page does. */
+export type ListedSession = SessionListQuery['sessions']['nodes'][number]
+export type DetailedSession = Extract<NonNullable<SessionDetailsQuery['node']>, { status: unknown }>

@@ -18,7 +18,7 @@ from scheduler.faults import PluginFault
 from scheduler.limits import Charge, Ledger
 from scheduler.plan import Plan, Reason, SchedulerFailed, Waiting
 from scheduler.protocols import Placer, Sequencer
-from scheduler.snapshot import AgentView, Request, Shape, Snapshot
+from scheduler.snapshot import AgentView, Request, Running, Shape, Snapshot
 
 
 class Scheduler(msgspec.Struct, frozen=True):
@@ -45,13 +45,19 @@ def plan(snapshot: Snapshot, schedulers: Mapping[str, Scheduler | SchedulerFaile
     requests: dict[str, list[Request]] = {}
     for request in snapshot.requests:
         requests.setdefault(request.resource_group, []).append(request)
+    group_of = {agent.id: agent.resource_group for agent in snapshot.agents}
+    running: dict[str, list[Running]] = {}
+    for kernel in snapshot.running:
+        running.setdefault(group_of[kernel.agent], []).append(kernel)
     placements: dict[str, tuple[str, ...]] = {}
     waiting: dict[str, Waiting] = {}
     for name in sorted(requests):
         scheduler = schedulers.get(name)
         if scheduler is None:
             raise ValueError(f"no scheduler for the resource group {name!r}")
-        cycle = GroupCycle(name, snapshot.slots, agents.get(name, []), requests[name], ledger)
+        cycle = GroupCycle(
+            name, snapshot.slots, agents.get(name, []), requests[name], running.get(name, []), ledger
+        )
         cycle.run(scheduler)
         placements.update(cycle.placements)
         waiting.update(cycle.explain())
@@ -81,6 +87,7 @@ class GroupCycle:
         slots: tuple[str, ...],
         agents: Sequence[AgentView],
         requests: Sequence[Request],
+        running: Sequence[Running],
         ledger: Ledger,
     ) -> None:
         self.resource_group = resource_group
@@ -89,6 +96,7 @@ class GroupCycle:
         self.agents: Sequence[AgentView] = tuple(
             sorted((agent for agent in agents if agent.schedulable), key=lambda agent: agent.id)
         )
+        self.running: Sequence[Running] = tuple(running)
         self.placements: dict[str, tuple[str, ...]] = {}
         self._all_agents = len(agents)
         self._ledger = ledger

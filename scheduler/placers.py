@@ -1,22 +1,24 @@
 """The built-in choices among agents that fit."""
 
-from collections.abc import Sequence
-from operator import mul
-from typing import Annotated, Final
+from collections.abc import Iterable, Sequence
+from operator import mul, rshift
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
 from scheduler.protocols import Cycle, PluginOptions, Rank, Ranking
-from scheduler.snapshot import Shape
+from scheduler.snapshot import Row, Shape
 
 Weight = Annotated[int, msgspec.Meta(ge=0, le=1000)]
 
 #: Ranks count what is left in parts of the largest agent's capacity: agents nearer than that are as good.
-_PARTS: Final = 1024
-_SHIFT: Final = 64
+PARTS: Final = 1024
+#: Amounts are cut to so many bits, and their factors scaled up by so many, that 100 slots stay within 63 bits.
+_BITS: Final = 31
+SHIFT: Final = 36
 
 
-class PackOptions(PluginOptions, frozen=True, kw_only=True):
+class _Options(PluginOptions, frozen=True, kw_only=True):
     weights: Annotated[
         dict[str, Weight],
         msgspec.Meta(
@@ -26,6 +28,14 @@ class PackOptions(PluginOptions, frozen=True, kw_only=True):
     prefer_cached_images: Annotated[
         bool, msgspec.Meta(description="Among agents that are as full, take one that has the image.")
     ] = True
+
+
+class PackOptions(_Options, frozen=True, kw_only=True):
+    pass
+
+
+class SpreadOptions(_Options, frozen=True, kw_only=True):
+    pass
 
 
 class Pack:
@@ -42,22 +52,52 @@ class Pack:
         self.options = options
 
     def prepare(self, cycle: Cycle) -> Ranking:
-        weights: list[int] = []
-        for column, slot in enumerate(cycle.slots):
-            largest = max((agent.capacity[column] for agent in cycle.agents), default=0)
-            weight = self.options.weights.get(slot, 1)
-            weights.append((weight * _PARTS << _SHIFT) // largest if largest > 0 else 0)
-        return _PackRanking(weights, prefer_cached_images=self.options.prefer_cached_images)
+        scale = Scale.of(cycle.slots, [agent.capacity for agent in cycle.agents], self.options.weights)
+        return _SharedRanking(scale.left, prefer_cached_images=self.options.prefer_cached_images)
 
 
-class _PackRanking:
-    def __init__(self, weights: Sequence[int], *, prefer_cached_images: bool) -> None:
+class Spread:
+    """Take the agent with the most left, so that sessions get in each other's way as little as can be."""
+
+    Options = SpreadOptions
+
+    def __init__(self, options: SpreadOptions, /) -> None:
+        self.options = options
+
+    def prepare(self, cycle: Cycle) -> Ranking:
+        scale = Scale.of(cycle.slots, [agent.capacity for agent in cycle.agents], self.options.weights)
+        return _SharedRanking(scale.taken, prefer_cached_images=self.options.prefer_cached_images)
+
+
+class Scale(NamedTuple):
+    """How amounts of different slots are added up: `sum((amount >> shift) * factor) >> SHIFT`, in `PARTS`."""
+
+    shifts: tuple[int, ...]
+    factors: tuple[int, ...]
+
+    @classmethod
+    def of(cls, slots: Sequence[str], capacities: Iterable[Row], weights: dict[str, int]) -> "Scale":
+        largest = list(map(max, zip(*capacities, strict=True))) or [0] * len(slots)
+        shifts = [max(0, amount.bit_length() - _BITS) for amount in largest]
+        factors = [
+            (weights.get(slot, 1) * PARTS << SHIFT) // (amount >> shift) if amount > 0 else 0
+            for slot, amount, shift in zip(slots, largest, shifts, strict=True)
+        ]
+        return cls(tuple(shifts), tuple(factors))
+
+    def left(self, _agent: int, free: Sequence[int]) -> int:
+        return sum(map(mul, map(rshift, free, self.shifts), self.factors)) >> SHIFT
+
+    def taken(self, _agent: int, free: Sequence[int]) -> int:
+        return -(sum(map(mul, map(rshift, free, self.shifts), self.factors)) >> SHIFT)
+
+
+class _SharedRanking:
+    """One rank for all shapes."""
+
+    def __init__(self, rank: Rank, *, prefer_cached_images: bool) -> None:
         self.prefer_cached_images = prefer_cached_images
-
-        def left(_agent: int, free: Sequence[int]) -> int:
-            return sum(map(mul, free, weights)) >> _SHIFT
-
-        self._rank: Rank = left
+        self._rank = rank
 
     def of(self, shape: Shape) -> Rank:
         return self._rank

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import msgspec
 
-from scheduler.snapshot import AgentView, Request, Shape
+from scheduler.snapshot import AgentView, Request, Running, Shape
 
 
 class PluginOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,6 +40,11 @@ class Cycle(Protocol):
     @property
     def requests(self) -> Sequence[Request]:
         """What waits, in no particular order."""
+        ...
+
+    @property
+    def running(self) -> Sequence[Running]:
+        """The live kernels on its agents when the cycle began, as far as the snapshot has them."""
         ...
 
     def placed(self, session_id: str) -> bool:

@@ -57,6 +57,25 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     queued: int = 0
     #: Higher goes first.
     priority: int = 0
+    #: Whose fair share it counts against.
+    user: str = ""
+    group: str = ""
+    #: It is ended after so many seconds; None: it may run for ever.
+    max_duration: int | None = None
+
+
+class Running(msgspec.Struct, frozen=True, kw_only=True):
+    """What a live kernel holds of its agent; the agent's `free` is already less by it.
+
+    Optional: without it fair shares count only what a cycle places itself, and nothing is known of when room comes.
+    """
+
+    agent: str
+    held: Row
+    user: str = ""
+    group: str = ""
+    #: Seconds until it is ended; None: nobody knows.
+    remaining: int | None = None
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,13 +92,15 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     Raises:
         ValueError: an id is there twice, a row has another length than `slots`, an amount that is asked for is
-            negative, or a request has no kernel. Each would otherwise turn up as an oversold agent.
+            negative, a request has no kernel, or a kernel runs on an unknown agent. Each would otherwise turn up as
+            an oversold agent.
     """
 
     slots: tuple[str, ...]
     agents: tuple[AgentView, ...] = ()
     requests: tuple[Request, ...] = ()
     limits: tuple[Limit, ...] = ()
+    running: tuple[Running, ...] = ()
 
     def __post_init__(self) -> None:
         _unique("slot", self.slots)
@@ -93,6 +114,10 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         for shape in {request.shape for request in self.requests}:
             if len(shape.needs) != width or min(shape.needs, default=0) < 0:
                 raise ValueError(f"a shape must have {width} amounts, none negative: {shape.needs}")
+        known = {agent.id for agent in self.agents}
+        for kernel in self.running:
+            if len(kernel.held) != width or kernel.agent not in known:
+                raise ValueError(f"what runs on {kernel.agent!r} must have {width} amounts and a known agent")
         for request in self.requests:
             if request.kernels < 1:
                 raise ValueError(f"session {request.session_id!r} has no kernel")
@@ -109,10 +134,13 @@ class SnapshotBuilder:
         self._slots: set[str] = set()
         self._agents: list[tuple[AgentView, Mapping[str, int], Mapping[str, int]]] = []
         #: A request's shape is still its number in `_shapes` here: rows need all slot names.
-        self._requests: list[tuple[int, str, str, int, str, tuple[str, ...], int, int]] = []
+        self._requests: list[
+            tuple[int, str, str, int, str, tuple[str, ...], int, int, str, str, int | None]
+        ] = []
         self._shapes: dict[tuple[object, ...], int] = {}
         self._drafts: list[tuple[Mapping[str, int], frozenset[str], frozenset[str] | None]] = []
         self._limits: list[Limit] = []
+        self._running: list[tuple[Running, Mapping[str, int]]] = []
 
     def agent(
         self,
@@ -151,8 +179,11 @@ class SnapshotBuilder:
         scopes: Iterable[str] = (),
         queued: int = 0,
         priority: int = 0,
+        user: str = "",
+        group: str = "",
+        max_duration: int | None = None,
     ) -> None:
-        """Add a waiting session; `slots` is what one kernel needs."""
+        """Add a waiting session; `slots` is what one kernel needs, `max_duration` is in seconds."""
         if isinstance(architectures, str) or isinstance(designated, str) or isinstance(scopes, str):
             raise TypeError("architectures, designated and scopes are collections of strings")
         accepted = frozenset(architectures)
@@ -163,8 +194,34 @@ class SnapshotBuilder:
             self._slots.update(slots)
             self._drafts.append((slots, accepted, chosen))
         self._requests.append(
-            (shape, session_id, resource_group, kernels, image_id, tuple(scopes), queued, priority)
+            (
+                shape,
+                session_id,
+                resource_group,
+                kernels,
+                image_id,
+                tuple(scopes),
+                queued,
+                priority,
+                user,
+                group,
+                max_duration,
+            )
         )
+
+    def running(
+        self,
+        agent_id: str,
+        *,
+        slots: Mapping[str, int],
+        user: str = "",
+        group: str = "",
+        remaining: int | None = None,
+    ) -> None:
+        """Add a live kernel of an agent that has been added; `remaining` is in seconds."""
+        self._slots.update(slots)
+        kernel = Running(agent=agent_id, held=(), user=user, group=group, remaining=remaining)
+        self._running.append((kernel, slots))
 
     def limit(self, scope: str, slot: str, *, used: int, cap: int | None) -> None:
         """Add what a scope has of a slot (or of `SESSIONS`) and may have at most."""
@@ -190,11 +247,29 @@ class SnapshotBuilder:
                         scopes=scopes,
                         queued=queued,
                         priority=priority,
+                        user=user,
+                        group=group,
+                        max_duration=max_duration,
                     )
-                    for shape, session_id, resource_group, kernels, image_id, scopes, queued, priority in self._requests
+                    for (
+                        shape,
+                        session_id,
+                        resource_group,
+                        kernels,
+                        image_id,
+                        scopes,
+                        queued,
+                        priority,
+                        user,
+                        group,
+                        max_duration,
+                    ) in self._requests
                 ]
             ),
             limits=tuple(self._limits),
+            running=tuple(
+                [msgspec.structs.replace(kernel, held=_row(names, slots)) for kernel, slots in self._running]
+            ),
         )
 
 

@@ -40,6 +40,7 @@ from services.db.tables import (
     Slots,
 )
 from services.occupancy import SESSIONS, Ledger
+from services.sessions.lifecycle import PLACED
 
 log = logging.getLogger(__name__)
 
@@ -169,6 +170,7 @@ async def _read(core: Core) -> _View:
             return view
         view.groups = {group.id: group for group in await db.scalars(select(ResourceGroup))}
         await _read_agents(db, build, view)
+        await _read_running(db, build, {session.resource_group_id for session, _ in waiting})
         await _read_limits(db, build, view, [session for session, _ in waiting])
     for session, architecture in waiting:
         view.versions[session.id] = session.version
@@ -183,6 +185,8 @@ async def _read(core: Core) -> _View:
             scopes=(session.keypair_id, session.group_id, session.domain_id),
             queued=int(session.created_at.timestamp() * 1e6),
             priority=session.priority,
+            user=session.user_id,
+            group=session.group_id,
         )
     view.snapshot = build.build()
     return view
@@ -205,6 +209,22 @@ async def _read_agents(db: AsyncSession, build: SnapshotBuilder, view: _View) ->
             schedulable=agent.schedulable,
             images=images.get(agent.id, ()),
         )
+
+
+async def _read_running(db: AsyncSession, build: SnapshotBuilder, groups: Iterable[str]) -> None:
+    """What each user and group has of the agents of these resource groups."""
+    rows = await db.execute(
+        select(Agent.id, Kernel.slots, Session.user_id, Session.group_id)
+        .join(Session, Session.id == Kernel.session_id)
+        .join(Agent, Agent.id == Kernel.agent_id)
+        .where(
+            Kernel.status.in_(PLACED),
+            Agent.status == "ALIVE",
+            Agent.resource_group_id.in_(groups),
+        )
+    )
+    for agent_id, held, user_id, group_id in rows:
+        build.running(agent_id, slots=held, user=user_id, group=group_id)
 
 
 async def _read_limits(

@@ -66,6 +66,9 @@ class Cluster:
         scopes: Sequence[str] = (),
         queued: int | None = None,
         priority: int = 0,
+        user: str = "",
+        project: str = "",
+        max_duration: int | None = None,
         **slots: int,
     ) -> "Cluster":
         self._sessions += 1
@@ -80,7 +83,22 @@ class Cluster:
             scopes=scopes,
             queued=self._sessions if queued is None else queued,
             priority=priority,
+            user=user,
+            group=project,
+            max_duration=max_duration,
         )
+        return self
+
+    def running(
+        self,
+        agent: str,
+        *,
+        user: str = "",
+        project: str = "",
+        remaining: int | None = None,
+        **slots: int,
+    ) -> "Cluster":
+        self._builder.running(agent, slots=slots, user=user, group=project, remaining=remaining)
         return self
 
     def limit(self, scope: str, slot: str, cap: int | None, used: int = 0) -> "Cluster":

@@ -45,6 +45,8 @@ class _Group:
         self.slots = snapshot.slots
         self.members = [agent for agent in snapshot.agents if agent.resource_group == name]
         self.agents = sorted((a for a in self.members if a.schedulable), key=lambda agent: agent.id)
+        members = {agent.id for agent in self.members}
+        self.running = [kernel for kernel in snapshot.running if kernel.agent in members]
         self.requests = [request for request in snapshot.requests if request.resource_group == name]
         self.free = {agent.id: list(agent.free) for agent in self.agents}
         self.placements: dict[str, tuple[str, ...]] = {}

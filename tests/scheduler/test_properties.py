@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler.engine import Scheduler, plan
-from scheduler.placers import Pack, PackOptions
+from scheduler.placers import Pack, PackOptions, Spread, SpreadOptions
 from scheduler.plan import GangDoesNotFit, LimitReached, NoAgentFits, sentence
-from scheduler.sequencers import Fifo, FifoOptions
+from scheduler.sequencers import Drf, DrfOptions, Fifo, FifoOptions, Lifo, LifoOptions
 from scheduler.snapshot import SESSIONS, Snapshot, SnapshotBuilder
 from tests.scheduler.builders import EvenSequencer, FussyPlacer, everywhere
 from tests.scheduler.reference import reference_plan
@@ -25,22 +25,27 @@ def amounts(most: int, *, least: int = 0) -> st.SearchStrategy[dict[str, int]]:
 
 
 shapes = amounts(4).filter(any)
+users = st.sampled_from(("usr_1", "usr_2", "usr_3"))
+projects = st.sampled_from(("grp_1", "grp_2"))
 
 
 @st.composite
 def snapshots(draw: st.DrawFn) -> Snapshot:
     builder = SnapshotBuilder()
     for number in range(draw(st.integers(0, 7))):
+        used = draw(amounts(5))
         builder.agent(
             f"agt_{number}",
             resource_group=draw(st.sampled_from(GROUPS)),
             architecture=draw(st.sampled_from(ARCHITECTURES)),
             capacity=draw(amounts(12)),
             # An agent may have shrunk under what it runs.
-            used=draw(amounts(5)),
+            used=used,
             schedulable=draw(st.integers(0, 5)) > 0,
             images=draw(st.sets(st.sampled_from(IMAGES))),
         )
+        if draw(st.booleans()):
+            builder.running(f"agt_{number}", slots=used, user=draw(users), group=draw(projects))
     # Few shapes and many sessions: what is shared between equal shapes is what could go wrong.
     few = draw(st.lists(shapes, min_size=1, max_size=4))
     for number in range(draw(st.integers(0, 24))):
@@ -55,6 +60,8 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
             scopes=draw(st.sampled_from(SCOPES)),
             queued=draw(st.integers(0, 9)),
             priority=draw(st.integers(-1, 1)),
+            user=draw(users),
+            group=draw(projects),
         )
     for scope in ("key_1", "key_2", "grp_1", "grp_2"):
         for slot in draw(st.sets(st.sampled_from((*SLOTS, SESSIONS)))):
@@ -69,8 +76,23 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
 
 schedulers = st.builds(
     Scheduler,
-    st.sampled_from((Fifo(FifoOptions()), EvenSequencer())),
-    st.sampled_from((Pack(PackOptions()), Pack(PackOptions(prefer_cached_images=False)), FussyPlacer())),
+    st.sampled_from(
+        (
+            Fifo(FifoOptions()),
+            Lifo(LifoOptions()),
+            Drf(DrfOptions()),
+            Drf(DrfOptions(by="group", weights={"grp_1": 3})),
+            EvenSequencer(),
+        )
+    ),
+    st.sampled_from(
+        (
+            Pack(PackOptions()),
+            Pack(PackOptions(weights={"cpu": 3, "mem": 0}, prefer_cached_images=False)),
+            Spread(SpreadOptions()),
+            FussyPlacer(),
+        )
+    ),
 )
 
 
@@ -169,7 +191,11 @@ def test_a_replay_gives_the_same_plan_whatever_the_order_of_rows(
     chance.shuffle(agents)  # type: ignore[attr-defined]
     chance.shuffle(requests)  # type: ignore[attr-defined]
     again = Snapshot(
-        slots=snapshot.slots, agents=tuple(agents), requests=tuple(requests), limits=snapshot.limits
+        slots=snapshot.slots,
+        agents=tuple(agents),
+        requests=tuple(requests),
+        limits=snapshot.limits,
+        running=snapshot.running,
     )
     first = plan(snapshot, everywhere(scheduler, snapshot))
     assert plan(again, everywhere(scheduler, snapshot)) == first

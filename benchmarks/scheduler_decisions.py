@@ -1,11 +1,11 @@
 """Decisions a second of the scheduler, and of a plain loop over agents with Decimal slots, in one run.
 
 A decision is a waiting session that was placed or refused. The workload: 5 slots, agents of 8 types with 0 to 78 %
-of each in use, 60 shapes in 2 architectures, 24 images of which each agent has some, 1,000 users (Zipf) with limits
+of each in use, shapes drawn 60 times, in 2 architectures, 24 images of which each agent has some, 1,000 users (Zipf) with limits
 of keypair, group and domain, 5 % gangs of 2 to 8 kernels. The baseline makes the same kind of decisions (filter,
 best fit, limits, gangs with rollback) on dictionaries of Decimals; it is stopped after --seconds, so its rate is of
-the first, cheaper part of the queue. Both rates leave out the making of the workload; `snapshot` is what building
-the scheduler's input from rows costs.
+the first, cheaper part of the queue. Rates count from the snapshot until all is decided. Beside them stand what
+building the snapshot from rows costs, and what reading all placements and reasons from the plan costs.
 """
 
 import argparse
@@ -16,10 +16,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from scheduler import fast
 from scheduler.engine import Scheduler, plan
-from scheduler.placers import Pack, PackOptions
+from scheduler.fast import Fast
 from scheduler.plan import Plan
-from scheduler.sequencers import Fifo, FifoOptions
+from scheduler.plugins import placers, sequencers
 from scheduler.snapshot import SESSIONS, Snapshot, SnapshotBuilder
 
 GIB = 2**30
@@ -206,21 +207,27 @@ class Baseline:
             agent["free"][slot] -= sign * amount
 
 
-def measure(work: Workload, runs: int) -> tuple[float, float, Plan]:
-    """(seconds to build the snapshot, seconds to plan), medians, and the plan."""
-    scheduler = Scheduler(Fifo(FifoOptions()), Pack(PackOptions()))
-    built, planned = [], []
-    plans = []
+@dataclass
+class Measured:
+    """Seconds, medians."""
+
+    #: To turn a snapshot into a plan.
+    plan: float
+    #: To read all placements and reasons of it.
+    read: float
+    made: Plan
+
+
+def measure(snapshot: Snapshot, scheduler: Scheduler, engine: Fast | None, runs: int) -> Measured:
+    planned, read, made = [], [], []
     for _ in range(runs):
         start = time.perf_counter()
-        snapshot = snapshot_of(work)
+        made.append(plan(snapshot, {"rgp": scheduler}, engine))
         middle = time.perf_counter()
-        plans.append(plan(snapshot, {"rgp": scheduler}))
-        built.append(middle - start)
-        planned.append(time.perf_counter() - middle)
-    if any(one != plans[0] for one in plans):
-        raise SystemExit("the same snapshot gave different plans")
-    return statistics.median(built), statistics.median(planned), plans[0]
+        _ = made[-1].placements, made[-1].waiting
+        planned.append(middle - start)
+        read.append(time.perf_counter() - middle)
+    return Measured(statistics.median(planned), statistics.median(read), made[0])
 
 
 def baseline_rate(work: Workload, seconds: float) -> float:
@@ -234,6 +241,32 @@ def baseline_rate(work: Workload, seconds: float) -> float:
     return made / (time.perf_counter() - start)
 
 
+def show(size: str, options: argparse.Namespace) -> None:
+    """A line for each sequencer, placer and engine; the engines must give one plan."""
+    agents, pending = map(int, size.split("x"))
+    work = make(agents, pending, options.shapes, options.images, options.seed)
+    start = time.perf_counter()
+    snapshot = snapshot_of(work)
+    built = time.perf_counter() - start
+    base = baseline_rate(work, options.seconds)
+    engines = {"plain": None, "compiled": fast.load()}
+    for sequencer in options.sequencers:
+        for placer in options.placers:
+            scheduler = Scheduler(sequencers.load(sequencer), placers.load(placer))
+            plans = []
+            for name in options.engines:
+                one = measure(snapshot, scheduler, engines[name], options.runs)
+                plans.append(list(one.made.placements.items()))
+                rate = pending / one.plan
+                print(
+                    f"{agents:>7} {pending:>8} {sequencer:>5} {placer:>7} {name:>9} {len(plans[0]):>7} "
+                    f"{built * 1e3:>12.1f} {one.plan * 1e3:>9.1f} {one.read * 1e3:>8.1f} {rate:>12,.0f} {base:>11,.1f} {rate / base:>9,.0f}",
+                    flush=True,
+                )
+            if any(other != plans[0] for other in plans):
+                raise SystemExit("the engines gave different plans")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -241,12 +274,15 @@ def main() -> None:
     parser.add_argument(
         "--sizes",
         nargs="+",
-        default=["100x1000", "1000x10000", "1000x100000", "10000x10000"],
+        default=["100x1000", "1000x1000", "1000x10000", "10000x10000", "10000x100000"],
         metavar="AGENTSxPENDING",
         help="what to measure (default: %(default)s)",
     )
+    parser.add_argument("--sequencers", nargs="+", default=["fifo", "drf"])
+    parser.add_argument("--placers", nargs="+", default=["pack", "spread"])
+    parser.add_argument("--engines", nargs="+", default=["plain", "compiled"], choices=["plain", "compiled"])
     parser.add_argument(
-        "--shapes", type=int, default=60, help="distinct sets of slots (default: %(default)s)"
+        "--shapes", type=int, default=60, help="distinct sets of slots drawn (default: %(default)s)"
     )
     parser.add_argument("--images", type=int, default=24, help="distinct images (default: %(default)s)")
     parser.add_argument(
@@ -256,20 +292,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     print(
-        f"{'agents':>7} {'pending':>8} {'placed':>7} {'snapshot ms':>12} {'plan ms':>9} {'decisions/s':>12} "
-        f"{'baseline/s':>11} {'ratio':>8}"
+        f"{'agents':>7} {'pending':>8} {'order':>5} {'placer':>7} {'engine':>9} {'placed':>7} {'snapshot ms':>12} "
+        f"{'plan ms':>9} {'read ms':>8} {'decisions/s':>12} {'baseline/s':>11} {'ratio':>9}"
     )
     for size in options.sizes:
-        agents, pending = map(int, size.split("x"))
-        work = make(agents, pending, options.shapes, options.images, options.seed)
-        built, planned, result = measure(work, options.runs)
-        base = baseline_rate(work, options.seconds)
-        rate = pending / planned
-        print(
-            f"{agents:>7} {pending:>8} {len(result.placements):>7} {built * 1e3:>12.1f} {planned * 1e3:>9.1f} "
-            f"{rate:>12,.0f} {base:>11,.1f} {rate / base:>8,.0f}",
-            flush=True,
-        )
+        show(size, options)
 
 
 if __name__ == "__main__":

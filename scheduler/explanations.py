@@ -5,10 +5,10 @@ asked in one fixed order, the answer is the same in every replay. Limits come fi
 which a user can do something.
 """
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from scheduler.candidates import Needs, Pool, fits, needs_of
+from scheduler.candidates import Needs, fits
 from scheduler.plan import (
     DesignatedAgentsUnavailable,
     GangDoesNotFit,
@@ -17,50 +17,85 @@ from scheduler.plan import (
     Reason,
     WrongArchitecture,
 )
-from scheduler.snapshot import Shape
+from scheduler.snapshot import AgentView, Row, Shape
 
-#: Lacks are compared in millionths of what is asked.
-_WHOLE: Final = 1_000_000
+
+class Survey(NamedTuple):
+    """What the suitable agents have for one kernel."""
+
+    #: How many kernels fit on all of them together now, and would on empty ones; no more than are asked for.
+    fitting: int
+    at_most: int
+    #: Of agents on which it does not fit, the one whose worst lack is the smallest part of what is asked, by what is
+    #: free or, where it would not fit even when empty, by capacity; and the slot of that lack.
+    column: int = 0
+    free: int = 0
+    largest_free: int = 0
+    largest_capacity: int = 0
 
 
 def why_no_place(
-    pool: Pool, slots: Sequence[str], resource_group: str, agents: int, shape: Shape, kernels: int
+    agents: Sequence[AgentView],
+    eligible: Sequence[int],
+    members: int,
+    slots: Sequence[str],
+    resource_group: str,
+    shape: Shape,
+    kernels: int,
+    survey: Callable[[], Survey],
 ) -> Reason:
     """The reason of a session that is within all limits.
 
     Args:
-        pool: the agents that take work.
-        agents: how many the resource group has, those included that take none.
+        agents: those that take work.
+        eligible: indexes of those on which it may run at all.
+        members: how many agents the resource group has, those included that take none.
+        survey: looks at all that are eligible; asked only where there are some.
     """
-    if not pool.agents:
-        return NoAgents(resource_group=resource_group, agents=agents)
-    chosen = [a for a in pool.agents if shape.designated is None or a.id in shape.designated]
+    if not agents:
+        return NoAgents(resource_group=resource_group, agents=members)
+    if not eligible:
+        return _unsuitable(agents, resource_group, shape)
+    found = survey()
+    never = found.at_most < kernels
+    if found.fitting:
+        return GangDoesNotFit(kernels=kernels, fitting=found.fitting, at_most=found.at_most, never=never)
+    return NoAgentFits(
+        slot=slots[found.column],
+        asked=shape.needs[found.column],
+        free=found.free,
+        largest_free=found.largest_free,
+        largest_capacity=found.largest_capacity,
+        never=found.at_most == 0,
+    )
+
+
+def _unsuitable(agents: Sequence[AgentView], resource_group: str, shape: Shape) -> Reason:
+    chosen = [agent for agent in agents if shape.designated is None or agent.id in shape.designated]
     if not chosen:
         return DesignatedAgentsUnavailable(
             resource_group=resource_group, agents=tuple(sorted(shape.designated or ()))
         )
-    eligible = pool.eligible(shape)
-    if not eligible:
-        return WrongArchitecture(
-            accepted=tuple(sorted(shape.architectures)),
-            available=tuple(sorted({agent.architecture for agent in chosen})),
-        )
-    needs = needs_of(shape)
-    free = [pool.rows[agent] for agent in eligible]
-    capacity = [pool.agents[agent].capacity for agent in eligible]
+    return WrongArchitecture(
+        accepted=tuple(sorted(shape.architectures)),
+        available=tuple(sorted({agent.architecture for agent in chosen})),
+    )
+
+
+def survey(needs: Needs, free: Sequence[Sequence[int]], capacity: Sequence[Row], kernels: int) -> Survey:
+    """Look at the rows of all suitable agents."""
     fitting = _room(needs, free, kernels)
     at_most = _room(needs, capacity, kernels)
     if fitting:
-        return GangDoesNotFit(kernels=kernels, fitting=fitting, at_most=at_most, never=at_most < kernels)
-    never = at_most == 0
-    nearest, column = _nearest(needs, capacity if never else free)
-    return NoAgentFits(
-        slot=slots[column],
-        asked=shape.needs[column],
+        return Survey(fitting=fitting, at_most=at_most)
+    nearest, column = _nearest(needs, free if at_most else capacity)
+    return Survey(
+        fitting=fitting,
+        at_most=at_most,
+        column=column,
         free=free[nearest][column],
         largest_free=max(row[column] for row in free),
         largest_capacity=max(row[column] for row in capacity),
-        never=never,
     )
 
 
@@ -81,7 +116,7 @@ def _nearest(needs: Needs, rows: Sequence[Sequence[int]]) -> tuple[int, int]:
     for position, row in enumerate(rows):
         worst, at = None, 0
         for column, amount in needs:
-            lack = (amount - row[column]) * _WHOLE // amount
+            lack = (amount - row[column]) / amount
             if worst is None or lack > worst:
                 worst, at = lack, column
         if worst is not None and (least is None or worst < least):

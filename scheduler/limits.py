@@ -1,71 +1,77 @@
 """What scopes have and may have, counted up as the cycle places sessions."""
 
+from array import array
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from scheduler.plan import LimitReached
-from scheduler.snapshot import SESSIONS, Limit, Request
+from scheduler.snapshot import SESSIONS, Limit, Row
 
-
-class Cell:
-    """One scope's account of one slot."""
-
-    __slots__ = ("cap", "scope", "slot", "used")
-
-    def __init__(self, limit: Limit) -> None:
-        self.scope = limit.scope
-        self.slot = limit.slot
-        self.used = limit.used
-        self.cap = limit.cap
+#: The cap of what has none.
+UNLIMITED: Final = 2**63 - 1
 
 
 class Charge(NamedTuple):
-    cell: Cell
+    cell: int
     amount: int
 
 
 class Ledger:
-    """Shared by all resource groups of a cycle: a scope's limit holds over all of them together."""
+    """Shared by all resource groups of a cycle: a scope's limit holds over all of them together.
 
-    def __init__(self, slots: Sequence[str], limits: Iterable[Limit]) -> None:
-        self._columns = {slot: column for column, slot in enumerate(slots)}
-        self._cells: dict[tuple[str, str], Cell] = {}
-        self._by_scope: dict[str, list[tuple[int, Cell]]] = {}
-        for limit in limits:
-            column = -1 if limit.slot == SESSIONS else self._columns.get(limit.slot)
-            cell = self._cells[limit.scope, limit.slot] = Cell(limit)
+    A cell is one scope's account of one slot, a place in the columns `used` and `caps`.
+    """
+
+    def __init__(self, slots: Sequence[str], limits: Sequence[Limit]) -> None:
+        columns = {slot: column for column, slot in enumerate(slots)}
+        columns[SESSIONS] = -1
+        self._limits = limits
+        self._cells = {(limit.scope, limit.slot): cell for cell, limit in enumerate(limits)}
+        self.used = array("q", [limit.used for limit in limits])
+        self.caps = array(
+            "q", [UNLIMITED if limit.cap is None else min(limit.cap, UNLIMITED) for limit in limits]
+        )
+        #: Scope → column, cell, column, cell …; -1 is the column of sessions. Slots that nobody knows are left out.
+        self.cells: dict[str, list[int]] = {}
+        for cell, limit in enumerate(limits):
+            column = columns.get(limit.slot)
             if column is not None:
-                self._by_scope.setdefault(limit.scope, []).append((column, cell))
+                self.cells.setdefault(limit.scope, []).extend((column, cell))
 
-    def used(self, scope: str, slot: str) -> int:
+    def used_of(self, scope: str, slot: str) -> int:
         cell = self._cells.get((scope, slot))
-        return cell.used if cell else 0
+        return 0 if cell is None else self.used[cell]
 
-    def charges(self, request: Request) -> list[Charge]:
-        """What placing it adds to which cells, in the order of its scopes.
+    def charges(self, scopes: Iterable[str], needs: Row, kernels: int) -> list[Charge]:
+        """What placing a session adds to which cells, in the order of its scopes.
 
         A slot of which it needs nothing is left out: it cannot be what stands in the way.
         """
-        needs = request.shape.needs
-        kernels = request.kernels
         result: list[Charge] = []
-        for scope in request.scopes:
-            for column, cell in self._by_scope.get(scope, ()):
+        for scope in scopes:
+            cells = self.cells.get(scope, ())
+            for column, cell in zip(cells[::2], cells[1::2], strict=True):
                 amount = 1 if column < 0 else needs[column] * kernels
                 if amount:
                     result.append(Charge(cell, amount))
         return result
 
+    def shortage(self, charges: Iterable[Charge]) -> Charge | None:
+        """The first limit in the way, None where all have room."""
+        used, caps = self.used, self.caps
+        for charge in charges:
+            cell, amount = charge
+            if used[cell] + amount > caps[cell]:
+                return charge
+        return None
 
-def shortage(charges: Iterable[Charge]) -> LimitReached | None:
-    """The first limit in the way, None where all have room."""
-    for cell, amount in charges:
-        cap = cell.cap
-        if cap is not None and cell.used + amount > cap:
-            return LimitReached(scope=cell.scope, slot=cell.slot, asked=amount, used=cell.used, cap=cap)
-    return None
+    def reason(self, shortage: Charge) -> LimitReached:
+        cell, amount = shortage
+        limit = self._limits[cell]
+        return LimitReached(
+            scope=limit.scope, slot=limit.slot, asked=amount, used=self.used[cell], cap=self.caps[cell]
+        )
 
-
-def add(charges: Iterable[Charge], *, sign: int = 1) -> None:
-    for cell, amount in charges:
-        cell.used += sign * amount
+    def add(self, charges: Iterable[Charge], *, sign: int = 1) -> None:
+        for cell, amount in charges:
+            self.used[cell] += sign * amount

@@ -1,13 +1,13 @@
 """The built-in choices among agents that fit."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from operator import mul, rshift
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
 from scheduler.protocols import Cycle, PluginOptions, Rank, Ranking
-from scheduler.snapshot import Row, Shape
+from scheduler.snapshot import Shape
 
 Weight = Annotated[int, msgspec.Meta(ge=0, le=1000)]
 
@@ -52,7 +52,7 @@ class Pack:
         self.options = options
 
     def prepare(self, cycle: Cycle) -> Ranking:
-        scale = Scale.of(cycle.slots, [agent.capacity for agent in cycle.agents], self.options.weights)
+        scale = Scale.of(cycle.slots, _largest(cycle), self.options.weights)
         return _SharedRanking(scale.left, prefer_cached_images=self.options.prefer_cached_images)
 
 
@@ -65,8 +65,14 @@ class Spread:
         self.options = options
 
     def prepare(self, cycle: Cycle) -> Ranking:
-        scale = Scale.of(cycle.slots, [agent.capacity for agent in cycle.agents], self.options.weights)
+        scale = Scale.of(cycle.slots, _largest(cycle), self.options.weights)
         return _SharedRanking(scale.taken, prefer_cached_images=self.options.prefer_cached_images)
+
+
+def _largest(cycle: Cycle) -> Sequence[int]:
+    return list(map(max, zip(*[agent.capacity for agent in cycle.agents], strict=True))) or [0] * len(
+        cycle.slots
+    )
 
 
 class Scale(NamedTuple):
@@ -76,8 +82,8 @@ class Scale(NamedTuple):
     factors: tuple[int, ...]
 
     @classmethod
-    def of(cls, slots: Sequence[str], capacities: Iterable[Row], weights: dict[str, int]) -> "Scale":
-        largest = list(map(max, zip(*capacities, strict=True))) or [0] * len(slots)
+    def of(cls, slots: Sequence[str], largest: Sequence[int], weights: Mapping[str, int]) -> "Scale":
+        """`largest` is the largest capacity of any agent, a slot."""
         shifts = [max(0, amount.bit_length() - _BITS) for amount in largest]
         factors = [
             (weights.get(slot, 1) * PARTS << SHIFT) // (amount >> shift) if amount > 0 else 0

@@ -5,7 +5,10 @@ people. `msgspec.to_builtins(reason)` is a plain dictionary with its `code`; `ms
 the way back.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from itertools import chain
+from typing import Protocol
 
 import msgspec
 
@@ -105,12 +108,32 @@ class Waiting(msgspec.Struct, frozen=True):
     reason: Reason
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """Each waiting session of the snapshot is in exactly one of the two."""
+class Decided(Protocol):
+    """One resource group after its cycle."""
 
-    #: Session → agents, one a kernel, in the order of decisions: commit in this order and limits hold at each step.
-    placements: dict[str, tuple[str, ...]]
-    waiting: dict[str, Waiting]
+    def placements(self) -> Iterable[tuple[str, tuple[str, ...]]]:
+        """(session, agents) in the order of decisions."""
+        ...
+
+    def waiting(self) -> Iterable[tuple[str, Waiting]]:
+        """(session, why it waits) for each that was not placed, in its order."""
+        ...
+
+
+class Plan:
+    """Each waiting session of the snapshot is in exactly one of the two, which are made when they are first read."""
+
+    def __init__(self, groups: Sequence[Decided]) -> None:
+        self._groups = groups
+
+    @cached_property
+    def placements(self) -> dict[str, tuple[str, ...]]:
+        """Session → agents, one a kernel, in the order of decisions: commit in this order and limits hold at each step."""
+        return dict(chain.from_iterable(group.placements() for group in self._groups))
+
+    @cached_property
+    def waiting(self) -> dict[str, Waiting]:
+        return dict(chain.from_iterable(group.waiting() for group in self._groups))
 
 
 def plain_amount(slot: str, amount: int) -> str:

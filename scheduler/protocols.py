@@ -34,7 +34,7 @@ class Cycle(Protocol):
 
     @property
     def agents(self) -> Sequence[AgentView]:
-        """The agents that take work, by id, as they were when the cycle began."""
+        """The agents that take work, by architecture and id, as they were when the cycle began."""
         ...
 
     @property
@@ -84,7 +84,7 @@ class Sequencer(Plugin, Protocol):
         ...
 
 
-#: (index of the agent in `cycle.agents`, its free row now) → how well it suits; the lowest wins, ties by image and agent id.
+#: (index of the agent in `cycle.agents`, its free row now) → how well it suits; the lowest wins, ties by image, then by the index.
 Rank = Callable[[int, Sequence[int]], int]
 
 

@@ -68,8 +68,8 @@ class Drf:
 
     Always the party with the least dominant share is next, with its oldest session of the highest priority. A dominant
     share is the largest part that a party has of any slot of the resource group's capacity, what it already runs there
-    included, divided by its weight. Between equal shares the one whose next session waits longer goes first. A
-    priority orders a party's own sessions only: otherwise raising it would buy a larger share.
+    included, divided by its weight. A priority orders a party's own sessions, and parties of equal share; it buys no
+    larger share.
 
     Sessions are indivisible, so what holds for divisible tasks (sharing incentive, no envy, nothing to be gained by
     asking for more than one needs) holds up to one session a party.
@@ -104,7 +104,9 @@ class Shares:
     def __init__(self, cycle: Cycle, options: DrfOptions) -> None:
         self._by_user = options.by == "user"
         self._weights: Mapping[str, int] = options.weights
-        self._inverse = inverse_capacity(agent.capacity for agent in cycle.agents)
+        self._inverse = inverse_capacity(
+            map(sum, zip(*[agent.capacity for agent in cycle.agents], strict=True))
+        )
         self._held: dict[str, list[int]] = {}
         for kernel in cycle.running:
             self._add(kernel.user if self._by_user else kernel.group, kernel.held, 1)
@@ -127,9 +129,9 @@ class Shares:
             held[column] += amount * times
 
 
-def inverse_capacity(rows: Iterable[Row]) -> tuple[float, ...]:
+def inverse_capacity(totals: Iterable[int]) -> list[float]:
     """One divided by the total of each slot; 0 for a slot of which there is none."""
-    return tuple([1 / total if total else 0.0 for total in map(sum, zip(*rows, strict=True))])
+    return [1 / total if total else 0.0 for total in totals]
 
 
 def oldest_first(request: Request) -> tuple[int, int, str]:
@@ -140,6 +142,5 @@ def newest_first(request: Request) -> tuple[int, int, str]:
     return -request.priority, -request.queued, request.session_id
 
 
-def _entry(shares: Shares, party: str, queue: list[Request]) -> tuple[float, int, str, str]:
-    request = queue[-1]
-    return shares.of(party), request.queued, request.session_id, party
+def _entry(shares: Shares, party: str, queue: list[Request]) -> tuple[float, tuple[int, int, str], str]:
+    return shares.of(party), oldest_first(queue[-1]), party

@@ -5,15 +5,16 @@ for memory. The scheduler never looks at the unit. Amounts of an agent or a shap
 `Snapshot.slots`, so that all agents together are an integer matrix.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Final
 
 import msgspec
 
+from scheduler.queues import Queue, Request, Row, Shape
+
 #: The pseudo-slot by which a limit counts sessions; it is never part of a row.
 SESSIONS: Final = "sessions"
-
-Row = tuple[int, ...]
 
 
 class AgentView(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,38 +31,6 @@ class AgentView(msgspec.Struct, frozen=True, kw_only=True):
     capacity: Row
     free: Row
     images: frozenset[str] = frozenset()
-
-
-class Shape(msgspec.Struct, frozen=True, cache_hash=True):
-    """What one kernel needs of the agent under it. Requests of the same shape share all the work of placing."""
-
-    needs: Row
-    #: Any of these will do; empty: every architecture.
-    architectures: frozenset[str] = frozenset()
-    #: Only these agents, chosen by an admin; None: every agent of the resource group.
-    designated: frozenset[str] | None = None
-
-
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """A session that waits: `kernels` kernels of one shape, placed all or none."""
-
-    session_id: str
-    resource_group: str
-    shape: Shape
-    kernels: int = 1
-    #: Among agents that are as good, those that have it are taken first. Empty: it makes no difference.
-    image_id: str = ""
-    #: Whose limits it counts against, in the order in which they are checked and named: keypair, group, domain.
-    scopes: tuple[str, ...] = ()
-    #: Rises with the time since when it waits (such as microseconds); ties go by session id.
-    queued: int = 0
-    #: Higher goes first.
-    priority: int = 0
-    #: Whose fair share it counts against.
-    user: str = ""
-    group: str = ""
-    #: It is ended after so many seconds; None: it may run for ever.
-    max_duration: int | None = None
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +56,7 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     cap: int | None = None
 
 
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """Everything that a plan is made from. Two equal snapshots give equal plans.
 
     Raises:
@@ -98,29 +67,48 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     slots: tuple[str, ...]
     agents: tuple[AgentView, ...] = ()
-    requests: tuple[Request, ...] = ()
+    #: What waits, in no particular order.
+    queue: Queue = msgspec.field(default_factory=Queue)
     limits: tuple[Limit, ...] = ()
     running: tuple[Running, ...] = ()
 
     def __post_init__(self) -> None:
+        queue = self.queue
         _unique("slot", self.slots)
         _unique("agent", [agent.id for agent in self.agents])
-        _unique("session", [request.session_id for request in self.requests])
-        _unique("limit", [f"{limit.scope} {limit.slot}" for limit in self.limits])
+        _unique("session", queue.session_ids)
+        _unique("limit", [(limit.scope, limit.slot) for limit in self.limits])
         width = len(self.slots)
         for agent in self.agents:
             if len(agent.capacity) != width or len(agent.free) != width:
                 raise ValueError(f"agent {agent.id!r}: its rows must have {width} amounts")
-        for shape in {request.shape for request in self.requests}:
+        for shape in queue.shapes:
             if len(shape.needs) != width or min(shape.needs, default=0) < 0:
                 raise ValueError(f"a shape must have {width} amounts, none negative: {shape.needs}")
-        known = {agent.id for agent in self.agents}
+        if min(queue.kernels, default=1) < 1:
+            session_id = next(
+                one for one, kernels in zip(queue.session_ids, queue.kernels, strict=True) if kernels < 1
+            )
+            raise ValueError(f"session {session_id!r} has no kernel")
+        known = {agent.id for agent in self.agents} if self.running else set[str]()
         for kernel in self.running:
             if len(kernel.held) != width or kernel.agent not in known:
                 raise ValueError(f"what runs on {kernel.agent!r} must have {width} amounts and a known agent")
+
+    @cached_property
+    def requests(self) -> tuple[Request, ...]:
+        """The queue as objects, made when first asked for."""
+        return self.queue.requests()
+
+    def requests_of(self, resource_group: str) -> tuple[Request, ...]:
+        return self._requests_by_group.get(resource_group, ())
+
+    @cached_property
+    def _requests_by_group(self) -> dict[str, tuple[Request, ...]]:
+        groups: dict[str, list[Request]] = {}
         for request in self.requests:
-            if request.kernels < 1:
-                raise ValueError(f"session {request.session_id!r} has no kernel")
+            groups.setdefault(request.resource_group, []).append(request)
+        return {name: tuple(requests) for name, requests in groups.items()}
 
 
 class SnapshotBuilder:
@@ -133,10 +121,8 @@ class SnapshotBuilder:
     def __init__(self) -> None:
         self._slots: set[str] = set()
         self._agents: list[tuple[AgentView, Mapping[str, int], Mapping[str, int]]] = []
-        #: A request's shape is still its number in `_shapes` here: rows need all slot names.
-        self._requests: list[
-            tuple[int, str, str, int, str, tuple[str, ...], int, int, str, str, int | None]
-        ] = []
+        #: Its shapes are missing until the names of all slots are known.
+        self._queue = Queue()
         self._shapes: dict[tuple[object, ...], int] = {}
         self._drafts: list[tuple[Mapping[str, int], frozenset[str], frozenset[str] | None]] = []
         self._limits: list[Limit] = []
@@ -193,20 +179,18 @@ class SnapshotBuilder:
         if shape == len(self._drafts):
             self._slots.update(slots)
             self._drafts.append((slots, accepted, chosen))
-        self._requests.append(
-            (
-                shape,
-                session_id,
-                resource_group,
-                kernels,
-                image_id,
-                tuple(scopes),
-                queued,
-                priority,
-                user,
-                group,
-                max_duration,
-            )
+        self._queue.add(
+            session_id,
+            resource_group,
+            shape,
+            kernels,
+            image_id,
+            tuple(scopes),
+            queued,
+            priority,
+            user,
+            group,
+            max_duration,
         )
 
     def running(
@@ -229,43 +213,14 @@ class SnapshotBuilder:
 
     def build(self) -> Snapshot:
         names = tuple(sorted(self._slots))
-        shapes = [
+        self._queue.shapes = [
             Shape(_row(names, amounts), architectures, designated)
             for amounts, architectures, designated in self._drafts
         ]
         return Snapshot(
             slots=names,
             agents=tuple([_with_rows(names, *entry) for entry in self._agents]),
-            requests=tuple(
-                [
-                    Request(
-                        session_id=session_id,
-                        resource_group=resource_group,
-                        shape=shapes[shape],
-                        kernels=kernels,
-                        image_id=image_id,
-                        scopes=scopes,
-                        queued=queued,
-                        priority=priority,
-                        user=user,
-                        group=group,
-                        max_duration=max_duration,
-                    )
-                    for (
-                        shape,
-                        session_id,
-                        resource_group,
-                        kernels,
-                        image_id,
-                        scopes,
-                        queued,
-                        priority,
-                        user,
-                        group,
-                        max_duration,
-                    ) in self._requests
-                ]
-            ),
+            queue=self._queue,
             limits=tuple(self._limits),
             running=tuple(
                 [msgspec.structs.replace(kernel, held=_row(names, slots)) for kernel, slots in self._running]
@@ -285,8 +240,8 @@ def _with_rows(
     return msgspec.structs.replace(view, capacity=row, free=free)
 
 
-def _unique(what: str, ids: Sequence[str]) -> None:
+def _unique(what: str, ids: Sequence[Hashable]) -> None:
     if len(set(ids)) != len(ids):
-        seen: set[str] = set()
+        seen: set[Hashable] = set()
         twice = next(one for one in ids if one in seen or seen.add(one))
         raise ValueError(f"{what} {twice!r} is there twice")

@@ -18,7 +18,9 @@ import msgspec
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from scheduler import fast
 from scheduler.engine import Scheduler, plan
+from scheduler.fast import Fast
 from scheduler.plan import Plan, Reason, SchedulerFailed, Waiting, sentence
 from scheduler.plugins import PluginError, placers, sequencers
 from scheduler.snapshot import Snapshot, SnapshotBuilder
@@ -85,16 +87,25 @@ class Dispatcher:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._fast: Fast | None = None
         self._fence: int | None = None
 
     async def run(self) -> None:
-        """Dispatch for ever: at once when woken, and now and then in case that a hint was lost."""
+        """Dispatch for ever: at once when woken, and now and then in case that a hint was lost.
+
+        The compiled scheduler is warmed beside the first cycles, which plain Python decides the same way.
+        """
+        warming = asyncio.create_task(asyncio.to_thread(fast.load))
+        warming.add_done_callback(self._use)
         async with self._core.bus.subscribe(Wake) as hints:
             while True:
                 if await self.take_duty():
                     while await self.cycle():
                         pass
                 await _woken(hints)
+
+    def _use(self, warming: asyncio.Task[Fast | None]) -> None:
+        self._fast = None if warming.cancelled() else warming.result()
 
     async def take_duty(self) -> bool:
         """Take or renew the duty. False while another manager has it."""
@@ -113,7 +124,7 @@ class Dispatcher:
         view = await _read(self._core)
         if not view.versions:
             return False
-        made = await asyncio.to_thread(_plan, view)
+        made = await asyncio.to_thread(_plan, view, self._fast)
         committed = 0
         placements = list(made.placements.items())
         for start in range(0, len(placements), _COMMIT):
@@ -349,7 +360,7 @@ async def _place(core: Core, db: AsyncSession, orders: Sequence[_Order]) -> list
     return hints
 
 
-def _plan(view: _View) -> Plan:
+def _plan(view: _View, compiled: Fast | None) -> Plan:
     """Ask the scheduler, with the plug-ins that each resource group has chosen."""
     schedulers: dict[str, Scheduler | SchedulerFailed] = {}
     for group_id in {request.resource_group for request in view.snapshot.requests}:
@@ -362,7 +373,7 @@ def _plan(view: _View) -> Plan:
         except PluginError as error:
             log.warning("the resource group %s cannot be scheduled: %s", group.name, error)
             schedulers[group_id] = error.reason
-    return plan(view.snapshot, schedulers)
+    return plan(view.snapshot, schedulers, compiled)
 
 
 async def _write_reasons(core: Core, view: _View, made: Plan) -> None:

@@ -2,13 +2,22 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import pytest
+
+from scheduler import fast
 from scheduler.engine import Scheduler
+from scheduler.fast import Fast
 from scheduler.placers import Pack, PackOptions
 from scheduler.protocols import Cycle, PluginOptions, Rank
 from scheduler.sequencers import Fifo, FifoOptions
 from scheduler.snapshot import Request, Shape, Snapshot, SnapshotBuilder
 
 GROUP = "rgp_main"
+
+Engine = Fast | None
+
+#: Plain Python, and machine code: the tests need the extra `fast`.
+ENGINES = [pytest.param(None, id="plain"), pytest.param(fast.load(), id="compiled")]
 
 
 class NoOptions(PluginOptions, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """The scheduler written the slow and obvious way: no heaps, no memory of what was refused, every agent looked at."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
 from scheduler.candidates import TIES
@@ -11,7 +12,6 @@ from scheduler.plan import (
     LimitReached,
     NoAgentFits,
     NoAgents,
-    Plan,
     Reason,
     Waiting,
     WrongArchitecture,
@@ -19,10 +19,16 @@ from scheduler.plan import (
 from scheduler.snapshot import SESSIONS, AgentView, Request, Snapshot
 
 
-def reference_plan(snapshot: Snapshot, schedulers: Mapping[str, Scheduler]) -> Plan:
+@dataclass
+class ReferencePlan:
+    placements: dict[str, tuple[str, ...]]
+    waiting: dict[str, Waiting]
+
+
+def reference_plan(snapshot: Snapshot, schedulers: Mapping[str, Scheduler]) -> ReferencePlan:
     used = {(limit.scope, limit.slot): limit.used for limit in snapshot.limits}
-    placements: dict[str, tuple[str, ...]] = {}
-    waiting: dict[str, Waiting] = {}
+    made = ReferencePlan({}, {})
+    queues: list[tuple[_Group, list[Request]]] = []
     for name in sorted({request.resource_group for request in snapshot.requests}):
         group = _Group(snapshot, name, used)
         queue: list[Request] = []
@@ -32,10 +38,12 @@ def reference_plan(snapshot: Snapshot, schedulers: Mapping[str, Scheduler]) -> P
                 queue.append(request)
             else:
                 group.placements[request.session_id] = agents
-        placements.update(group.placements)
+        made.placements.update(group.placements)
+        queues.append((group, queue))
+    for group, queue in queues:
         for position, request in enumerate(queue, 1):
-            waiting[request.session_id] = Waiting(position, group.reason(request))
-    return Plan(placements=placements, waiting=waiting)
+            made.waiting[request.session_id] = Waiting(position, group.reason(request))
+    return made
 
 
 class _Group:
@@ -44,9 +52,11 @@ class _Group:
         self.resource_group = name
         self.slots = snapshot.slots
         self.members = [agent for agent in snapshot.agents if agent.resource_group == name]
-        self.agents = sorted((a for a in self.members if a.schedulable), key=lambda agent: agent.id)
-        members = {agent.id for agent in self.members}
-        self.running = [kernel for kernel in snapshot.running if kernel.agent in members]
+        self.agents = sorted(
+            (a for a in self.members if a.schedulable), key=lambda agent: (agent.architecture, agent.id)
+        )
+        at_work = {agent.id for agent in self.agents}
+        self.running = [kernel for kernel in snapshot.running if kernel.agent in at_work]
         self.requests = [request for request in snapshot.requests if request.resource_group == name]
         self.free = {agent.id: list(agent.free) for agent in self.agents}
         self.placements: dict[str, tuple[str, ...]] = {}
@@ -140,7 +150,7 @@ class _Group:
                 never=at_most < request.kernels,
             )
         rows = {a.id: (a.capacity if at_most == 0 else self.free[a.id]) for a in eligible}
-        nearest = min(eligible, key=lambda agent: (max(_lacks(needs, rows[agent.id])), agent.id))
+        nearest = min(eligible, key=lambda agent: max(_lacks(needs, rows[agent.id])))
         lacks = _lacks(needs, rows[nearest.id])
         column = lacks.index(max(lacks))
         return NoAgentFits(

@@ -7,6 +7,7 @@ import pytest
 
 from scheduler.candidates import TIES
 from scheduler.engine import Scheduler, plan
+from scheduler.placers import Spread, SpreadOptions
 from scheduler.plan import (
     DesignatedAgentsUnavailable,
     GangDoesNotFit,
@@ -23,6 +24,7 @@ from scheduler.snapshot import SESSIONS, Request, Snapshot
 from tests.scheduler.builders import (
     GROUP,
     Cluster,
+    Engine,
     EvenSequencer,
     FussyPlacer,
     builtin,
@@ -31,8 +33,8 @@ from tests.scheduler.builders import (
 from tests.scheduler.reference import reference_plan
 
 
-def planned(snapshot: Snapshot) -> Plan:
-    return plan(snapshot, everywhere(builtin(), snapshot))
+def planned(snapshot: Snapshot, engine: Engine) -> Plan:
+    return plan(snapshot, everywhere(builtin(), snapshot), engine)
 
 
 PLACED: list[tuple[str, Cluster, dict[str, tuple[str, ...]]]] = [
@@ -143,8 +145,8 @@ PLACED: list[tuple[str, Cluster, dict[str, tuple[str, ...]]]] = [
 
 
 @pytest.mark.parametrize(("cluster", "expected"), [case[1:] for case in PLACED], ids=[c[0] for c in PLACED])
-def test_where_sessions_go(cluster: Cluster, expected: dict[str, tuple[str, ...]]) -> None:
-    assert planned(cluster.build()).placements == expected
+def test_where_sessions_go(cluster: Cluster, expected: dict[str, tuple[str, ...]], engine: Engine) -> None:
+    assert planned(cluster.build(), engine).placements == expected
 
 
 WAITING: list[tuple[str, Cluster, Reason]] = [
@@ -235,14 +237,14 @@ WAITING: list[tuple[str, Cluster, Reason]] = [
 
 
 @pytest.mark.parametrize(("cluster", "expected"), [case[1:] for case in WAITING], ids=[c[0] for c in WAITING])
-def test_why_a_session_waits(cluster: Cluster, expected: Reason) -> None:
-    made = planned(cluster.build())
+def test_why_a_session_waits(cluster: Cluster, expected: Reason, engine: Engine) -> None:
+    made = planned(cluster.build(), engine)
     assert made.placements == {}
     assert made.waiting["s"].reason == expected
     assert made.waiting["s"].position == 1
 
 
-def test_positions_count_what_waits_in_the_order_of_the_sequencer() -> None:
+def test_positions_count_what_waits_in_the_order_of_the_sequencer(engine: Engine) -> None:
     snapshot = (
         Cluster()
         .agent(cpu=2)
@@ -253,7 +255,7 @@ def test_positions_count_what_waits_in_the_order_of_the_sequencer() -> None:
         .session("elsewhere", group="other")
         .build()
     )
-    waiting = planned(snapshot).waiting
+    waiting = planned(snapshot, engine).waiting
     assert {name: one.position for name, one in waiting.items()} == {
         "first": 1,
         "second": 2,
@@ -262,9 +264,9 @@ def test_positions_count_what_waits_in_the_order_of_the_sequencer() -> None:
     }
 
 
-def test_a_reason_counts_what_the_cycle_itself_has_placed() -> None:
+def test_a_reason_counts_what_the_cycle_itself_has_placed(engine: Engine) -> None:
     snapshot = Cluster().agent(cpu=4).session("one", cpu=3).session("two", cpu=2).build()
-    reason = planned(snapshot).waiting["two"].reason
+    reason = planned(snapshot, engine).waiting["two"].reason
     assert reason == NoAgentFits(slot="cpu", asked=2, free=1, largest_free=1, largest_capacity=4, never=False)
 
 
@@ -297,49 +299,57 @@ def test_the_use_of_a_scope_shows_while_the_cycle_lasts() -> None:
     assert seen == [(3, 0), (6, 0)]
 
 
-def test_an_image_is_looked_for_on_the_first_agents_of_equal_rank_only() -> None:
+def test_an_image_is_looked_for_on_the_first_agents_of_equal_rank_only(engine: Engine) -> None:
     def cluster(position: int) -> Snapshot:
         made = Cluster()
         for number in range(TIES + 1):
             made.agent(f"agt_{number:03d}", cpu=4, images=["i"] if number == position else [])
         return made.session("s", cpu=1, image="i").build()
 
-    assert planned(cluster(TIES - 1)).placements == {"s": (f"agt_{TIES - 1:03d}",)}
-    assert planned(cluster(TIES)).placements == {"s": ("agt_000",)}
+    assert planned(cluster(TIES - 1), engine).placements == {"s": (f"agt_{TIES - 1:03d}",)}
+    assert planned(cluster(TIES), engine).placements == {"s": ("agt_000",)}
 
 
-def test_a_heap_full_of_entries_that_time_has_made_wrong_is_made_anew() -> None:
+def test_a_heap_full_of_entries_that_time_has_made_wrong_is_made_anew(engine: Engine) -> None:
     """A filling agent ranks lower with each placement, so its older entries never come to the top to be dropped."""
     cluster = Cluster().agent("a", cpu=1000).agent("b", cpu=1000)
     for _ in range(400):
         cluster.session(cpu=1).session(cpu=2)
-    made = planned(cluster.build())
+    made = planned(cluster.build(), engine)
     assert list(made.placements.values()) == [("a",)] * 667 + [("b",)] * 133
 
 
-def test_agents_that_a_gang_gave_back_count_once_among_those_of_equal_rank() -> None:
+def test_agents_that_a_gang_gave_back_count_once_among_those_of_equal_rank(engine: Engine) -> None:
     """The small shape's heap is made before a gang of another shape takes every agent and gives it back."""
     cluster = Cluster().limit("k", SESSIONS, 0)
     for number in range(TIES):
         cluster.agent(f"agt_{number:03d}", cpu=4, images=["i"] if number == TIES - 1 else [])
     cluster.session("refused", scopes=["k"], cpu=1).session("gang", kernels=TIES + 1, cpu=4)
     cluster.session("s", cpu=1, image="i")
-    assert planned(cluster.build()).placements == {"s": (f"agt_{TIES - 1:03d}",)}
+    assert planned(cluster.build(), engine).placements == {"s": (f"agt_{TIES - 1:03d}",)}
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_long_cycles_on_many_agents_go_as_the_obvious_implementation_says(seed: int) -> None:
+def test_long_cycles_on_many_agents_go_as_the_obvious_implementation_says(seed: int, engine: Engine) -> None:
     chance = random.Random(seed)
     cluster = Cluster()
     for number in range(12):
         cpu, mem = chance.randint(40, 240), chance.randint(40, 240)
-        cluster.agent(f"agt_{number:02d}", cpu=cpu, mem=mem, images=["i"] * (number % 2))
+        cluster.agent(
+            f"agt_{number:02d}",
+            cpu=cpu,
+            mem=mem,
+            images=["i"] * (number % 2),
+            architecture=("x86_64", "aarch64")[number % 3 == 0],
+        )
     for _ in range(1200):
         kernels = chance.choice([1] * 6 + [3])
         cluster.session(cpu=chance.randint(1, 3), mem=chance.randint(1, 2), kernels=kernels, image="i")
     snapshot = cluster.build()
-    for placer in (builtin().placer, FussyPlacer()):
+    for placer in (builtin().placer, Spread(SpreadOptions()), FussyPlacer()):
         schedulers = {GROUP: Scheduler(Fifo(FifoOptions()), placer)}
-        made = plan(snapshot, schedulers)
-        assert made == reference_plan(snapshot, schedulers)
+        made = plan(snapshot, schedulers, engine)
+        obvious = reference_plan(snapshot, schedulers)
+        assert list(made.placements.items()) == list(obvious.placements.items())
+        assert made.waiting == obvious.waiting
         assert 400 < len(made.placements) < 1200

@@ -12,14 +12,14 @@ from scheduler.placers import Pack, PackOptions
 from scheduler.plugins import BadOptions, sequencers
 from scheduler.protocols import Sequencer
 from scheduler.sequencers import Drf, DrfOptions, Fifo, FifoOptions, Lifo, LifoOptions
-from tests.scheduler.builders import GROUP, Cluster
+from tests.scheduler.builders import GROUP, Cluster, Engine
 
 FIFO, LIFO, DRF = Fifo(FifoOptions()), Lifo(LifoOptions()), Drf(DrfOptions())
 
 
-def placed(cluster: Cluster, sequencer: Sequencer) -> list[str]:
+def placed(cluster: Cluster, sequencer: Sequencer, engine: Engine = None) -> list[str]:
     """Sessions in the order in which they got their agents."""
-    return list(plan(cluster.build(), {GROUP: Scheduler(sequencer, Pack(PackOptions()))}).placements)
+    return list(plan(cluster.build(), {GROUP: Scheduler(sequencer, Pack(PackOptions()))}, engine).placements)
 
 
 def two_users() -> Cluster:
@@ -108,8 +108,10 @@ TURNS: list[tuple[str, Cluster, Sequencer, list[str]]] = [
 @pytest.mark.parametrize(
     ("cluster", "sequencer", "expected"), [case[1:] for case in TURNS], ids=[c[0] for c in TURNS]
 )
-def test_whose_turn_it_is(cluster: Cluster, sequencer: Sequencer, expected: list[str]) -> None:
-    assert placed(cluster, sequencer) == expected
+def test_whose_turn_it_is(
+    cluster: Cluster, sequencer: Sequencer, expected: list[str], engine: Engine
+) -> None:
+    assert placed(cluster, sequencer, engine) == expected
 
 
 @pytest.mark.parametrize(

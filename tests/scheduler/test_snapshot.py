@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from scheduler.queues import Queue
 from scheduler.snapshot import AgentView, Limit, Request, Shape, Snapshot, SnapshotBuilder
 
 
@@ -24,7 +25,7 @@ BAD: list[tuple[str, Callable[[], Snapshot], str]] = [
     ),
     (
         "a session twice",
-        lambda: Snapshot(slots=("cpu",), requests=(_request(), _request())),
+        lambda: Snapshot(slots=("cpu",), queue=Queue.of((_request(), _request()))),
         "session 'ses_1' is there twice",
     ),
     (
@@ -32,7 +33,7 @@ BAD: list[tuple[str, Callable[[], Snapshot], str]] = [
         lambda: Snapshot(
             slots=("cpu",), limits=(Limit(scope="k", slot="cpu"), Limit(scope="k", slot="cpu", cap=1))
         ),
-        "limit 'k cpu' is there twice",
+        r"limit .'k', 'cpu'. is there twice",
     ),
     (
         "a row that is too short",
@@ -46,17 +47,17 @@ BAD: list[tuple[str, Callable[[], Snapshot], str]] = [
     ),
     (
         "a shape that is too long",
-        lambda: Snapshot(slots=("cpu",), requests=(_request(needs=(1, 2)),)),
+        lambda: Snapshot(slots=("cpu",), queue=Queue.of((_request(needs=(1, 2)),))),
         "a shape must have 1 amounts",
     ),
     (
         "a negative amount",
-        lambda: Snapshot(slots=("cpu",), requests=(_request(needs=(-1,)),)),
+        lambda: Snapshot(slots=("cpu",), queue=Queue.of((_request(needs=(-1,)),))),
         "none negative",
     ),
     (
         "no kernels",
-        lambda: Snapshot(slots=("cpu",), requests=(_request(kernels=0),)),
+        lambda: Snapshot(slots=("cpu",), queue=Queue.of((_request(kernels=0),))),
         "session 'ses_1' has no kernel",
     ),
 ]

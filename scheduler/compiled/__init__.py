@@ -1,0 +1,1 @@
+"""The scheduler's cycle as machine code, for the built-in sequencers and placers. See `scheduler.fast`."""

@@ -1,0 +1,188 @@
+"""The cycle of one resource group in plain Python, with any plug-ins."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from scheduler import explanations
+from scheduler.candidates import Candidates, Index, Pool, needs_of
+from scheduler.explanations import Survey
+from scheduler.faults import PluginFault
+from scheduler.limits import Charge, Ledger
+from scheduler.plan import Reason, SchedulerFailed, Waiting
+from scheduler.protocols import Placer, Sequencer
+from scheduler.sequencers import oldest_first
+from scheduler.snapshot import AgentView, Request, Running, Shape
+
+
+class _Kind:
+    """Requests of the same shape, number of kernels and scopes: what holds for one of them holds for all."""
+
+    __slots__ = ("candidates", "charges", "refused")
+
+    def __init__(self, candidates: Candidates, charges: list[Charge]) -> None:
+        self.candidates = candidates
+        self.charges = charges
+        self.refused = False
+
+
+_KindKey = tuple[Shape, int, tuple[str, ...]]
+
+
+class Members(NamedTuple):
+    """The agents of one resource group."""
+
+    #: Those that take work, in order of architecture and id.
+    at_work: tuple[AgentView, ...]
+    #: How many there are, those included that take none.
+    members: int
+    #: What runs on those that take work.
+    running: tuple[Running, ...]
+
+
+class GroupCycle:
+    """One resource group in one cycle; it is the `Cycle` that plug-ins read."""
+
+    def __init__(
+        self,
+        resource_group: str,
+        slots: tuple[str, ...],
+        members: Members,
+        requests: Sequence[Request],
+        ledger: Ledger,
+    ) -> None:
+        self.resource_group = resource_group
+        self.slots = slots
+        self.requests: Sequence[Request] = requests
+        self.agents: Sequence[AgentView] = members.at_work
+        self.running: Sequence[Running] = members.running
+        self._members = members.members
+        self._placements: dict[str, tuple[str, ...]] = {}
+        self._ledger = ledger
+        self._pool = Pool(self.agents)
+        self._kinds: dict[_KindKey, _Kind] = {}
+        self._queue: list[Request] = []
+        self._failure: SchedulerFailed | None = None
+
+    def placed(self, session_id: str) -> bool:
+        return session_id in self._placements
+
+    def used(self, scope: str, slot: str) -> int:
+        return self._ledger.used_of(scope, slot)
+
+    def run(self, sequencer: Sequencer, placer: Placer) -> None:
+        """Place what can be placed. Where a plug-in fails, nothing of this group is, and limits are as before."""
+        try:
+            index = _prepare(placer, self, self._pool)
+            for request in _turns(sequencer, self):
+                if not self._decide(request, index):
+                    self._queue.append(request)
+        except PluginFault as fault:
+            self.fail(SchedulerFailed(plugin=fault.plugin, message=fault.message))
+
+    def fail(self, failure: SchedulerFailed) -> None:
+        """Take everything back: all its sessions wait, oldest first, for the same reason."""
+        for request in self.requests:
+            if request.session_id in self._placements:
+                self._ledger.add(self._charges(request), sign=-1)
+        self._placements = {}
+        self._failure = failure
+        self._queue = sorted(self.requests, key=oldest_first)
+
+    def placements(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        return iter(self._placements.items())
+
+    def waiting(self) -> Iterator[tuple[str, Waiting]]:
+        reasons: dict[_KindKey, Reason] = {}
+        places: dict[tuple[Shape, int], Reason] = {}
+        for position, request in enumerate(self._queue, 1):
+            if self._failure:
+                yield request.session_id, Waiting(position, self._failure)
+                continue
+            key = (request.shape, request.kernels, request.scopes)
+            reason = reasons.get(key)
+            if reason is None:
+                reason = reasons[key] = self._reason(request, places)
+            yield request.session_id, Waiting(position, reason)
+
+    def _decide(self, request: Request, index: Index) -> bool:
+        key = (request.shape, request.kernels, request.scopes)
+        kind = self._kinds.get(key)
+        if kind is None:
+            candidates = index.of(request.shape)
+            kind = self._kinds[key] = _Kind(candidates, self._charges(request))
+        if kind.refused:
+            return False
+        candidates = kind.candidates
+        kernels = request.kernels
+        hopeless = candidates.hopeless
+        if (hopeless is not None and kernels >= hopeless) or self._ledger.shortage(kind.charges):
+            kind.refused = True
+            return False
+        chosen = candidates.place(kernels, index.having(request.image_id))
+        if chosen is None:
+            kind.refused = True
+            return False
+        self._ledger.add(kind.charges)
+        agents = self.agents
+        self._placements[request.session_id] = tuple([agents[agent].id for agent in chosen])
+        return True
+
+    def _charges(self, request: Request) -> list[Charge]:
+        return self._ledger.charges(request.scopes, request.shape.needs, request.kernels)
+
+    def _reason(self, request: Request, places: dict[tuple[Shape, int], Reason]) -> Reason:
+        shape, kernels = request.shape, request.kernels
+        limit = self._ledger.shortage(self._kinds[shape, kernels, request.scopes].charges)
+        if limit is not None:
+            return self._ledger.reason(limit)
+        place = places.get((shape, kernels))
+        if place is None:
+            place = places[shape, kernels] = self._no_place(shape, kernels)
+        return place
+
+    def _no_place(self, shape: Shape, kernels: int) -> Reason:
+        pool = self._pool
+        eligible = pool.eligible(shape)
+
+        def survey() -> Survey:
+            free = [pool.rows[agent] for agent in eligible]
+            capacity = [pool.agents[agent].capacity for agent in eligible]
+            return explanations.survey(needs_of(shape), free, capacity, kernels)
+
+        return explanations.why_no_place(
+            pool.agents, eligible, self._members, self.slots, self.resource_group, shape, kernels, survey
+        )
+
+
+def _prepare(placer: Placer, cycle: GroupCycle, pool: Pool) -> Index:
+    try:
+        return Index(pool, placer.prepare(cycle), placer)
+    except Exception as error:
+        raise PluginFault.raised("placer", placer, error) from error
+
+
+def _turns(sequencer: Sequencer, cycle: GroupCycle) -> Iterator[Request]:
+    """The requests as the sequencer gives them, held to its contract: each once, none left out."""
+    left = {request.session_id: request for request in cycle.requests}
+    turns = _start(sequencer, cycle)
+    while True:
+        try:
+            request = next(turns, None)
+            known = request is None or left.pop(request.session_id, None) is request
+        except Exception as error:
+            raise PluginFault.raised("sequencer", sequencer, error) from error
+        if request is None:
+            break
+        if not known:
+            problem = f"it gave {request.session_id!r} twice, or made it up"
+            raise PluginFault("sequencer", sequencer, problem)
+        yield request
+    if left:
+        raise PluginFault("sequencer", sequencer, f"it left out {len(left)} sessions, such as {min(left)!r}")
+
+
+def _start(sequencer: Sequencer, cycle: GroupCycle) -> Iterator[Request]:
+    try:
+        return iter(sequencer.order(cycle))
+    except Exception as error:
+        raise PluginFault.raised("sequencer", sequencer, error) from error

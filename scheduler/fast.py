@@ -1,0 +1,45 @@
+"""The compiled engine, where the extra `fast` is installed."""
+
+import importlib
+import importlib.util
+import logging
+from functools import cache
+from typing import Protocol, cast
+
+from scheduler.cycles import Members
+from scheduler.limits import Ledger
+from scheduler.plan import Decided
+from scheduler.protocols import Placer, Sequencer
+from scheduler.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
+
+
+class FastGroups(Protocol):
+    def decide(
+        self, resource_group: str, members: Members, sequencer: Sequencer, placer: Placer
+    ) -> Decided | None:
+        """Go through a cycle; None where it cannot with these plug-ins or amounts, and has done nothing."""
+        ...
+
+
+class Fast(Protocol):
+    """The module `scheduler.compiled.groups`."""
+
+    def Groups(self, snapshot: Snapshot, ledger: Ledger) -> FastGroups: ...
+
+
+@cache
+def load() -> Fast | None:
+    """Import and warm it: seconds when a version runs for the first time on a machine, half a second later.
+
+    None where the extra is not installed, or cannot be used here; the scheduler then decides the same in plain Python.
+    """
+    if importlib.util.find_spec("numba") is None:
+        return None
+    try:
+        warm = importlib.import_module("scheduler.compiled.warmth")
+        return cast("Fast", warm.groups())
+    except Exception:
+        log.exception("the compiled scheduler cannot be used; plain Python decides the same, more slowly")
+        return None

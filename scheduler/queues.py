@@ -1,0 +1,189 @@
+"""The waiting sessions of a snapshot as columns: plain integers, so that a compiled engine reads them as they are."""
+
+from array import array
+from collections.abc import Hashable, Iterable, Iterator
+from functools import cached_property
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+T = TypeVar("T", bound=Hashable)
+
+#: In a column: there is no such number.
+UNKNOWN: Final = -1
+
+Row = tuple[int, ...]
+
+
+class Shape(msgspec.Struct, frozen=True, cache_hash=True):
+    """What one kernel needs of the agent under it. Requests of the same shape share all the work of placing."""
+
+    needs: Row
+    #: Any of these will do; empty: every architecture.
+    architectures: frozenset[str] = frozenset()
+    #: Only these agents, chosen by an admin; None: every agent of the resource group.
+    designated: frozenset[str] | None = None
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """A session that waits: `kernels` kernels of one shape, placed all or none."""
+
+    session_id: str
+    resource_group: str
+    shape: Shape
+    kernels: int = 1
+    #: Among agents that are as good, those that have it are taken first. Empty: it makes no difference.
+    image_id: str = ""
+    #: Whose limits it counts against, in the order in which they are checked and named: keypair, group, domain.
+    scopes: tuple[str, ...] = ()
+    #: Rises with the time since when it waits (such as microseconds); ties go by session id.
+    queued: int = 0
+    #: Higher goes first.
+    priority: int = 0
+    #: Whose fair share it counts against.
+    user: str = ""
+    group: str = ""
+    #: It is ended after so many seconds; None: it may run for ever.
+    max_duration: int | None = None
+
+
+class Coded(Generic[T]):
+    """A column of values that repeat: each value once, in `values`, and for each session its number there.
+
+    Filled first, read then.
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[T, int] = {}
+        self.codes = array("q")
+
+    def add(self, value: T) -> None:
+        self.codes.append(self.values.setdefault(value, len(self.values)))
+
+    def value(self, session: int) -> T:
+        return self._list[self.codes[session]]
+
+    @cached_property
+    def _list(self) -> list[T]:
+        return list(self.values)
+
+    def __iter__(self) -> Iterator[T]:
+        values = self._list
+        return iter([values[code] for code in self.codes])
+
+
+class Queue:
+    """Requests by columns, one entry a session in each. It is filled once and then only read."""
+
+    def __init__(self) -> None:
+        self.session_ids: list[str] = []
+        self.resource_groups: Coded[str] = Coded()
+        #: Numbers in `shapes`.
+        self.shape = array("q")
+        self.shapes: list[Shape] = []
+        self.kernels = array("q")
+        self.images: Coded[str] = Coded()
+        self.scopes: Coded[tuple[str, ...]] = Coded()
+        self.queued = array("q")
+        self.priority = array("q")
+        self.users: Coded[str] = Coded()
+        self.groups: Coded[str] = Coded()
+        #: Seconds, or `UNKNOWN`.
+        self.max_duration = array("q")
+
+    @classmethod
+    def of(cls, requests: Iterable[Request]) -> "Queue":
+        queue, shapes = cls(), dict[Shape, int]()
+        for one in requests:
+            queue.add(
+                one.session_id,
+                one.resource_group,
+                shapes.setdefault(one.shape, len(shapes)),
+                one.kernels,
+                one.image_id,
+                one.scopes,
+                one.queued,
+                one.priority,
+                one.user,
+                one.group,
+                one.max_duration,
+            )
+        queue.shapes = list(shapes)
+        return queue
+
+    def add(
+        self,
+        session_id: str,
+        resource_group: str,
+        shape: int,
+        kernels: int,
+        image_id: str,
+        scopes: tuple[str, ...],
+        queued: int,
+        priority: int,
+        user: str,
+        group: str,
+        max_duration: int | None,
+    ) -> None:
+        """As in `Request`, the shape by its number."""
+        self.session_ids.append(session_id)
+        self.resource_groups.add(resource_group)
+        self.shape.append(shape)
+        self.kernels.append(kernels)
+        self.images.add(image_id)
+        self.scopes.add(scopes)
+        self.queued.append(queued)
+        self.priority.append(priority)
+        self.users.add(user)
+        self.groups.add(group)
+        self.max_duration.append(UNKNOWN if max_duration is None else max_duration)
+
+    def __len__(self) -> int:
+        return len(self.session_ids)
+
+    def requests(self) -> tuple[Request, ...]:
+        """One object a session, for plug-ins."""
+        columns = zip(
+            self.session_ids,
+            self.resource_groups,
+            [self.shapes[number] for number in self.shape],
+            self.kernels,
+            self.images,
+            self.scopes,
+            self.queued,
+            self.priority,
+            self.users,
+            self.groups,
+            [None if seconds == UNKNOWN else seconds for seconds in self.max_duration],
+            strict=True,
+        )
+        return tuple(
+            [
+                Request(
+                    session_id=session_id,
+                    resource_group=resource_group,
+                    shape=shape,
+                    kernels=kernels,
+                    image_id=image_id,
+                    scopes=scopes,
+                    queued=queued,
+                    priority=priority,
+                    user=user,
+                    group=group,
+                    max_duration=max_duration,
+                )
+                for (
+                    session_id,
+                    resource_group,
+                    shape,
+                    kernels,
+                    image_id,
+                    scopes,
+                    queued,
+                    priority,
+                    user,
+                    group,
+                    max_duration,
+                ) in columns
+            ]
+        )

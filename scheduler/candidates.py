@@ -9,10 +9,10 @@ An entry is one integer, rank * number of agents + index of the agent: heaps of 
 are decided by agent id because agents are sorted by it. Image locality decides among equal ranks.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from operator import index
-from typing import Final
+from typing import Final, NamedTuple
 
 from scheduler.faults import PluginFault
 from scheduler.protocols import Placer, Rank, Ranking
@@ -23,6 +23,9 @@ Needs = tuple[tuple[int, int], ...]
 #: So many agents of equal rank are looked at for one that has the image: enough to find it where it is common, and a
 #: decision still costs the same in a cluster of any size.
 TIES: Final = 32
+
+#: More kernels than any session has.
+_MANY: Final = 2**63
 
 #: A heap with more entries than this many times the agents is mostly made of wrong ones: it is made anew.
 _SLACK: Final = 4
@@ -40,21 +43,62 @@ def fits(needs: Needs, row: Sequence[int]) -> bool:
     return True
 
 
+class _Shade(NamedTuple):
+    """An agent on which room is reserved."""
+
+    #: What is free now, and what will be when the reserved session starts, less what it takes.
+    now: list[int]
+    later: list[int]
+
+
 class Pool:
-    """The agents of one resource group that take work, by id, as this cycle leaves them."""
+    """The agents of one resource group that take work, by architecture and id, as this cycle leaves them.
+
+    `rows` is what any session may take; where room is reserved (see `scheduler.reservations`) that is less than what
+    is free now.
+    """
 
     def __init__(self, agents: Sequence[AgentView]) -> None:
         self.agents = agents
         self.rows = [list(agent.free) for agent in agents]
         #: Indexes of agents in the order in which their rows changed.
         self.log: list[int] = []
+        self._shades: dict[int, _Shade] = {}
         self._eligible: dict[tuple[frozenset[str], frozenset[str] | None], list[int]] = {}
 
-    def take(self, agent: int, needs: Needs, *, sign: int = 1) -> None:
+    def take(self, agent: int, needs: Needs, *, sign: int = 1, brief: bool = False) -> None:
+        """Let a kernel have its room, or give it back (`sign` -1); `brief`: it ends before any reservation begins."""
         row = self.rows[agent]
-        for column, amount in needs:
-            row[column] -= sign * amount
+        shade = self._shades.get(agent)
+        if shade is None:
+            for column, amount in needs:
+                row[column] -= sign * amount
+        else:
+            for column, amount in needs:
+                shade.now[column] -= sign * amount
+                if not brief:
+                    shade.later[column] -= sign * amount
+            row[:] = map(min, shade.now, shade.later)
         self.log.append(agent)
+
+    def reserve(self, later: Mapping[int, list[int]]) -> None:
+        """Keep room on some agents: `later` is what is free there when it is needed, less what is reserved."""
+        for agent in sorted(later):
+            shade = self._shades[agent] = _Shade(list(self.rows[agent]), later[agent])
+            self.rows[agent][:] = map(min, shade.now, shade.later)
+            self.log.append(agent)
+
+    def now(self, agent: int) -> list[int]:
+        """What is free now."""
+        shade = self._shades.get(agent)
+        return self.rows[agent] if shade is None else shade.now
+
+    def shaded(self, needs: Needs, allowed: frozenset[int] | None) -> int | None:
+        """The first agent with room that is free now and reserved for later."""
+        for agent, shade in self._shades.items():
+            if (allowed is None or agent in allowed) and fits(needs, shade.now):
+                return agent
+        return None
 
     def eligible(self, shape: Shape) -> list[int]:
         """Indexes of the agents on which a kernel of this shape may run at all. Many shapes share one answer."""
@@ -108,33 +152,43 @@ class Candidates:
         self.needs = needs_of(shape)
         self.eligible = pool.eligible(shape)
         self._allowed = None if len(self.eligible) == len(pool.agents) else frozenset(self.eligible)
-        #: So many kernels at once are known not to fit. In a cycle agents only fill up, so that holds to its end.
-        self.hopeless: int | None = None
+        #: For sessions that are not brief, and that are: so many kernels at once are known not to fit. In a cycle
+        #: agents only fill up, so that holds to its end.
+        self.hopeless: list[int] = [_MANY, _MANY]
         self._rebuild()
 
-    def place(self, kernels: int, preferred: frozenset[int] | None) -> list[int] | None:
+    def place(self, kernels: int, preferred: frozenset[int] | None, *, brief: bool) -> list[int] | None:
         """Take room for all kernels, one agent each, or change nothing and return None.
 
         Kernels are alike, so taking the best agent for one after the other finds places for all where there are.
 
         Args:
             preferred: agents that are taken first among the `TIES` first ones of equal rank.
+            brief: it ends before any reservation begins, so where nothing else fits, reserved room will do.
         """
         chosen: list[int] = []
         while len(chosen) < kernels:
             self._catch_up()
-            entry = self._top()
-            if entry is None:
-                self.hopeless = kernels
+            agent = self._best(preferred)
+            if agent is None and brief:
+                agent = self._pool.shaded(self.needs, self._allowed)
+            if agent is None:
+                self.hopeless[brief] = kernels
                 for taken in chosen:
-                    self._pool.take(taken, self.needs, sign=-1)
+                    self._pool.take(taken, self.needs, sign=-1, brief=brief)
                 return None
-            agent = entry % len(self._entries.of)
-            if preferred is not None and agent not in preferred:
-                agent = self._preferred(preferred, agent)
-            self._pool.take(agent, self.needs)
+            self._pool.take(agent, self.needs, brief=brief)
             chosen.append(agent)
         return chosen
+
+    def _best(self, preferred: frozenset[int] | None) -> int | None:
+        entry = self._top()
+        if entry is None:
+            return None
+        agent = entry % len(self._entries.of)
+        if preferred is None or agent in preferred:
+            return agent
+        return self._preferred(preferred, agent)
 
     def _top(self) -> int | None:
         """The best right entry; wrong ones above it are dropped."""

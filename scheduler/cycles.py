@@ -10,8 +10,9 @@ from scheduler.faults import PluginFault
 from scheduler.limits import Charge, Ledger
 from scheduler.plan import Reason, SchedulerFailed, Waiting
 from scheduler.protocols import Placer, Sequencer
+from scheduler.reservations import Ends, Reservation, fits_when_empty, reserve
 from scheduler.sequencers import oldest_first
-from scheduler.snapshot import AgentView, Request, Running, Shape
+from scheduler.snapshot import AgentView, Request, Row, Running, Shape
 
 
 class _Kind:
@@ -25,7 +26,8 @@ class _Kind:
         self.refused = False
 
 
-_KindKey = tuple[Shape, int, tuple[str, ...]]
+#: The last: whether it ends before any reservation begins.
+_KindKey = tuple[Shape, int, tuple[str, ...], bool]
 
 
 class Members(NamedTuple):
@@ -49,6 +51,8 @@ class GroupCycle:
         members: Members,
         requests: Sequence[Request],
         ledger: Ledger,
+        *,
+        backfill: bool,
     ) -> None:
         self.resource_group = resource_group
         self.slots = slots
@@ -62,6 +66,12 @@ class GroupCycle:
         self._kinds: dict[_KindKey, _Kind] = {}
         self._queue: list[Request] = []
         self._failure: SchedulerFailed | None = None
+        self._backfill = backfill
+        self._reservation: Reservation | None = None
+        #: No session has had to wait for room yet.
+        self._open = True
+        #: Of what this cycle has placed until then: seconds, agent, what a kernel holds.
+        self._ends: list[tuple[int, int, Row]] = []
 
     def placed(self, session_id: str) -> bool:
         return session_id in self._placements
@@ -92,7 +102,7 @@ class GroupCycle:
         return iter(self._placements.items())
 
     def waiting(self) -> Iterator[tuple[str, Waiting]]:
-        reasons: dict[_KindKey, Reason] = {}
+        reasons: dict[tuple[Shape, int, tuple[str, ...]], Reason] = {}
         places: dict[tuple[Shape, int], Reason] = {}
         for position, request in enumerate(self._queue, 1):
             if self._failure:
@@ -102,10 +112,11 @@ class GroupCycle:
             reason = reasons.get(key)
             if reason is None:
                 reason = reasons[key] = self._reason(request, places)
-            yield request.session_id, Waiting(position, reason)
+            yield request.session_id, Waiting(position, reason, self._starts_in(request))
 
     def _decide(self, request: Request, index: Index) -> bool:
-        key = (request.shape, request.kernels, request.scopes)
+        brief = self._reservation is not None and self._reservation.outlives(request)
+        key = (request.shape, request.kernels, request.scopes, brief)
         kind = self._kinds.get(key)
         if kind is None:
             candidates = index.of(request.shape)
@@ -114,25 +125,48 @@ class GroupCycle:
             return False
         candidates = kind.candidates
         kernels = request.kernels
-        hopeless = candidates.hopeless
-        if (hopeless is not None and kernels >= hopeless) or self._ledger.shortage(kind.charges):
+        if kernels >= candidates.hopeless[brief] or self._ledger.shortage(kind.charges):
             kind.refused = True
             return False
-        chosen = candidates.place(kernels, index.having(request.image_id))
+        chosen = candidates.place(kernels, index.having(request.image_id), brief=brief)
         if chosen is None:
             kind.refused = True
+            if self._open and self._backfill:
+                self._reserve(request)
             return False
         self._ledger.add(kind.charges)
         agents = self.agents
         self._placements[request.session_id] = tuple([agents[agent].id for agent in chosen])
+        if self._open and request.max_duration is not None:
+            self._ends += [(request.max_duration, agent, request.shape.needs) for agent in chosen]
         return True
+
+    def _reserve(self, request: Request) -> None:
+        """Keep room for the first session that must wait for it, if it ever fits."""
+        pool = self._pool
+        eligible = pool.eligible(request.shape)
+        needs, capacities = request.shape.needs, [self.agents[agent].capacity for agent in eligible]
+        if not fits_when_empty(needs, request.kernels, capacities):
+            return
+        self._open = False
+        position = {agent.id: place for place, agent in enumerate(self.agents)}
+        for kernel in self.running:
+            if kernel.remaining is not None:
+                self._ends.append((kernel.remaining, position[kernel.agent], kernel.held))
+        self._reservation = reserve(request, pool.rows, eligible, Ends.of(self._ends))
+        if self._reservation:
+            pool.reserve(self._reservation.later)
+
+    def _starts_in(self, request: Request) -> int | None:
+        reserved = self._reservation
+        return reserved.starts_in if reserved and reserved.session_id == request.session_id else None
 
     def _charges(self, request: Request) -> list[Charge]:
         return self._ledger.charges(request.scopes, request.shape.needs, request.kernels)
 
     def _reason(self, request: Request, places: dict[tuple[Shape, int], Reason]) -> Reason:
         shape, kernels = request.shape, request.kernels
-        limit = self._ledger.shortage(self._kinds[shape, kernels, request.scopes].charges)
+        limit = self._ledger.shortage(self._charges(request))
         if limit is not None:
             return self._ledger.reason(limit)
         place = places.get((shape, kernels))
@@ -145,12 +179,20 @@ class GroupCycle:
         eligible = pool.eligible(shape)
 
         def survey() -> Survey:
-            free = [pool.rows[agent] for agent in eligible]
+            free = [pool.now(agent) for agent in eligible]
             capacity = [pool.agents[agent].capacity for agent in eligible]
             return explanations.survey(needs_of(shape), free, capacity, kernels)
 
         return explanations.why_no_place(
-            pool.agents, eligible, self._members, self.slots, self.resource_group, shape, kernels, survey
+            pool.agents,
+            eligible,
+            self._members,
+            self.slots,
+            self.resource_group,
+            shape,
+            kernels,
+            self._reservation,
+            survey,
         )
 
 

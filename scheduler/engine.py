@@ -29,6 +29,8 @@ class Scheduler(msgspec.Struct, frozen=True):
 
     sequencer: Sequencer
     placer: Placer
+    #: Does the head of the queue get a reservation, where the ends of what runs are known? See `scheduler.reservations`.
+    backfill: bool = True
 
 
 def plan(
@@ -55,7 +57,9 @@ def plan(
         mine = members.get(name, Members((), 0, ()))
         done = None
         if groups and not isinstance(scheduler, SchedulerFailed):
-            done = groups.decide(name, mine, scheduler.sequencer, scheduler.placer)
+            done = groups.decide(
+                name, mine, scheduler.sequencer, scheduler.placer, backfill=scheduler.backfill
+            )
         decided.append(done or _decide(snapshot, name, mine, scheduler, ledger))
     return Plan(decided)
 
@@ -67,7 +71,9 @@ def _decide(
     scheduler: Scheduler | SchedulerFailed,
     ledger: Ledger,
 ) -> Decided:
-    cycle = GroupCycle(resource_group, snapshot.slots, members, snapshot.requests_of(resource_group), ledger)
+    requests = snapshot.requests_of(resource_group)
+    backfill = not isinstance(scheduler, SchedulerFailed) and scheduler.backfill
+    cycle = GroupCycle(resource_group, snapshot.slots, members, requests, ledger, backfill=backfill)
     if isinstance(scheduler, SchedulerFailed):
         cycle.fail(scheduler)
     else:

@@ -15,8 +15,10 @@ from scheduler.plan import (
     NoAgentFits,
     NoAgents,
     Reason,
+    Reserved,
     WrongArchitecture,
 )
+from scheduler.reservations import Reservation
 from scheduler.snapshot import AgentView, Row, Shape
 
 
@@ -42,6 +44,7 @@ def why_no_place(
     resource_group: str,
     shape: Shape,
     kernels: int,
+    reservation: Reservation | None,
     survey: Callable[[], Survey],
 ) -> Reason:
     """The reason of a session that is within all limits.
@@ -50,6 +53,7 @@ def why_no_place(
         agents: those that take work.
         eligible: indexes of those on which it may run at all.
         members: how many agents the resource group has, those included that take none.
+        reservation: for the head of the queue; with it, what the survey sees may be kept for another.
         survey: looks at all that are eligible; asked only where there are some.
     """
     if not agents:
@@ -58,6 +62,8 @@ def why_no_place(
         return _unsuitable(agents, resource_group, shape)
     found = survey()
     never = found.at_most < kernels
+    if found.fitting >= kernels and reservation:
+        return Reserved(session=reservation.session_id, starts_in=reservation.starts_in)
     if found.fitting:
         return GangDoesNotFit(kernels=kernels, fitting=found.fitting, at_most=found.at_most, never=never)
     return NoAgentFits(

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 class FastGroups(Protocol):
     def decide(
-        self, resource_group: str, members: Members, sequencer: Sequencer, placer: Placer
+        self, resource_group: str, members: Members, sequencer: Sequencer, placer: Placer, *, backfill: bool
     ) -> Decided | None:
         """Go through a cycle; None where it cannot with these plug-ins or amounts, and has done nothing."""
         ...

@@ -81,6 +81,16 @@ class GangDoesNotFit(_Reason, frozen=True, tag="GANG_DOES_NOT_FIT"):
     never: bool
 
 
+class Reserved(_Reason, frozen=True, tag="RESERVED"):
+    """There is room, but kept for the session at the head of the queue, which starts in `starts_in` seconds or sooner.
+
+    One that is known to end before (by its maximum duration) may use it.
+    """
+
+    session: str
+    starts_in: int
+
+
 class SchedulerFailed(_Reason, frozen=True, tag="SCHEDULER_FAILED"):
     """The resource group's sequencer or placer is at fault: nothing of this group was placed."""
 
@@ -97,6 +107,7 @@ Reason = (
     | WrongArchitecture
     | NoAgentFits
     | GangDoesNotFit
+    | Reserved
     | SchedulerFailed
 )
 
@@ -106,6 +117,8 @@ class Waiting(msgspec.Struct, frozen=True):
 
     position: int
     reason: Reason
+    #: Seconds until it starts at the latest, if none that holds its room overstays; None: unknown.
+    starts_in: int | None = None
 
 
 class Decided(Protocol):
@@ -177,6 +190,11 @@ def sentence(
                     f"{reason.at_most}."
                 )
             return f"It needs places for {reason.kernels} kernels at once; there are {reason.fitting} now."
+        case Reserved():
+            return (
+                "There is room, but a session that waits longer starts there in "
+                f"{_duration(reason.starts_in)} or sooner. One that ends before could go first: give it a maximum duration."
+            )
         case SchedulerFailed():
             return (
                 f"Nothing can be placed in its resource group, because the {reason.plugin} failed. "
@@ -194,6 +212,13 @@ def _no_agent_fits(reason: NoAgentFits, amount: Callable[[str, int], str]) -> st
     if reason.largest_free < reason.asked:
         return f"It asks for {asked}; the nearest agent has {free} free, no agent more than {amount(reason.slot, max(reason.largest_free, 0))}."
     return f"It asks for {asked}; the agent that is nearest to all that it asks for has {free} free."
+
+
+def _duration(seconds: int) -> str:
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{-(-seconds // size)} {unit}"
+    return f"{seconds} s"
 
 
 def _agents(count: int) -> str:

@@ -1,29 +1,35 @@
 """The cycle of one resource group, compiled; it decides as `scheduler.cycles` does."""
 
 from collections.abc import Iterator
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import numpy as np
 
-from scheduler import explanations
-from scheduler.compiled.jit import Ints
+from scheduler import explanations, reservations
+from scheduler.compiled.jit import Ints, compiled
 from scheduler.compiled.loops import Asks, Outcome, Parties, decide_by_shares, decide_in_order
 from scheduler.compiled.tables import Classes, cells_of, field_of, image_words, in_turn, ragged, view
-from scheduler.compiled.trees import build
+from scheduler.compiled.trees import build, keep
 from scheduler.cycles import Members
 from scheduler.explanations import Survey
 from scheduler.limits import Ledger
 from scheduler.placers import Pack, Scale, Spread
 from scheduler.plan import Reason, Waiting
 from scheduler.protocols import Placer, Sequencer
+from scheduler.reservations import Reservation
 from scheduler.sequencers import Drf, Fifo, Lifo, inverse_capacity
 from scheduler.snapshot import Snapshot
 
 #: Exactly these: one derived from them may do anything.
 _SEQUENCERS: Final[frozenset[type]] = frozenset((Fifo, Lifo, Drf))
 _PLACERS: Final[frozenset[type]] = frozenset((Pack, Spread))
+#: The place in `Outcome.state` of: is a session that must wait for room to be told?
+_WATCH: Final = 2
 #: Sums and products of amounts stay below it, so that 64 bits are enough for all that is done with them.
 _LARGEST: Final = 2**61
+
+
+earliest: Any = compiled(reservations.earliest)
 
 
 class Groups:
@@ -40,7 +46,7 @@ class Groups:
         self.manageable = asked * max(queue.kernels, default=1) < _LARGEST
 
     def decide(
-        self, resource_group: str, members: Members, sequencer: Sequencer, placer: Placer
+        self, resource_group: str, members: Members, sequencer: Sequencer, placer: Placer, *, backfill: bool
     ) -> "CompiledCycle | None":
         """Go through a cycle; None where it cannot with these plug-ins or amounts, and has done nothing."""
         if not (self.manageable and type(sequencer) in _SEQUENCERS and type(placer) in _PLACERS):
@@ -49,7 +55,7 @@ class Groups:
             cycle = CompiledCycle(self, resource_group, members, cast("Pack | Spread", placer))
         except OverflowError:
             return None
-        cycle.run(sequencer)
+        cycle.run(sequencer, backfill=backfill)
         return cycle
 
 
@@ -89,21 +95,70 @@ class CompiledCycle:
         ):
             raise OverflowError
         self._asks = self._asks_of(bits)
+        #: The session with a reservation.
+        self._reserved = -1
         kernels = int(self._asks.kernels[self._sessions].sum())
         self._outcome = Outcome(
             tried=np.empty(len(self._sessions), np.int64),
             begin=np.empty(len(self._sessions), np.int64),
             agents=np.empty(kernels, np.int64),
-            filled=np.zeros(2, np.int64),
+            state=np.zeros(3, np.int64),
         )
 
-    def run(self, sequencer: Sequencer) -> None:
+    def run(self, sequencer: Sequencer, *, backfill: bool) -> None:
         build(self._field)
         order = in_turn(self._groups.snapshot.queue, self._sessions, newest_first=isinstance(sequencer, Lifo))
-        if isinstance(sequencer, Drf):
-            decide_by_shares(self._field, self._asks, order, self._parties(sequencer), self._outcome)
-        else:
-            decide_in_order(self._field, self._asks, order, self._outcome)
+        parties = self._parties(sequencer) if isinstance(sequencer, Drf) else None
+        self._outcome.state[_WATCH] = backfill
+        while True:
+            if parties is None:
+                session = decide_in_order(self._field, self._asks, order, self._outcome)
+            else:
+                session = decide_by_shares(self._field, self._asks, order, parties, self._outcome)
+            if session < 0:
+                return
+            self._reserve(session)
+
+    def _reserve(self, session: int) -> None:
+        """Keep room for the first session that must wait for it, if it ever fits. See `scheduler.reservations`."""
+        asks, field, classes = self._asks, self._field, self._classes
+        shape, kernels = int(asks.shape[session]), int(asks.kernels[session])
+        needs, eligible = classes.takes[classes.column[shape]], classes.eligible(shape)
+        if _room(needs, self._capacity[eligible], kernels) < kernels:
+            return
+        self._outcome.state[_WATCH] = 0
+        remaining, agents, held = self._ends()
+        suits, counts = np.zeros((2, len(field.free)), np.int64)
+        suits[eligible] = 1
+        later = field.free.copy()
+        end = earliest(later, needs, kernels, suits, remaining, agents, held, counts)
+        if end < 0:
+            return
+        self._reserved = session
+        asks.horizon[0] = remaining[end]
+        field.later[:] = later - counts[:, None] * needs
+        for agent in np.flatnonzero(counts).tolist():
+            keep(field, agent)
+
+    def _ends(self) -> tuple[Ints, Ints, Ints]:
+        """What will end, of what runs and of what this cycle has placed, soonest first: seconds, agent, what it holds."""
+        position = {agent.id: place for place, agent in enumerate(self._members.at_work)}
+        asks, outcome = self._asks, self._outcome
+        known = [kernel for kernel in self._members.running if kernel.remaining is not None]
+        placed = outcome.tried[: outcome.state[0]][outcome.begin[: outcome.state[0]] >= 0]
+        sessions = np.repeat(placed, asks.kernels[placed])
+        lasting = asks.duration[sessions] >= 0
+        sessions = sessions[lasting]
+        remaining = np.array([kernel.remaining for kernel in known], np.int64)
+        agents = np.array([position[kernel.agent] for kernel in known], np.int64)
+        held = np.array([kernel.held for kernel in known], np.int64).reshape(
+            len(known), -1 if known else self._field.free.shape[1]
+        )
+        remaining = np.concatenate((remaining, asks.duration[sessions]))
+        agents = np.concatenate((agents, outcome.agents[: outcome.state[1]][lasting]))
+        held = np.concatenate((held, self._field.takes[asks.column[asks.shape[sessions]]]))
+        order = np.argsort(remaining, kind="stable")
+        return remaining[order], agents[order], held[order]
 
     def placements(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         queue, outcome = self._groups.snapshot.queue, self._outcome
@@ -119,12 +174,20 @@ class CompiledCycle:
         reasons: dict[tuple[int, int, int], Reason] = {}
         places: dict[tuple[int, int], Reason] = {}
         waiting = outcome.tried[outcome.begin < 0].tolist()
+        reservation = self._reservation()
         for position, session in enumerate(waiting, 1):
             key = (queue.shape[session], queue.kernels[session], queue.scopes.codes[session])
             reason = reasons.get(key)
             if reason is None:
                 reason = reasons[key] = self._reason(session, places)
-            yield queue.session_ids[session], Waiting(position, reason)
+            starts_in = reservation.starts_in if reservation and session == self._reserved else None
+            yield queue.session_ids[session], Waiting(position, reason, starts_in)
+
+    def _reservation(self) -> Reservation | None:
+        if self._reserved < 0:
+            return None
+        session_id = self._groups.snapshot.queue.session_ids[self._reserved]
+        return Reservation(session_id, int(self._asks.horizon[0]), {})
 
     def _reason(self, session: int, places: dict[tuple[int, int], Reason]) -> Reason:
         queue, ledger = self._groups.snapshot.queue, self._groups.ledger
@@ -144,7 +207,9 @@ class CompiledCycle:
 
         def survey() -> Survey:
             needs = classes.takes[classes.column[shape]]
-            return _survey(needs, self._field.free[eligible], self._capacity[eligible], kernels)
+            field = self._field
+            free = np.where(field.shaded[:, None], field.now, field.free)
+            return _survey(needs, free[eligible], self._capacity[eligible], kernels)
 
         return explanations.why_no_place(
             self._members.at_work,
@@ -154,6 +219,7 @@ class CompiledCycle:
             self._resource_group,
             snapshot.queue.shapes[shape],
             kernels,
+            self._reservation(),
             survey,
         )
 
@@ -173,7 +239,9 @@ class CompiledCycle:
             designated_at=designated_at,
             designated=designated,
             named=classes.named,
-            hopeless=np.full(len(queue.shapes), np.iinfo(np.int64).max),
+            duration=view(queue.max_duration),
+            hopeless=np.full((2, len(queue.shapes)), np.iinfo(np.int64).max),
+            horizon=np.full(1, -1, np.int64),
             bit=np.array(bits, np.int64),
             cells_at=cells_at,
             cell_slot=cell_slot,
@@ -196,6 +264,7 @@ class CompiledCycle:
             held=held,
             inverse=np.array(inverse_capacity(self._capacity.sum(axis=0).tolist()), np.float64),
             weights=np.array([drf.options.weights.get(one, 1) for one in column.values], np.float64),
+            size=np.zeros(1, np.int64),
             share=np.empty(count, np.float64),
             head=np.empty(count, np.int64),
             after=np.empty(len(self._sessions), np.int64),
@@ -205,13 +274,12 @@ class CompiledCycle:
 
 def _survey(needs: Ints, free: Ints, capacity: Ints, kernels: int) -> Survey:
     """As `explanations.survey`, on matrices."""
+    fitting, at_most = _room(needs, free, kernels), _room(needs, capacity, kernels)
+    if fitting:
+        return Survey(fitting=fitting, at_most=at_most)
     used = needs > 0
     asked = needs[used]
     free, capacity = free[:, used], capacity[:, used]
-    fitting = min(int((free // asked).min(axis=1, initial=kernels).clip(0).sum()), kernels)
-    at_most = min(int((capacity // asked).min(axis=1, initial=kernels).clip(0).sum()), kernels)
-    if fitting:
-        return Survey(fitting=fitting, at_most=at_most)
     rows = free if at_most else capacity
     lacks = (asked - rows) / asked
     nearest = int(lacks.max(axis=1).argmin())
@@ -224,3 +292,9 @@ def _survey(needs: Ints, free: Ints, capacity: Ints, kernels: int) -> Survey:
         largest_free=int(free[:, column].max()),
         largest_capacity=int(capacity[:, column].max()),
     )
+
+
+def _room(needs: Ints, rows: Ints, enough: int) -> int:
+    """How many kernels fit on all rows together; `enough` is as good as more."""
+    used = needs > 0
+    return min(int((rows[:, used] // needs[used]).min(axis=1, initial=enough).clip(0).sum()), enough)

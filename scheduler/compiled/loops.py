@@ -4,10 +4,10 @@ Two loops, for the two ways in which the built-in sequencers choose: an order th
 progressive filling finds as it goes.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from scheduler.compiled.jit import Doubles, Ints, compiled
-from scheduler.compiled.trees import Field, best, best_designated, take
+from scheduler.compiled.trees import Field, best, best_designated, fits_now, take
 
 
 class Asks(NamedTuple):
@@ -18,6 +18,8 @@ class Asks(NamedTuple):
     kernels: Ints
     image: Ints
     scopes: Ints
+    #: Session → seconds after which it is ended, -1 where nobody knows.
+    duration: Ints
     #: Shape → class.
     column: Ints
     #: Shape → where its segments are in `segments`, and its designated agents in `designated`; the next entry is the
@@ -27,8 +29,11 @@ class Asks(NamedTuple):
     designated_at: Ints
     designated: Ints
     named: Ints
-    #: Shape → so many kernels at once are known not to fit. In a cycle agents only fill up, so that holds to its end.
+    #: For sessions that are not brief, and that are × shape: so many kernels at once are known not to fit. In a cycle
+    #: agents only fill up, so that holds to its end.
     hopeless: Ints
+    #: One number: sessions that last no longer are brief, they end before the reserved one starts; -1: none is.
+    horizon: Ints
     #: Image → bit in `Field.images`, -1 where it makes no difference.
     bit: Ints
     #: Scopes → where their cells are; a cell has a slot's number (-1 for sessions) and a place in the ledger.
@@ -48,8 +53,8 @@ class Outcome(NamedTuple):
     #: For each of `tried`: where its agents begin in `agents`, or -1 if it waits.
     begin: Ints
     agents: Ints
-    #: How much of `tried` and `agents` is filled.
-    filled: Ints
+    #: How much of `tried` and `agents` is filled; and whether to stop where the next session must wait for room.
+    state: Ints
 
 
 class Parties(NamedTuple):
@@ -62,47 +67,62 @@ class Parties(NamedTuple):
     #: Slot → 1 / capacity.
     inverse: Doubles
     weights: Doubles
-    #: Room for the loop: each party's share and oldest session not tried yet, by its turn in the order; for each turn
+    #: Room for the loop: the size of the heap; each party's share and oldest session not tried yet, by its turn in the order; for each turn
     #: the next one of the same party; the heap.
+    size: Ints
     share: Doubles
     head: Ints
     after: Ints
     heap: Ints
 
 
-@compiled
-def decide_in_order(field: Field, asks: Asks, order: Ints, outcome: Outcome) -> None:
-    for session in order:
-        decide(field, asks, session, outcome)
+#: What became of a session.
+REFUSED: Final = 0
+PLACED: Final = 1
+#: Refused, as the first of its like, for want of room.
+NO_ROOM: Final = 2
 
 
 @compiled
-def decide(field: Field, asks: Asks, session: int, outcome: Outcome) -> bool:
+def decide_in_order(field: Field, asks: Asks, order: Ints, outcome: Outcome) -> int:
+    """Go on with the order. Returns the session that must wait for room, or -1 when all have been decided."""
+    while outcome.state[0] < order.size:
+        session = int(order[outcome.state[0]])
+        if decide(field, asks, session, outcome) == NO_ROOM and outcome.state[2]:
+            return session
+    return -1
+
+
+@compiled
+def decide(field: Field, asks: Asks, session: int, outcome: Outcome) -> int:
     """Place one session, all its kernels or none."""
-    tried, filled = outcome.filled
+    tried, filled = outcome.state[0], outcome.state[1]
     outcome.tried[tried] = session
     outcome.begin[tried] = -1
-    outcome.filled[0] = tried + 1
+    outcome.state[0] = tried + 1
     shape = int(asks.shape[session])
     kernels = int(asks.kernels[session])
-    if kernels >= asks.hopeless[shape] or not allowed(field, asks, session):
-        return False
-    if not place(field, asks, shape, kernels, int(asks.bit[asks.image[session]]), outcome.agents[filled:]):
-        asks.hopeless[shape] = kernels
-        return False
+    brief = bool(0 <= asks.duration[session] <= asks.horizon[0])
+    if kernels >= asks.hopeless[int(brief), shape] or not allowed(field, asks, session):
+        return REFUSED
+    if not place(
+        field, asks, shape, kernels, int(asks.bit[asks.image[session]]), brief, outcome.agents[filled:]
+    ):
+        asks.hopeless[int(brief), shape] = kernels
+        return NO_ROOM
     charge(field, asks, session, 1)
     outcome.begin[tried] = filled
-    outcome.filled[1] = filled + kernels
-    return True
+    outcome.state[1] = filled + kernels
+    return PLACED
 
 
 @compiled
-def place(field: Field, asks: Asks, shape: int, kernels: int, image: int, chosen: Ints) -> bool:
+def place(field: Field, asks: Asks, shape: int, kernels: int, image: int, brief: bool, chosen: Ints) -> bool:
     """Take room for all kernels, one agent each, or change nothing.
 
     Kernels are alike, so taking the best agent for one after the other finds places for all where there are.
     """
-    column = asks.column[shape]
+    column = int(asks.column[shape])
     segments = asks.segments[asks.segments_at[shape] : asks.segments_at[shape + 1]]
     designated = asks.designated[asks.designated_at[shape] : asks.designated_at[shape + 1]]
     for kernel in range(kernels):
@@ -110,13 +130,32 @@ def place(field: Field, asks: Asks, shape: int, kernels: int, image: int, chosen
             agent = best_designated(field, column, designated, image)
         else:
             agent = best(field, column, segments, image)
+        if agent < 0 and brief:
+            agent = in_shade(field, asks, shape, column, segments, designated)
         if agent < 0:
             for taken in chosen[:kernel]:
-                take(field, taken, column, -1)
+                take(field, taken, column, -1, brief)
             return False
-        take(field, agent, column, 1)
+        take(field, agent, column, 1, brief)
         chosen[kernel] = agent
     return True
+
+
+@compiled
+def in_shade(field: Field, asks: Asks, shape: int, column: int, segments: Ints, designated: Ints) -> int:
+    """The first agent with room that is free now and reserved for later, or -1."""
+    for number in range(1, field.shades[0] + 1):
+        agent = int(field.shades[number])
+        suits = False
+        if asks.named[shape]:
+            for one in designated:
+                suits = suits or one == agent
+        else:
+            for segment in segments:
+                suits = suits or segment == field.segment[agent]
+        if suits and fits_now(field, agent, column):
+            return agent
+    return -1
 
 
 @compiled
@@ -143,40 +182,54 @@ def charge(field: Field, asks: Asks, session: int, sign: int) -> None:
 
 
 @compiled
-def decide_by_shares(field: Field, asks: Asks, order: Ints, parties: Parties, outcome: Outcome) -> None:
-    """Progressive filling: see `scheduler.sequencers.Drf`.
+def decide_by_shares(field: Field, asks: Asks, order: Ints, parties: Parties, outcome: Outcome) -> int:
+    """Progressive filling (see `scheduler.sequencers.Drf`), from its beginning or from where it was stopped.
 
     Args:
         order: the sessions, oldest first, by which equal shares are decided.
+
+    Returns:
+        The session that must wait for room, or -1 when all have been decided.
     """
-    count = parties.held.shape[0]
-    share, head, after, heap = parties.share, parties.head, parties.after, parties.heap
-    head[:] = -1
-    for turn in range(order.size - 1, -1, -1):
-        party = parties.party[order[turn]]
-        after[turn] = head[party]
-        head[party] = turn
-    size = 0
-    for party in range(count):
-        share[party] = dominant(parties, party)
-        if head[party] >= 0:
-            heap[size] = party
-            size += 1
-    for at in range(size // 2 - 1, -1, -1):
-        sink(heap, size, at, share, head)
-    while size:
-        party = heap[0]
+    share, head, heap = parties.share, parties.head, parties.heap
+    if outcome.state[0] == 0:
+        line_up(order, parties)
+    while parties.size[0]:
+        party = int(heap[0])
         session = int(order[head[party]])
-        if decide(field, asks, session, outcome):
+        result = decide(field, asks, session, outcome)
+        if result == PLACED:
             takes = field.takes[asks.column[asks.shape[session]]]
             for slot in range(takes.size):
                 parties.held[party, slot] += takes[slot] * asks.kernels[session]
             share[party] = dominant(parties, party)
-        head[party] = after[head[party]]
+        head[party] = parties.after[head[party]]
         if head[party] < 0:
-            size -= 1
-            heap[0] = heap[size]
-        sink(heap, size, 0, share, head)
+            parties.size[0] -= 1
+            heap[0] = heap[parties.size[0]]
+        sink(heap, parties.size[0], 0, share, head)
+        if result == NO_ROOM and outcome.state[2]:
+            return session
+    return -1
+
+
+@compiled
+def line_up(order: Ints, parties: Parties) -> None:
+    """Chain each party's sessions, oldest first, and make the heap of those that have any."""
+    parties.head[:] = -1
+    for turn in range(order.size - 1, -1, -1):
+        party = parties.party[order[turn]]
+        parties.after[turn] = parties.head[party]
+        parties.head[party] = turn
+    size = 0
+    for party in range(parties.held.shape[0]):
+        parties.share[party] = dominant(parties, party)
+        if parties.head[party] >= 0:
+            parties.heap[size] = party
+            size += 1
+    for at in range(size // 2 - 1, -1, -1):
+        sink(parties.heap, size, at, parties.share, parties.head)
+    parties.size[0] = size
 
 
 @compiled

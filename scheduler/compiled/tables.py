@@ -125,6 +125,10 @@ def field_of(agents: Sequence[AgentView], classes: Classes, scale: Scale, sign: 
         starts=classes.starts,
         segment=np.repeat(np.arange(len(roots)), np.diff(classes.starts)),
         images=images,
+        shades=np.zeros(len(agents) + 1, np.int64),
+        shaded=np.zeros(len(agents), np.int64),
+        now=np.empty_like(free),
+        later=np.empty_like(free),
         stack=np.empty(2 * ARITY * (levels.shape[1] + 1), np.int64),
     )
 

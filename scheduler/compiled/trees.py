@@ -25,7 +25,7 @@ ARITY = 4
 class Field(NamedTuple):
     """The agents of one resource group, by position: in order of architecture and id."""
 
-    #: Agents × slots.
+    #: Agents × slots: what any session may take. Where room is reserved that is less than what is free now.
     free: Ints
     #: Classes × slots: what a kernel takes.
     takes: Ints
@@ -49,6 +49,13 @@ class Field(NamedTuple):
     segment: Ints
     #: Agents × words: the images that it has.
     images: Words
+    #: Where room is reserved (see `scheduler.reservations`): the agents and, first of all, how many they are; agent → 1
+    #: for these; agents × slots, which count only there: what is free now, and when the reserved session starts, less
+    #: what it takes.
+    shades: Ints
+    shaded: Ints
+    now: Ints
+    later: Ints
     #: Room for one walk down a tree: rows of nodes, and their levels.
     stack: Ints
 
@@ -184,8 +191,40 @@ def has(field: Field, agent: int, image: int) -> bool:
 
 
 @compiled
-def take(field: Field, agent: int, column: int, sign: int) -> None:
-    """Let one kernel of a class have its room (`sign` 1), or give it back (-1)."""
+def take(field: Field, agent: int, column: int, sign: int, brief: bool) -> None:
+    """Let one kernel of a class have its room (`sign` 1), or give it back (-1).
+
+    Args:
+        brief: it ends before any reservation begins.
+    """
     for slot in range(field.free.shape[1]):
-        field.free[agent, slot] -= sign * field.takes[column, slot]
+        amount = sign * field.takes[column, slot]
+        if field.shaded[agent]:
+            field.now[agent, slot] -= amount
+            if not brief:
+                field.later[agent, slot] -= amount
+            field.free[agent, slot] = min(field.now[agent, slot], field.later[agent, slot])
+        else:
+            field.free[agent, slot] -= amount
+    refresh(field, agent)
+
+
+@compiled
+def fits_now(field: Field, agent: int, column: int) -> bool:
+    """Does a kernel fit into what is free now on an agent where room is reserved for later?"""
+    for slot in range(field.now.shape[1]):  # noqa: SIM110  # compiled, a loop is as good and a generator is not
+        if field.now[agent, slot] < field.needs[slot, column]:
+            return False
+    return True
+
+
+@compiled
+def keep(field: Field, agent: int) -> None:
+    """Reserve room on an agent, of which `later` has been filled in."""
+    field.shades[0] += 1
+    field.shades[field.shades[0]] = agent
+    field.shaded[agent] = 1
+    for slot in range(field.free.shape[1]):
+        field.now[agent, slot] = field.free[agent, slot]
+        field.free[agent, slot] = min(field.now[agent, slot], field.later[agent, slot])
     refresh(field, agent)

@@ -13,6 +13,7 @@ from scheduler.plan import (
     NoAgentFits,
     NoAgents,
     Reason,
+    Reserved,
     Waiting,
     WrongArchitecture,
 )
@@ -36,13 +37,16 @@ def reference_plan(snapshot: Snapshot, schedulers: Mapping[str, Scheduler]) -> R
             agents = group.place(request, schedulers[name])
             if agents is None:
                 queue.append(request)
+                if schedulers[name].backfill:
+                    group.reserve(request)
             else:
                 group.placements[request.session_id] = agents
         made.placements.update(group.placements)
         queues.append((group, queue))
     for group, queue in queues:
         for position, request in enumerate(queue, 1):
-            made.waiting[request.session_id] = Waiting(position, group.reason(request))
+            starts_in = group.starts_in if request.session_id == group.head else None
+            made.waiting[request.session_id] = Waiting(position, group.reason(request), starts_in)
     return made
 
 
@@ -61,6 +65,11 @@ class _Group:
         self.free = {agent.id: list(agent.free) for agent in self.agents}
         self.placements: dict[str, tuple[str, ...]] = {}
         self._used = used
+        #: The session with a reservation, when it starts, and for each agent what is free then less what it takes.
+        self.judged = False
+        self.head = ""
+        self.starts_in: int | None = None
+        self.later: dict[str, list[int]] = {}
 
     def placed(self, session_id: str) -> bool:
         return session_id in self.placements
@@ -74,23 +83,66 @@ class _Group:
         ranking = scheduler.placer.prepare(self)
         rank = ranking.of(request.shape)
         before = {agent: list(row) for agent, row in self.free.items()}
+        before_later = {agent: list(row) for agent, row in self.later.items()}
+        brief = (
+            self.starts_in is not None
+            and request.max_duration is not None
+            and request.max_duration <= self.starts_in
+        )
         chosen: list[str] = []
         for _ in range(request.kernels):
-            fitting = [a for a in self.eligible(request) if _fits(request.shape.needs, self.free[a.id])]
+            needs = request.shape.needs
+            fitting = [a for a in self.eligible(request) if _fits(needs, self.usable(a.id))]
+            if not fitting and brief:
+                fitting = [a for a in self.eligible(request) if _fits(needs, self.free[a.id])][:1]
             if not fitting:
-                self.free = before
+                self.free, self.later = before, before_later
                 return None
-            ranks = {agent.id: rank(self.agents.index(agent), self.free[agent.id]) for agent in fitting}
+            ranks = {agent.id: rank(self.agents.index(agent), self.usable(agent.id)) for agent in fitting}
             best = [agent for agent in fitting if ranks[agent.id] == min(ranks.values())][:TIES]
             having = [agent for agent in best if request.image_id in agent.images]
             agent = (having if having and ranking.prefer_cached_images else best)[0]
-            self.free[agent.id] = [
-                a - b for a, b in zip(self.free[agent.id], request.shape.needs, strict=True)
-            ]
+            self.free[agent.id] = _less(self.free[agent.id], needs)
+            if agent.id in self.later and not brief:
+                self.later[agent.id] = _less(self.later[agent.id], needs)
             chosen.append(agent.id)
         for scope, slot, amount in self.charges(request):
             self._used[scope, slot] += amount
         return tuple(chosen)
+
+    def usable(self, agent: str) -> list[int]:
+        """What a session may use that runs for long."""
+        return [
+            min(pair) for pair in zip(self.free[agent], self.later.get(agent, self.free[agent]), strict=True)
+        ]
+
+    def reserve(self, request: Request) -> None:
+        """Look at every moment at which something ends, the first one first."""
+        needs = request.shape.needs
+        capacities = [agent.capacity for agent in self.eligible(request)]
+        empty = sum(_kernels(needs, capacity) for capacity in capacities)
+        if self.judged or self.limit_in_the_way(request) or empty < request.kernels:
+            return
+        self.judged = True
+        ends = [(kernel.remaining, kernel.agent, kernel.held) for kernel in self.running]
+        for placed in self.requests:
+            agents = self.placements.get(placed.session_id, ())
+            ends += [(placed.max_duration, agent, placed.shape.needs) for agent in agents]
+        for moment in sorted({remaining for remaining, _, _ in ends if remaining is not None}):
+            rows = {agent: list(row) for agent, row in self.free.items()}
+            for remaining, agent, held in ends:
+                if remaining is not None and remaining <= moment:
+                    rows[agent] = [a + b for a, b in zip(rows[agent], held, strict=True)]
+            room = {agent.id: _kernels(needs, rows[agent.id]) for agent in self.eligible(request)}
+            if sum(room.values()) >= request.kernels:
+                self.head, self.starts_in, left = request.session_id, moment, request.kernels
+                for agent, count in room.items():
+                    if min(count, left):
+                        self.later[agent] = _less(
+                            rows[agent], [min(count, left) * amount for amount in needs]
+                        )
+                        left -= min(count, left)
+                return
 
     def eligible(self, request: Request) -> list[AgentView]:
         shape = request.shape
@@ -142,6 +194,8 @@ class _Group:
         needs = request.shape.needs
         fitting = sum(_kernels(needs, self.free[agent.id]) for agent in eligible)
         at_most = sum(_kernels(needs, agent.capacity) for agent in eligible)
+        if fitting >= request.kernels:
+            return Reserved(session=self.head, starts_in=self.starts_in or 0)
         if fitting:
             return GangDoesNotFit(
                 kernels=request.kernels,
@@ -167,8 +221,13 @@ def _fits(needs: Sequence[int], row: Sequence[int]) -> bool:
     return all(amount <= have for amount, have in zip(needs, row, strict=True) if amount)
 
 
+def _less(row: Sequence[int], taken: Sequence[int]) -> list[int]:
+    return [have - amount for have, amount in zip(row, taken, strict=True)]
+
+
 def _kernels(needs: Sequence[int], row: Sequence[int]) -> int:
-    return max(0, min(have // amount for amount, have in zip(needs, row, strict=True) if amount))
+    rooms = [have // amount for amount, have in zip(needs, row, strict=True) if amount]
+    return max(0, min(rooms, default=10**9))
 
 
 def _lacks(needs: Sequence[int], row: Sequence[int]) -> list[Fraction]:

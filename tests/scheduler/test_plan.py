@@ -10,6 +10,7 @@ from scheduler.plan import (
     NoAgentFits,
     NoAgents,
     Reason,
+    Reserved,
     SchedulerFailed,
     WrongArchitecture,
     sentence,
@@ -66,6 +67,22 @@ SENTENCES: list[tuple[str, Reason, str]] = [
         "GANG_DOES_NOT_FIT",
         GangDoesNotFit(kernels=4, fitting=1, at_most=2, never=True),
         "It needs places for 4 kernels at once; even with all agents empty there would be 2.",
+    ),
+    (
+        "RESERVED",
+        Reserved(session="ses_1", starts_in=7201),
+        (
+            "There is room, but a session that waits longer starts there in 3 h or sooner. "
+            "One that ends before could go first: give it a maximum duration."
+        ),
+    ),
+    (
+        "RESERVED",
+        Reserved(session="ses_1", starts_in=100),
+        (
+            "There is room, but a session that waits longer starts there in 100 s or sooner. "
+            "One that ends before could go first: give it a maximum duration."
+        ),
     ),
     (
         "SCHEDULER_FAILED",

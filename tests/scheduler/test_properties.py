@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from scheduler.engine import Scheduler, plan
 from scheduler.placers import Pack, PackOptions, Spread, SpreadOptions
-from scheduler.plan import GangDoesNotFit, LimitReached, NoAgentFits, sentence
+from scheduler.plan import GangDoesNotFit, LimitReached, NoAgentFits, Reserved, sentence
 from scheduler.queues import Queue
 from scheduler.sequencers import Drf, DrfOptions, Fifo, FifoOptions, Lifo, LifoOptions
 from scheduler.snapshot import SESSIONS, Snapshot, SnapshotBuilder
@@ -27,6 +27,7 @@ def amounts(most: int, *, least: int = 0) -> st.SearchStrategy[dict[str, int]]:
 
 
 shapes = amounts(4).filter(any)
+seconds = st.sampled_from((None, 1, 2, 3, 5))
 users = st.sampled_from(("usr_1", "usr_2", "usr_3"))
 projects = st.sampled_from(("grp_1", "grp_2"))
 
@@ -35,19 +36,26 @@ projects = st.sampled_from(("grp_1", "grp_2"))
 def snapshots(draw: st.DrawFn) -> Snapshot:
     builder = SnapshotBuilder()
     for number in range(draw(st.integers(0, 7))):
-        used = draw(amounts(5))
+        pieces = draw(st.lists(amounts(3), max_size=3))
+        # An agent may have shrunk under what it runs.
+        used = {slot: sum(piece[slot] for piece in pieces) for slot in SLOTS}
         builder.agent(
             f"agt_{number}",
             resource_group=draw(st.sampled_from(GROUPS)),
             architecture=draw(st.sampled_from(ARCHITECTURES)),
             capacity=draw(amounts(12)),
-            # An agent may have shrunk under what it runs.
             used=used,
             schedulable=draw(st.integers(0, 5)) > 0,
             images=draw(st.sets(st.sampled_from(IMAGES))),
         )
-        if draw(st.booleans()):
-            builder.running(f"agt_{number}", slots=used, user=draw(users), group=draw(projects))
+        for piece in pieces:
+            builder.running(
+                f"agt_{number}",
+                slots=piece,
+                user=draw(users),
+                group=draw(projects),
+                remaining=draw(seconds),
+            )
     # Few shapes and many sessions: what is shared between equal shapes is what could go wrong.
     few = draw(st.lists(shapes, min_size=1, max_size=4))
     for number in range(draw(st.integers(0, 24))):
@@ -64,6 +72,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
             priority=draw(st.integers(-1, 1)),
             user=draw(users),
             group=draw(projects),
+            max_duration=draw(seconds),
         )
     for scope in ("key_1", "key_2", "grp_1", "grp_2"):
         for slot in draw(st.sets(st.sampled_from((*SLOTS, SESSIONS)))):
@@ -95,6 +104,7 @@ schedulers = st.builds(
             FussyPlacer(),
         )
     ),
+    st.sampled_from((True, True, False)),
 )
 
 
@@ -180,6 +190,8 @@ def test_reasons_have_numbers_that_are_true_of_them(snapshot: Snapshot, schedule
             case NoAgentFits():
                 assert reason.free < reason.asked or reason.never
                 assert reason.free <= reason.largest_free
+            case Reserved():
+                assert reason.starts_in > 0
             case GangDoesNotFit():
                 assert 0 < reason.fitting < reason.kernels
                 assert reason.never == (reason.at_most < reason.kernels)

@@ -4,7 +4,7 @@ tokens   the document's size, while it is parsed (graphql-core's own limit)
 depth    how deep selections are nested; introspection has its own shape and a larger allowance
 aliases  fields asked for again, under another name or needlessly under the same: each pair of equal names is compared
          by validation, which takes the square of their number
-cost     objects that could be loaded: an object costs 1, times the page sizes around it
+cost     objects that could be loaded: an object costs 1 (a log more), times the page sizes around it
 
 They are checked before the document is validated, since validating takes longer the larger it is. What was found of a
 document is kept: clients send the same few again and again.
@@ -41,6 +41,7 @@ from strawberry.schema.schema import validate_document
 
 from services.errors import BadInput
 from services.paging import DEFAULT_PAGE, MAX_PAGE
+from services.stats import RING
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Limits:
 
 #: Objects that a plain list of a thing is taken to hold.
 _LIST_SIZE: Final = 10
+#: (type, field) → what one costs instead of 1: up to 1 MiB from a node, and all that is kept of ten minutes.
+_PRICES: Final = {("Session", "logs"): 250, ("Session", "statsHistory"): RING}
 #: Documents whose findings are kept, and how long (characters) one may be for that.
 _KEPT: Final = 256
 _KEPT_LENGTH: Final = 32_768
@@ -112,7 +115,8 @@ class _Walk:
             kind = parent.fields[name].type
         inner = get_named_type(kind) if kind is not None else None
         below = self.cost(field.selection_set, inner, depth + 1, hidden)
-        return 0 if hidden else 1 + self._times(field, kind) * below
+        price = _PRICES.get((parent.name, name), 1) if parent is not None else 1
+        return 0 if hidden else price + self._times(field, kind) * below
 
     def _times(self, field: FieldNode, kind: Any) -> int:
         sizes = [one.value for one in field.arguments or () if one.name.value in ("first", "last")]

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from graphql import parse
 from starlette.applications import Starlette
 
-from schema.limits import Limits
+from schema.limits import Limits, beyond
 from tests.api import matrix, worlds
 from tests.api.clients import Caller, codes
 from tests.api.operations import SCHEMA, SELECT
@@ -85,14 +86,27 @@ class Matrix:
 async def asked(caller: Caller, kind: str, thing_ids: Sequence[str], selection: str) -> dict[str, Any]:
     """The same of each of these things of a kind by `node(id)`: id → its part of the answer, as if asked for alone."""
     answers: dict[str, Any] = {}
-    for begin in range(0, len(thing_ids), ALIASES):
-        batch = thing_ids[begin : begin + ALIASES]
-        aliases = {f"a{number}": thing_id for number, thing_id in enumerate(batch)}
-        parts = [f'{alias}: node(id: "{thing_id}") {{ ...all }}' for alias, thing_id in aliases.items()]
-        answer = await caller(f"{{ {' '.join(parts)} }} fragment all on {kind} {{ {selection} }}")
+    at_once = next(size for size in (ALIASES, 5, 1) if size == 1 or _fits(kind, thing_ids[:size], selection))
+    for begin in range(0, len(thing_ids), at_once):
+        aliases = _aliases(thing_ids[begin : begin + at_once])
+        answer = await caller(_document(kind, aliases, selection))
         for alias, thing_id in aliases.items():
             answers[thing_id] = {"data": {"node": (answer.get("data") or {}).get(alias)}}
             errors = [one for one in answer.get("errors", ()) if one.get("path", [alias])[0] == alias]
             if errors:
                 answers[thing_id]["errors"] = errors
     return answers
+
+
+def _aliases(thing_ids: Sequence[str]) -> dict[str, str]:
+    return {f"a{number}": thing_id for number, thing_id in enumerate(thing_ids)}
+
+
+def _document(kind: str, aliases: dict[str, str], selection: str) -> str:
+    parts = [f'{alias}: node(id: "{thing_id}") {{ ...all }}' for alias, thing_id in aliases.items()]
+    return f"{{ {' '.join(parts)} }} fragment all on {kind} {{ {selection} }}"
+
+
+def _fits(kind: str, thing_ids: Sequence[str], selection: str) -> bool:
+    """Is it small enough to be answered?"""
+    return not beyond(Limits(), SCHEMA, parse(_document(kind, _aliases(thing_ids), selection)), {})

@@ -43,6 +43,11 @@ TOO_LARGE = {
         "{ domains(last: 100) { nodes { users(last: 100) { nodes { sessions(last: 100) { nodes { id } } } } } } }",
         "objects in the worst case",
     ),
+    "the logs of a whole page": ("{ sessions(first: 100) { nodes { logs { text } } } }", "worst case"),
+    "the histories of a whole page": (
+        "{ sessions(first: 100) { nodes { statsHistory { cpuPercent } } } }",
+        "worst case",
+    ),
     "introspection of types of types": (
         "{ __schema { types { fields { type { fields { type { fields { type { fields { name } } } } } } } } } }",
         "introspection depth",

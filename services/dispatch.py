@@ -24,7 +24,7 @@ from scheduler.fast import Fast
 from scheduler.plan import Plan, Reason, SchedulerFailed, Waiting, sentence
 from scheduler.plugins import PluginError, placers, sequencers
 from scheduler.snapshot import Snapshot, SnapshotBuilder
-from services import leases, occupancy, slots
+from services import leases, occupancy, pieces, slots
 from services.bus import AnyHint, Deliver, Lagged, Queue, SessionChanged, Wake
 from services.core import Core
 from services.db.tables import (
@@ -42,6 +42,7 @@ from services.db.tables import (
     Slots,
 )
 from services.occupancy import SESSIONS, Ledger
+from services.pieces import Pieces
 from services.sessions.lifecycle import PLACED
 
 log = logging.getLogger(__name__)
@@ -180,7 +181,7 @@ async def _read(core: Core) -> _View:
         if not waiting:
             return view
         view.groups = {group.id: group for group in await db.scalars(select(ResourceGroup))}
-        await _read_agents(db, build, view)
+        sizes = await _read_agents(db, build, view, [session.slots for session, _ in waiting])
         await _read_running(db, build, {session.resource_group_id for session, _ in waiting})
         await _read_limits(db, build, view, [session for session, _ in waiting])
     for session, architecture in waiting:
@@ -189,7 +190,7 @@ async def _read(core: Core) -> _View:
         build.request(
             session.id,
             resource_group=session.resource_group_id,
-            slots=session.slots,
+            slots=sizes.needs(session.slots),
             architectures=[architecture],
             image_id=session.image_id,
             designated=[session.designated_agent_id] if session.designated_agent_id else None,
@@ -203,23 +204,28 @@ async def _read(core: Core) -> _View:
     return view
 
 
-async def _read_agents(db: AsyncSession, build: SnapshotBuilder, view: _View) -> None:
+async def _read_agents(
+    db: AsyncSession, build: SnapshotBuilder, view: _View, asked: Sequence[Slots]
+) -> Pieces:
     agents = (await db.scalars(select(Agent).where(Agent.status == "ALIVE"))).all()
     used = await occupancy.of(db, [agent.id for agent in agents])
     images: dict[str, list[str]] = {}
     for agent_id, image_id in await db.execute(select(AgentImage.agent_id, AgentImage.image_id)):
         images.setdefault(agent_id, []).append(image_id)
+    sizes = Pieces(asked, agents)
     for agent in agents:
         view.names[agent.id] = agent.name
+        capacity, taken = sizes.of(agent, used.get(agent.id, {}))
         build.agent(
             agent.id,
             resource_group=agent.resource_group_id,
             architecture=agent.architecture,
-            capacity=agent.slots,
-            used=used.get(agent.id, {}),
+            capacity=capacity,
+            used=taken,
             schedulable=agent.schedulable,
             images=images.get(agent.id, ()),
         )
+    return sizes
 
 
 async def _read_running(db: AsyncSession, build: SnapshotBuilder, groups: Iterable[str]) -> None:
@@ -405,7 +411,7 @@ def _document(view: _View, waiting: Waiting) -> dict[str, Any]:
         **{group.id: f"The resource group {group.name!r}" for group in view.groups.values()},
     }
     fields = msgspec.to_builtins(reason)
-    slot = fields.get("slot")
+    slot = pieces.plain(fields["slot"]) if "slot" in fields else None
     numbers = {
         "asked": fields.get("asked"),
         "free": fields.get("free"),

@@ -99,12 +99,12 @@ async def test_sessions_can_ask_for_what_a_plug_in_gives(core: Core) -> None:
     world = await World(core).build()
     actor, agent = await world.user(), await world.agent()
     with pytest.raises(BadInput, match=r"no slot 'tpu\.device'"):
-        await _launch(world, actor, ("tpu.device", "1"))
+        await launch_with(world, actor, ("tpu.device", "1"))
     await world.hello(agent, slots={**SLOTS, "tpu.device": 2000}, slot_kinds=(TPU,))
-    session = await _launch(world, actor, ("tpu.device", "2"))
+    session = await launch_with(world, actor, ("tpu.device", "2"))
     assert (await world.kernel(session.id)).slots["tpu.device"] == 2000
     with pytest.raises(BadInput, match="must be a multiple of 1"):
-        await _launch(world, actor, ("tpu.device", "0.5"))
+        await launch_with(world, actor, ("tpu.device", "0.5"))
 
 
 @pytest.mark.usefixtures("known_slots")
@@ -137,7 +137,7 @@ def test_a_node_cannot_redefine_slots_nor_add_without_end() -> None:
     assert slots.SLOT_TYPES["many.s1"].unit == "COUNT"
 
 
-async def _launch(world: World, actor: Actor, *more: tuple[str, str]) -> Session:
+async def launch_with(world: World, actor: Actor, *more: tuple[str, str]) -> Session:
     asked = [("cpu", "0.5"), ("mem", str(2**28)), *more]
     spec = sessions.SessionSpec(world.group, world.resource_group, await world.image(), asked)
     return await sessions.create(world.core, actor, spec)

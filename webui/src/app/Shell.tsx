@@ -20,33 +20,45 @@ import {
   IconServer2,
   IconTerminal2,
 } from '@tabler/icons-react'
-import { Link, Outlet, useNavigate, useRouterState } from '@tanstack/react-router'
-import { useEffect, useMemo } from 'react'
+import { Link, Outlet, useRouterState } from '@tanstack/react-router'
+import { useEffect, useState } from 'react'
 import { useTranslation } from 'react-i18next'
-import { Provider } from 'urql'
+import { type Client, Provider } from 'urql'
 import { ChangePasswordDialog } from '../features/access/ChangePasswordDialog'
-import { logout, useViewer, type Viewer } from '../shared/auth'
+import { logout, type Viewer } from '../shared/auth'
 import { makeClient } from '../shared/client'
 import { setLanguage } from '../shared/i18n/i18n'
 import { follow } from '../shared/sessionStream'
+import { useLogin } from '../shared/useLogin'
 import { ConnectionBanner } from './ConnectionBanner'
 import { ScopeSelectors } from './ScopeSelectors'
 
 export default function Shell() {
-  const viewer = useViewer()
-  const navigate = useNavigate()
-  useEffect(() => {
-    if (!viewer) void navigate({ to: '/login', search: { next: location.pathname + location.search } })
-  }, [viewer, navigate])
-  const id = viewer?.id
-  const client = useMemo(() => (id ? makeClient() : null), [id])
-  useEffect(() => (client ? follow(client) : undefined), [client])
+  const viewer = useLogin()
+  const client = useClientOf(viewer?.id)
   if (!viewer || !client) return null
   return (
     <Provider value={client} key={viewer.id}>
       <Frame viewer={viewer} />
     </Provider>
   )
+}
+
+/** The API client of one login, with its live stream. */
+function useClientOf(userId: string | undefined): Client | undefined {
+  const [made, setMade] = useState<{ userId: string; client: Client }>()
+  useEffect(() => {
+    if (!userId) return
+    const { client, close } = makeClient()
+    const stop = follow(client)
+    setMade({ userId, client })
+    return () => {
+      stop()
+      close()
+      setMade(undefined)
+    }
+  }, [userId])
+  return made?.userId === userId ? made?.client : undefined
 }
 
 function Frame({ viewer }: { viewer: Viewer }) {

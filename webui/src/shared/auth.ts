@@ -1,6 +1,7 @@
 /** Who is logged in. The access token lives in memory only; the refresh token in a cookie that no script can read. */
 
 import { useSyncExternalStore } from 'react'
+import { belongTo, leaveNothing, onOwnerElsewhere } from './personal'
 
 export type Viewer = {
   id: string
@@ -33,6 +34,8 @@ const LOGIN = 'accessToken expiresAt viewer { role permissions mustChangePasswor
 
 let token: { value: string; ends: number } | undefined
 let viewer: Viewer | null | undefined
+/** Whether the login ended by the user's own wish. */
+let left = false
 const listeners = new Set<() => void>()
 
 /** Ask the API without the console's cache: for what happens before there is a login. */
@@ -60,6 +63,8 @@ function take(login: Login): Viewer {
   token = { value: login.accessToken, ends: Date.parse(login.expiresAt) }
   const { user, ...rest } = login.viewer
   viewer = { ...user, ...rest }
+  left = false
+  belongTo(viewer.id)
   announce()
   return viewer
 }
@@ -87,8 +92,26 @@ export async function changePassword(currentPassword: string, newPassword: strin
 
 export async function logout(): Promise<void> {
   await ask('mutation Logout { logout { deletedId } }').catch(() => undefined)
+  leave()
+}
+
+function leave() {
+  left = true
+  leaveNothing()
   forget()
 }
+
+/** Whether nobody is logged in because the user logged out, here or in another tab. */
+export function hasLeft(): boolean {
+  return left
+}
+
+// All tabs are one login: what another tab did holds here too.
+onOwnerElsewhere((userId) => {
+  if (!viewer) return
+  if (userId === null) leave()
+  else void refresh()
+})
 
 /** The login has ended, here or elsewhere. */
 export function forget() {

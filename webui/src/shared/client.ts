@@ -20,37 +20,46 @@ const PONG_WITHIN = 6000
 /** The server's close code for a login that has ended. */
 const LOGIN_ENDED = 4403
 
-const socket = createClient({
-  url: () => `${location.origin.replace('http', 'ws')}/graphql`,
-  connectionParams: async () => ({ accessToken: await freshToken() }),
-  keepAlive: PING_EVERY,
-  retryAttempts: Number.POSITIVE_INFINITY,
-  retryWait: (tries) => waitOrOnline(delay(tries, 10_000)),
-  shouldRetry: () => true,
-  on: {
-    connecting,
-    connected: opened,
-    // A cut network closes nothing: what does not answer in time is lost.
-    ping: (received) => {
-      if (!received) unanswered = setTimeout(() => socket.terminate(), PONG_WITHIN)
+/** The websocket of one login; reconnects by itself until it is disposed of. */
+function openSocket() {
+  let unanswered: ReturnType<typeof setTimeout> | undefined
+  const socket = createClient({
+    url: () => `${location.origin.replace('http', 'ws')}/graphql`,
+    connectionParams: async () => ({ accessToken: await freshToken() }),
+    keepAlive: PING_EVERY,
+    retryAttempts: Number.POSITIVE_INFINITY,
+    retryWait: (tries) => waitOrOnline(delay(tries, 10_000)),
+    shouldRetry: () => true,
+    on: {
+      connecting,
+      connected: opened,
+      // A cut network closes nothing: what does not answer in time is lost.
+      ping: (received) => {
+        if (!received) unanswered = setTimeout(() => socket.terminate(), PONG_WITHIN)
+      },
+      pong: (received) => {
+        if (received) clearTimeout(unanswered)
+      },
+      closed: (event) => {
+        clearTimeout(unanswered)
+        const { code, wasClean } = event as CloseEvent
+        closed(code === 1000 && wasClean !== false)
+        if (code === LOGIN_ENDED) void refresh()
+      },
     },
-    pong: (received) => {
-      if (received) clearTimeout(unanswered)
-    },
-    closed: (event) => {
-      clearTimeout(unanswered)
-      const { code, wasClean } = event as CloseEvent
-      closed(code === 1000 && wasClean !== false)
-      if (code === LOGIN_ENDED) void refresh()
-    },
-  },
-})
-let unanswered: ReturnType<typeof setTimeout> | undefined
-addEventListener('offline', () => socket.terminate())
+  })
+  return socket
+}
 
-/** A client with an empty cache: one for each login, for what one user has read is not for the next. */
-export function makeClient(): Client {
-  return new Client({
+/**
+ * A client with an empty cache and a websocket of its own: one for each login, for what one user has read is not for the
+ * next. `close` ends the websocket.
+ */
+export function makeClient(): { client: Client; close: () => void } {
+  const socket = openSocket()
+  const cut = () => socket.terminate()
+  addEventListener('offline', cut)
+  const client = new Client({
     url: '/graphql',
     preferGetMethod: false,
     exchanges: [
@@ -89,4 +98,11 @@ export function makeClient(): Client {
       return fetch(input, { ...init, headers, credentials: 'same-origin' })
     },
   })
+  return {
+    client,
+    close: () => {
+      removeEventListener('offline', cut)
+      void socket.dispose()
+    },
+  }
 }

@@ -1,25 +1,27 @@
 /** The project and resource group that one works in, kept over visits. */
 
 import { useSyncExternalStore } from 'react'
+import { keep, onNewOwner, recall } from './personal'
 
 export type Scope = { groupId: string | null; resourceGroupId: string | null }
 
-const KEY = 'berth.scope'
+const NONE: Scope = { groupId: null, resourceGroupId: null }
 const listeners = new Set<() => void>()
 let scope: Scope = read()
+onNewOwner(() => become(read()))
 
 function read(): Scope {
-  try {
-    return { groupId: null, resourceGroupId: null, ...JSON.parse(localStorage.getItem(KEY) ?? '{}') }
-  } catch {
-    return { groupId: null, resourceGroupId: null }
-  }
+  return { ...NONE, ...recall('browser', 'scope', NONE) }
+}
+
+function become(next: Scope) {
+  scope = next
+  for (const listener of listeners) listener()
 }
 
 export function setScope(change: Partial<Scope>) {
-  scope = { ...scope, ...change }
-  localStorage.setItem(KEY, JSON.stringify(scope))
-  for (const listener of listeners) listener()
+  keep('browser', 'scope', { ...scope, ...change })
+  become({ ...scope, ...change })
 }
 
 export function useScope(): Scope {

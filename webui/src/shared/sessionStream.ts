@@ -12,7 +12,6 @@ const EVENTS = graphql(`
       cursor
       session {
         ...SessionRow
-        exitCode
         events {
           id
           at

@@ -5,6 +5,7 @@ import { useTranslation } from 'react-i18next'
 import { Empty } from '../../shared/Empty'
 import { Failure } from '../../shared/Failure'
 import { Pager } from '../../shared/Pager'
+import { useDialog } from '../../shared/useDialog'
 import { usePageTitle } from '../../shared/usePageTitle'
 import { AgentTable } from './AgentTable'
 import type { Agent } from './documents'
@@ -17,7 +18,7 @@ export default function AgentsRoute() {
   const { t } = useTranslation()
   const { page, agents, error, go, retry } = useAgents()
   const [joining, setJoining] = useState(false)
-  const [removing, setRemoving] = useState<Agent>()
+  const removal = useDialog<Agent>()
   usePageTitle(t('agents.title'))
   return (
     <Stack gap="md">
@@ -43,12 +44,12 @@ export default function AgentsRoute() {
             }
           />
         ) : (
-          <AgentTable agents={agents} onRemove={setRemoving} />
+          <AgentTable agents={agents} onRemove={removal.open} />
         )}
       </Paper>
       {page && agents.length > 0 && <Pager page={page} onGo={go} />}
-      <JoinAgentDialog opened={joining} onClose={() => setJoining(false)} agents={agents} />
-      {removing && <RemoveAgentDialog agent={removing} onClose={() => setRemoving(undefined)} />}
+      <JoinAgentDialog opened={joining} onClose={() => setJoining(false)} />
+      <RemoveAgentDialog agent={removal.about} opened={removal.opened} onClose={removal.close} />
     </Stack>
   )
 }

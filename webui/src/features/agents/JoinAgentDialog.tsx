@@ -1,28 +1,19 @@
 import { Alert, Button, Code, CopyButton, Group, Loader, Modal, Stack, Text } from '@mantine/core'
 import { IconCircleCheck } from '@tabler/icons-react'
-import { useEffect, useState } from 'react'
+import { useEffect } from 'react'
 import { useTranslation } from 'react-i18next'
 import { useMutation } from 'urql'
 import { Failure } from '../../shared/Failure'
 import { useScope } from '../../shared/scope'
-import { type Agent, JOIN } from './documents'
+import { JOIN } from './documents'
+import { useNewAgent } from './useNewAgent'
 
-type Props = { opened: boolean; onClose: () => void; agents: Agent[] }
+/** Seconds that the command works. */
+const VALID = 3600
 
 /** The command that adds a node, and word of the node when it is there. */
-export function JoinAgentDialog({ opened, onClose, agents }: Props) {
+export function JoinAgentDialog({ opened, onClose }: { opened: boolean; onClose: () => void }) {
   const { t } = useTranslation()
-  const { resourceGroupId } = useScope()
-  const [known, setKnown] = useState<string[]>([])
-  const [{ data, error }, create] = useMutation(JOIN)
-  // biome-ignore lint/correctness/useExhaustiveDependencies: one token for each time that the dialog opens
-  useEffect(() => {
-    if (!opened || !resourceGroupId) return
-    setKnown(agents.map((agent) => agent.id))
-    void create({ input: { resourceGroupId } })
-  }, [opened, resourceGroupId])
-  const arrived = agents.find((agent) => !known.includes(agent.id) && agent.status === 'ALIVE')
-  const command = data?.createJoinToken.command ?? ''
   return (
     <Modal
       closeButtonProps={{ 'aria-label': t('app.close') }}
@@ -31,16 +22,33 @@ export function JoinAgentDialog({ opened, onClose, agents }: Props) {
       title={t('agents.joinTitle')}
       size="lg"
     >
-      <Stack>
-        {error && <Failure error={error} />}
-        <Text size="sm">{t('agents.joinText')}</Text>
-        <Code block className="command" data-done={arrived !== undefined || undefined}>
-          {command}
-        </Code>
-        <Group justify="space-between">
+      <JoinCommand />
+    </Modal>
+  )
+}
+
+function JoinCommand() {
+  const { t } = useTranslation()
+  const { resourceGroupId } = useScope()
+  const [{ data, error }, create] = useMutation(JOIN)
+  useEffect(() => {
+    if (resourceGroupId) void create({ input: { resourceGroupId, expiresInSeconds: VALID } })
+  }, [resourceGroupId, create])
+  const made = data?.createJoinToken
+  const arrived = useNewAgent(made && Date.parse(made.expiresAt) - VALID * 1000)
+  const command = made?.command ?? ''
+  return (
+    <Stack>
+      {error && <Failure error={error} />}
+      <Text size="sm">{t('agents.joinText')}</Text>
+      <Code block className="command" data-done={arrived !== undefined || undefined}>
+        {command}
+      </Code>
+      <Group justify="space-between">
+        <div role="status">
           {arrived ? (
-            <Alert color="teal" icon={<IconCircleCheck size={18} aria-hidden />} p="xs" role="status">
-              {t('agents.joinDone', { name: arrived.name })}
+            <Alert color="teal" icon={<IconCircleCheck size={18} aria-hidden />} p="xs">
+              {t('agents.joinDone', { name: arrived })}
             </Alert>
           ) : (
             <Group gap="xs">
@@ -50,15 +58,15 @@ export function JoinAgentDialog({ opened, onClose, agents }: Props) {
               </Text>
             </Group>
           )}
-          <CopyButton value={command}>
-            {({ copied, copy }) => (
-              <Button variant="light" onClick={copy} disabled={!command}>
-                {copied ? t('app.copied') : t('app.copy')}
-              </Button>
-            )}
-          </CopyButton>
-        </Group>
-      </Stack>
-    </Modal>
+        </div>
+        <CopyButton value={command}>
+          {({ copied, copy }) => (
+            <Button variant="light" onClick={copy} disabled={!command}>
+              {copied ? t('app.copied') : t('app.copy')}
+            </Button>
+          )}
+        </CopyButton>
+      </Group>
+    </Stack>
   )
 }

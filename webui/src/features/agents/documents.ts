@@ -72,6 +72,7 @@ export const EVENTS = graphql(`
         name
         status
         schedulable
+        firstContactAt
       }
     }
   }

@@ -17,7 +17,7 @@ test('the last choices come back, without what may be secret', () => {
 })
 
 test('what cannot be read is forgotten', () => {
-  localStorage.setItem('berth.launcher', '{broken')
+  localStorage.setItem('berth.my.launcher', '{broken')
   expect(remembered().cpu).toBe(0.5)
 })
 

@@ -2,6 +2,7 @@
 
 import type { CreateSessionInput, EarlierSessionQuery } from '../../gql/graphql'
 import { randomId } from '../../shared/ids'
+import { keep, recall } from '../../shared/personal'
 
 export const GIB = 2 ** 30
 /** CPU cores and GiB of memory. */
@@ -20,7 +21,6 @@ export type Form = {
   variables: Variable[]
 }
 
-const KEY = 'berth.launcher'
 const FIRST: Form = {
   language: '',
   imageId: '',
@@ -39,22 +39,18 @@ export function sizeOf({ cpu, memory }: Pick<Form, 'cpu' | 'memory'>): Size {
 
 /** The choices of the last time. Commands and variables are not kept: they may hold secrets. */
 export function remembered(): Form {
-  try {
-    const { language, imageId, cpu, memory } = { ...FIRST, ...JSON.parse(localStorage.getItem(KEY) ?? '{}') }
-    return {
-      ...FIRST,
-      language,
-      imageId,
-      cpu: Number(cpu) || FIRST.cpu,
-      memory: Number(memory) || FIRST.memory,
-    }
-  } catch {
-    return FIRST
+  const { language, imageId, cpu, memory } = { ...FIRST, ...recall<Partial<Form>>('browser', 'launcher', {}) }
+  return {
+    ...FIRST,
+    language,
+    imageId,
+    cpu: Number(cpu) || FIRST.cpu,
+    memory: Number(memory) || FIRST.memory,
   }
 }
 
 export function remember({ language, cpu, memory }: Form, imageId: string) {
-  localStorage.setItem(KEY, JSON.stringify({ language, imageId, cpu, memory }))
+  keep('browser', 'launcher', { language, imageId, cpu, memory })
 }
 
 /** The form of a session that was, to launch it again. */

@@ -11,7 +11,7 @@ const KEPT = 400_000
 const TAIL = '200000'
 
 /** A session's log as it grows. */
-export function Logs({ id }: { id: string }) {
+export function Logs({ id, ended }: { id: string; ended: boolean }) {
   const { t } = useTranslation()
   const client = useClient()
   const [text, setText] = useState('')
@@ -73,7 +73,7 @@ export function Logs({ id }: { id: string }) {
       )}
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a scrollable region must be reachable by keyboard */}
       <pre className="log mono" ref={view} tabIndex={0} role="log" aria-label={t('session.logs')}>
-        {shown || t(search ? 'session.noMatch' : 'session.noLogs')}
+        {shown || t(search ? 'session.noMatch' : ended ? 'session.noLogsKept' : 'session.noLogs')}
       </pre>
     </>
   )

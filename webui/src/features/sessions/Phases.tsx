@@ -1,5 +1,5 @@
 import { Alert, Loader, Paper, Progress, Stack, Text, Timeline, Title } from '@mantine/core'
-import { IconAlertTriangle, IconClock } from '@tabler/icons-react'
+import { IconClock } from '@tabler/icons-react'
 import { useTranslation } from 'react-i18next'
 import type { SessionRowFragment } from '../../gql/graphql'
 import { bytes } from '../../shared/format'
@@ -59,19 +59,5 @@ export function Phases({ session }: { session: SessionRowFragment }) {
         ))}
       </Timeline>
     </Paper>
-  )
-}
-
-export function Ended({ session }: { session: SessionRowFragment }) {
-  if (session.status !== 'ERROR' || !session.statusReason) return null
-  return (
-    <Alert
-      color="red"
-      icon={<IconAlertTriangle size={18} aria-hidden />}
-      title={session.statusReason.code}
-      role="alert"
-    >
-      {session.statusReason.message}
-    </Alert>
   )
 }

@@ -10,6 +10,7 @@ import { Pager, type Place, pageArguments } from '../../shared/Pager'
 import { SearchField } from '../../shared/SearchField'
 import type { ListSearch } from '../../shared/search'
 import { useSessionNews } from '../../shared/sessionStream'
+import { useDialog } from '../../shared/useDialog'
 import { usePageTitle } from '../../shared/usePageTitle'
 import { LIST, type ListedSession } from './documents'
 import { SessionTable } from './SessionTable'
@@ -29,7 +30,7 @@ export default function SessionListRoute() {
   const { tab = 'running', search = '' } = useSearch({ strict: false }) as ListSearch
   const [place, setPlace] = useState<Place>({})
   const [selected, setSelected] = useState<string[]>([])
-  const [ending, setEnding] = useState<ListedSession[]>([])
+  const ending = useDialog<ListedSession[]>()
   const [{ data, fetching, error }, reload] = useQuery({
     query: LIST,
     variables: {
@@ -90,7 +91,7 @@ export default function SessionListRoute() {
                   variant="light"
                   size="xs"
                   leftSection={<IconTrash size={14} aria-hidden />}
-                  onClick={() => setEnding(chosen)}
+                  onClick={() => ending.open(chosen)}
                 >
                   {t('sessions.terminate')}
                 </Button>
@@ -106,7 +107,7 @@ export default function SessionListRoute() {
                 rows={rows}
                 selected={selected}
                 onSelect={setSelected}
-                onEnd={(row) => setEnding([row])}
+                onEnd={(row) => ending.open([row])}
                 running={tab === 'running'}
               />
             </Paper>
@@ -115,10 +116,10 @@ export default function SessionListRoute() {
         </Tabs.Panel>
       </Tabs>
       <TerminateDialog
-        sessions={ending}
-        opened={ending.length > 0}
+        sessions={ending.about ?? []}
+        opened={ending.opened}
         onClose={(done) => {
-          setEnding([])
+          ending.close()
           if (done) setSelected([])
         }}
       />

@@ -10,7 +10,9 @@ import { useSessionNews } from '../../shared/sessionStream'
 import { usePageTitle } from '../../shared/usePageTitle'
 import { DETAILS } from './documents'
 import { Logs } from './Logs'
-import { Ended, Phases } from './Phases'
+import { OutcomeAlert } from './OutcomeAlert'
+import { outcome } from './outcome'
+import { Phases } from './Phases'
 import { SessionFacts } from './SessionFacts'
 import { SessionHeader } from './SessionHeader'
 import { SessionTimeline } from './SessionTimeline'
@@ -52,7 +54,7 @@ export default function SessionRoute() {
           {t('sessions.unreachable')}
         </Alert>
       )}
-      <Ended session={session} />
+      <OutcomeAlert session={session} />
       {launching && <Phases session={session} />}
       <Tabs defaultValue="overview" keepMounted={false}>
         <Tabs.List>
@@ -71,7 +73,7 @@ export default function SessionRoute() {
           </Stack>
         </Tabs.Panel>
         <Tabs.Panel value="logs" pt="md">
-          <Logs id={session.id} />
+          <Logs id={session.id} ended={outcome(session) !== null} />
         </Tabs.Panel>
         <Tabs.Panel value="timeline" pt="md">
           <SessionTimeline session={session} />

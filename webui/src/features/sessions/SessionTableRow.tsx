@@ -6,6 +6,7 @@ import { amount, bytes, duration } from '../../shared/format'
 import { StatusBadge } from '../../shared/StatusBadge'
 import { elapsed } from '../../shared/useNow'
 import type { ListedSession } from './documents'
+import { outcome } from './outcome'
 
 type Props = {
   row: ListedSession
@@ -20,6 +21,8 @@ type Props = {
 
 export function SessionTableRow({ row, selected, onSelect, onEnd, running, now }: Props) {
   const { t } = useTranslation()
+  const how = outcome(row)
+  const why = row.pendingReason ?? (how === 'error' || how === 'failed' ? row.statusReason : null)
   return (
     <Table.Tr>
       <Table.Td>
@@ -46,9 +49,9 @@ export function SessionTableRow({ row, selected, onSelect, onEnd, running, now }
       </Table.Td>
       <Table.Td>
         <StatusBadge status={row.status} />
-        {(row.pendingReason ?? (row.status === 'ERROR' ? row.statusReason : null)) && (
+        {why?.message && (
           <Text size="xs" c="dimmed" maw={260} lineClamp={2} mt={2}>
-            {row.pendingReason?.message ?? row.statusReason?.message}
+            {why.message}
           </Text>
         )}
       </Table.Td>

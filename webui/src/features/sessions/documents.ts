@@ -12,6 +12,7 @@ export const ROW = graphql(`
     terminatedAt
     elapsedSeconds
     unreachableSince
+    exitCode
     allowedActions
     statusReason {
       code
@@ -95,7 +96,6 @@ export const DETAILS = graphql(`
       id
       ... on Session {
         ...SessionRow
-        exitCode
         startupCommand
         raised {
           name

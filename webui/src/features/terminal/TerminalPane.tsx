@@ -13,6 +13,7 @@ import { SearchBar } from './SearchBar'
 type Props = {
   sessionId: string
   terminalId: string
+  resumed: boolean
   shown: boolean
   size: number
   labelledBy: string
@@ -26,13 +27,13 @@ type Parts = { terminal: Terminal; fit: FitAddon; search: SearchAddon; line: Lin
  * id leads back to it, the screen is cleared, and what was there comes first.
  */
 export function TerminalPane(props: Props) {
-  const { sessionId, terminalId, shown, size, searching, onSearch } = props
+  const { sessionId, terminalId, resumed, shown, size, searching, onSearch } = props
   const { t } = useTranslation()
   const place = useRef<HTMLDivElement>(null)
   const [parts, setParts] = useState<Parts>()
   const [state, setState] = useState<LineState>({ is: 'open' })
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the size is set below; a shell is not made anew for it
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a shell is made once; the size is set below
   useEffect(() => {
     if (!place.current) return
     const terminal = new Terminal({
@@ -62,7 +63,7 @@ export function TerminalPane(props: Props) {
       }
       return !wanted
     })
-    const line = connect({ sessionId, terminalId, screen: terminal, onState: setState })
+    const line = connect({ sessionId, terminalId, screen: terminal, resumed, onState: setState })
     const watching = new ResizeObserver(() => place.current?.offsetParent && fit.fit())
     watching.observe(place.current)
     setParts({ terminal, fit, search, line })

@@ -5,24 +5,32 @@ import { type KeyboardEvent, useEffect, useState } from 'react'
 import { useTranslation } from 'react-i18next'
 import { ask } from '../../shared/auth'
 import { randomId } from '../../shared/ids'
+import { keep, recall } from '../../shared/personal'
+import { useLogin } from '../../shared/useLogin'
 import { usePageTitle } from '../../shared/usePageTitle'
 import { endShell } from './line'
 import { TerminalPane } from './TerminalPane'
 
 type Tab = { id: string; number: number }
 
-/** Several shells of one session. Their ids are kept for the window, so a reload comes back to the same shells. */
 export default function TerminalRoute() {
+  const viewer = useLogin()
+  return viewer && <Terminals key={viewer.id} />
+}
+
+/** Several shells of one session. Their ids are kept for the window, so a reload comes back to the same shells. */
+function Terminals() {
   const { t } = useTranslation()
   const { id } = useParams({ strict: false }) as { id: string }
-  const key = `berth.terminals.${id}`
-  const [tabs, setTabs] = useState<Tab[]>(() => kept(key))
+  const key = `terminals.${id}`
+  const [tabs, setTabs] = useState<Tab[]>(() => recall('tab', key, [fresh(1)]))
+  const [before] = useState(() => new Set(recall<Tab[]>('tab', key, []).map((tab) => tab.id)))
   const [active, setActive] = useState(tabs[0]?.id ?? '')
   const [searching, setSearching] = useState(false)
   const [size, setSize] = useState(() => Number(localStorage.getItem('berth.terminal.size')) || 14)
   const name = useSessionName(id)
 
-  useEffect(() => sessionStorage.setItem(key, JSON.stringify(tabs)), [key, tabs])
+  useEffect(() => keep('tab', key, tabs), [key, tabs])
   useEffect(() => localStorage.setItem('berth.terminal.size', String(size)), [size])
   usePageTitle(name ? `${name} · ${t('terminal.title')}` : t('terminal.title'))
 
@@ -89,6 +97,7 @@ export default function TerminalRoute() {
           key={tab.id}
           sessionId={id}
           terminalId={tab.id}
+          resumed={before.has(tab.id)}
           shown={tab.id === active}
           size={size}
           labelledBy={tab.id}
@@ -125,16 +134,6 @@ function useSessionName(id: string): string | undefined {
     )
   }, [id])
   return name
-}
-
-function kept(key: string): Tab[] {
-  try {
-    const tabs = JSON.parse(sessionStorage.getItem(key) ?? '[]') as Tab[]
-    if (tabs.length > 0) return tabs
-  } catch {
-    // What is not readable is as good as nothing.
-  }
-  return [fresh(1)]
 }
 
 function fresh(number: number): Tab {

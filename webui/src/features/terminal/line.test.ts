@@ -30,7 +30,7 @@ const screen = () => ({
   cols: 80,
   rows: 24,
   reset: vi.fn(),
-  write: vi.fn(),
+  write: vi.fn<(data: Uint8Array, done?: () => void) => void>(),
   onData: vi.fn((_: (text: string) => void) => listener()),
   onBinary: vi.fn((_: (text: string) => void) => listener()),
   onResize: vi.fn((_: () => void) => listener()),
@@ -64,10 +64,10 @@ afterEach(() => {
   vi.unstubAllGlobals()
 })
 
-async function begin() {
+async function begin(resumed = false) {
   const onState = vi.fn()
   const made = screen()
-  const line = connect({ sessionId: 'ses_1', terminalId: 'w1', screen: made, onState })
+  const line = connect({ sessionId: 'ses_1', terminalId: 'w1', screen: made, resumed, onState })
   lines.push(line)
   await vi.advanceTimersByTimeAsync(0)
   return { line, screen: made, onState, socket: () => Socket.made.at(-1) as Socket }
@@ -144,4 +144,36 @@ test('closed is closed', async () => {
   line.close()
   await vi.advanceTimersByTimeAsync(60_000)
   expect(Socket.made).toHaveLength(1)
+})
+
+test('what is typed while it first connects is not lost', async () => {
+  const { screen, socket } = await begin()
+  screen.onData.mock.calls[0]?.[0]('ls\r')
+  socket().open()
+  expect(socket().sent).toContainEqual(new TextEncoder().encode('ls\r'))
+})
+
+test('what is typed after a cut is lost, as the banner says', async () => {
+  const { screen, socket } = await begin()
+  socket().open()
+  socket().close()
+  screen.onData.mock.calls[0]?.[0]('rm\r')
+  await vi.advanceTimersByTimeAsync(10_000)
+  socket().open()
+  expect(socket().sent.filter((one) => typeof one !== 'string')).toEqual([])
+})
+
+test('questions of programs in the past are not answered again, those of now are', async () => {
+  const { screen, socket } = await begin(true)
+  socket().open()
+  const answers = () => socket().sent.filter((one) => typeof one !== 'string').length
+  const asked = (done?: () => void) => {
+    screen.onData.mock.calls[0]?.[0]('\x1b[?1;2c')
+    done?.()
+  }
+  screen.write.mockImplementation((_: Uint8Array, done?: () => void) => asked(done))
+  socket().onmessage?.({ data: new ArrayBuffer(3) })
+  expect(answers()).toBe(0)
+  socket().onmessage?.({ data: new ArrayBuffer(3) })
+  expect(answers()).toBe(1)
 })

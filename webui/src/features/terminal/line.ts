@@ -22,7 +22,7 @@ export type Screen = {
   cols: number
   rows: number
   reset(): void
-  write(data: Uint8Array): void
+  write(data: Uint8Array, done?: () => void): void
   onData(listener: (text: string) => void): { dispose(): void }
   onBinary(listener: (text: string) => void): { dispose(): void }
   onResize(listener: () => void): { dispose(): void }
@@ -33,14 +33,21 @@ type Options = {
   sessionId: string
   terminalId: string
   screen: Screen
+  /** Whether the shell may be there already, with a past. */
+  resumed: boolean
   onState: (state: LineState) => void
 }
 
-export function connect({ sessionId, terminalId, screen, onState }: Options): Line {
+export function connect({ sessionId, terminalId, screen, resumed, onState }: Options): Line {
   let socket: WebSocket | undefined
   let closed = false
   let ended = false
   let tries = 0
+  /** Keys pressed before the first connection stands; afterwards a banner says that nothing arrives. */
+  let early: string[] | null = []
+  /** The past is coming: the terminal must not answer what programs asked it back then. */
+  let past = resumed
+  let repeating = false
   const encoder = new TextEncoder()
 
   async function open() {
@@ -74,10 +81,12 @@ export function connect({ sessionId, terminalId, screen, onState }: Options): Li
       tries = 0
       onState({ is: 'open' })
       resize()
+      for (const text of early ?? []) send(encoder.encode(text))
+      early = null
     }
     made.onmessage = ({ data }: MessageEvent<ArrayBuffer | string>) => {
       if (typeof data !== 'string') {
-        screen.write(new Uint8Array(data))
+        show(new Uint8Array(data))
         return
       }
       const message = JSON.parse(data) as { exit?: number | null; error?: string }
@@ -94,9 +103,29 @@ export function connect({ sessionId, terminalId, screen, onState }: Options): Li
 
   async function again(why: string) {
     onState({ is: 'lost', why })
+    early = null
+    past = true
     tries += 1
     await waitOrOnline(delay(tries, 8000))
     if (!closed) await open()
+  }
+
+  function show(data: Uint8Array) {
+    if (!past) {
+      screen.write(data)
+      return
+    }
+    past = false
+    repeating = true
+    screen.write(data, () => {
+      repeating = false
+    })
+  }
+
+  function type(text: string) {
+    if (repeating && text.startsWith('\x1b')) return
+    if (early) early.push(text)
+    else send(encoder.encode(text))
   }
 
   function send(data: string | Uint8Array<ArrayBuffer>) {
@@ -116,7 +145,7 @@ export function connect({ sessionId, terminalId, screen, onState }: Options): Li
   }
 
   const listeners = [
-    screen.onData((text) => send(encoder.encode(text))),
+    screen.onData(type),
     screen.onBinary((text) => send(Uint8Array.from(text, (character) => character.charCodeAt(0)))),
     screen.onResize(resize),
   ]
@@ -131,6 +160,7 @@ export function connect({ sessionId, terminalId, screen, onState }: Options): Li
     },
     retry() {
       ended = false
+      past = false
       void open()
     },
   }

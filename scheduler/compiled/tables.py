@@ -8,13 +8,15 @@ import numpy as np
 
 from scheduler.compiled.jit import NOTHING, TOO_MUCH, Ints, Words
 from scheduler.compiled.trees import ARITY, Field
-from scheduler.placers import SHIFT, Scale
+from scheduler.placers import SHIFT, Pack, Scale, Spread
 from scheduler.queues import Queue, Shape
 from scheduler.snapshot import AgentView, Row
 
 #: Columns of a tree come in such numbers that a row is whole vectors.
 _VECTOR: Final = 16
 _WORD: Final = 64
+#: Sums and products of amounts stay below it, so that 64 bits are enough for all that is done with them.
+LARGEST: Final = 2**61
 
 
 def view(column: "array[int]") -> Ints:
@@ -101,10 +103,36 @@ def _segments(agents: Sequence[AgentView]) -> tuple[list[str], Ints]:
     return architectures, np.array([*starts, len(agents)], np.int64)
 
 
-def field_of(agents: Sequence[AgentView], classes: Classes, scale: Scale, sign: int, images: Words) -> Field:
-    """The agents with an empty tree over them: `trees.build` fills it."""
-    slots = classes.takes.shape[1]
-    free = np.array([agent.free for agent in agents], np.int64).reshape(len(agents), slots)
+def capacity_of(agents: Sequence[AgentView], slots: int) -> Ints:
+    """Agents × slots.
+
+    Raises:
+        OverflowError: amounts are too large for 64 bits.
+    """
+    capacity = np.array([agent.capacity for agent in agents], np.int64).reshape(len(agents), slots)
+    if capacity.max(initial=0) >= LARGEST // max(len(agents), 1):
+        raise OverflowError
+    return capacity
+
+
+def field_of(
+    agents: Sequence[AgentView],
+    classes: Classes,
+    slots: Sequence[str],
+    capacity: Ints,
+    images: Words,
+    placer: Pack | Spread,
+) -> Field:
+    """The agents with an empty tree over them: `trees.build` fills it.
+
+    Raises:
+        OverflowError: amounts are too large for 64 bits.
+    """
+    free = np.array([agent.free for agent in agents], np.int64).reshape(capacity.shape)
+    if np.abs(free).max(initial=0) >= LARGEST // max(len(agents), 1):
+        raise OverflowError
+    sign = 1 if isinstance(placer, Pack) else -1
+    scale = Scale.of(slots, capacity.max(axis=0, initial=0).tolist(), placer.options.weights)
     levels, roots, rows = _levels(classes.starts)
     needs = classes.needs()
     least, most = _range(free, scale, sign)

@@ -228,3 +228,15 @@ def keep(field: Field, agent: int) -> None:
         field.now[agent, slot] = field.free[agent, slot]
         field.free[agent, slot] = min(field.now[agent, slot], field.later[agent, slot])
     refresh(field, agent)
+
+
+@compiled
+def free_up(field: Field) -> None:
+    """Reserve nothing any more."""
+    for number in range(1, field.shades[0] + 1):
+        agent = int(field.shades[number])
+        field.shaded[agent] = 0
+        for slot in range(field.free.shape[1]):
+            field.free[agent, slot] = field.now[agent, slot]
+        refresh(field, agent)
+    field.shades[0] = 0

@@ -18,6 +18,7 @@ Engine = Fast | None
 
 #: Plain Python, and machine code: the tests need the extra `fast`.
 ENGINES = [pytest.param(None, id="plain"), pytest.param(fast.load(), id="compiled")]
+assert ENGINES[1].values != (None,), "the compiled engine cannot be loaded: both would be plain Python"
 
 
 class NoOptions(PluginOptions, frozen=True, kw_only=True):

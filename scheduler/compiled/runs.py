@@ -1,0 +1,156 @@
+"""A run over waiting sessions: the loops, and the reservation at which they stop once."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from scheduler import reservations
+from scheduler.compiled.jit import Ints, compiled
+from scheduler.compiled.loops import Asks, Outcome, Parties, decide_by_shares, decide_in_order
+from scheduler.compiled.tables import Classes
+from scheduler.compiled.trees import Field, free_up, keep
+from scheduler.explanations import Survey
+from scheduler.snapshot import Row
+
+#: The place in `Outcome.state` of: is a session that must wait for room to be told?
+_WATCH: Final = 2
+
+earliest: Any = compiled(reservations.earliest)
+
+
+class Ends(NamedTuple):
+    """Kernels that will end: after how many seconds, on which agent, what they hold."""
+
+    remaining: Ints
+    agents: Ints
+    held: Ints
+
+    @classmethod
+    def of(cls, ends: Sequence[tuple[int, int, Row]], slots: int) -> "Ends":
+        return cls(
+            np.array([end[0] for end in ends], np.int64),
+            np.array([end[1] for end in ends], np.int64),
+            np.array([end[2] for end in ends], np.int64).reshape(len(ends), slots),
+        )
+
+
+class Head(NamedTuple):
+    """The session with a reservation."""
+
+    session: int
+    starts_in: int
+
+
+class Ground:
+    """The agents of a resource group and what waits for them."""
+
+    def __init__(self, field: Field, asks: Asks, classes: Classes, capacity: Ints) -> None:
+        self.field = field
+        self.asks = asks
+        self.classes = classes
+        self.capacity = capacity
+        self.head: Head | None = None
+        #: Has the first session that must wait for room been found, whether or not it got a reservation?
+        self.judged = False
+
+    def run(
+        self, order: Ints, parties: Parties | None, ends: Callable[[], Ends], *, backfill: bool
+    ) -> Outcome:
+        """Decide about sessions.
+
+        Args:
+            parties: for progressive filling; None: in order.
+            ends: of what runs, asked for where a reservation is made.
+        """
+        outcome = Outcome(
+            tried=np.empty(order.size, np.int64),
+            begin=np.empty(order.size, np.int64),
+            agents=np.empty(int(self.asks.kernels[order].sum()), np.int64),
+            state=np.zeros(3, np.int64),
+        )
+        outcome.state[_WATCH] = backfill and not self.judged
+        while True:
+            if parties is None:
+                session = decide_in_order(self.field, self.asks, order, outcome)
+            else:
+                session = decide_by_shares(self.field, self.asks, order, parties, outcome)
+            if session < 0:
+                return outcome
+            self._judge(session, outcome, ends)
+
+    def open(self) -> None:
+        """Forget what was refused, and the reservation: room has come."""
+        self.asks.hopeless[:] = np.iinfo(np.int64).max
+        self.asks.horizon[0] = -1
+        self.head, self.judged = None, False
+        free_up(self.field)
+
+    def survey(self, shape: int, kernels: int) -> Survey:
+        """As `explanations.survey`, on matrices."""
+        field, needs, eligible = self.field, self._needs(shape), self.classes.eligible(shape)
+        free = np.where(field.shaded[:, None], field.now, field.free)[eligible]
+        capacity = self.capacity[eligible]
+        fitting, at_most = _room(needs, free, kernels), _room(needs, capacity, kernels)
+        if fitting:
+            return Survey(fitting=fitting, at_most=at_most)
+        used = np.flatnonzero(needs)
+        rows = free if at_most else capacity
+        lacks = (needs[used] - rows[:, used]) / needs[used]
+        nearest = int(lacks.max(axis=1).argmin())
+        column = int(used[lacks[nearest].argmax()])
+        return Survey(
+            fitting=0,
+            at_most=at_most,
+            column=column,
+            free=int(free[nearest, column]),
+            largest_free=int(free[:, column].max()),
+            largest_capacity=int(capacity[:, column].max()),
+        )
+
+    def _judge(self, session: int, outcome: Outcome, ends: Callable[[], Ends]) -> None:
+        """Keep room for a session that must wait for it, if it ever fits. See `scheduler.reservations`."""
+        field = self.field
+        shape, kernels = int(self.asks.shape[session]), int(self.asks.kernels[session])
+        needs, eligible = self._needs(shape), self.classes.eligible(shape)
+        if _room(needs, self.capacity[eligible], kernels) < kernels:
+            return
+        self.judged = True
+        outcome.state[_WATCH] = 0
+        remaining, agents, held = self._in_time(ends(), outcome)
+        suits, counts = np.zeros((2, len(field.free)), np.int64)
+        suits[eligible] = 1
+        later = field.free.copy()
+        end = earliest(later, needs, kernels, suits, remaining, agents, held, counts)
+        if end < 0:
+            return
+        self.head = Head(session, int(remaining[end]))
+        self.asks.horizon[0] = remaining[end]
+        field.later[:] = later - counts[:, None] * needs
+        for agent in np.flatnonzero(counts).tolist():
+            keep(field, agent)
+
+    def _in_time(self, running: Ends, outcome: Outcome) -> Ends:
+        """What will end, soonest first: of what runs, and of what this run has placed."""
+        asks, tried = self.asks, outcome.state[0]
+        placed = outcome.tried[:tried][outcome.begin[:tried] >= 0]
+        sessions = np.repeat(placed, asks.kernels[placed])
+        lasting = asks.duration[sessions] >= 0
+        agents = outcome.agents[: outcome.state[1]][lasting]
+        sessions = sessions[lasting]
+        remaining = np.concatenate((running.remaining, asks.duration[sessions]))
+        order = np.argsort(remaining, kind="stable")
+        return Ends(
+            remaining[order],
+            np.concatenate((running.agents, agents))[order],
+            np.concatenate((running.held, self.field.takes[asks.column[asks.shape[sessions]]]))[order],
+        )
+
+    def _needs(self, shape: int) -> Ints:
+        return self.classes.takes[self.classes.column[shape]]
+
+
+def _room(needs: Ints, rows: Ints, enough: int) -> int:
+    """How many kernels fit on all rows together; `enough` is as good as more."""
+    used = needs > 0
+    return min(int((rows[:, used] // needs[used]).min(axis=1, initial=enough).clip(0).sum()), enough)

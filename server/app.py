@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import text
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
 from starlette.types import Receive, Scope, Send
@@ -21,8 +21,10 @@ from server.config import Config
 from server.console import Console
 from server.graphql_http import GraphQLHTTP
 from server.graphql_ws import GraphQLWebSocket
+from server.listening import CannotServe
 from server.manager import Manager
 from server.security import Perimeter
+from server.trusted import MANIFEST, TrustedDocuments
 from services import auth
 from services.permissions import Actor
 
@@ -54,8 +56,8 @@ def make_app(config: Config) -> Starlette:
 
 def _routes(config: Config, running: Manager, console: Console) -> list[BaseRoute]:
     schema = make_schema()
-    gate = _Gate(config, running)
-    over_http = GraphQLHTTP(schema, gate.http_context, timeout=config.query_timeout)
+    gate = _Gate(config, running, _trusted(config))
+    over_http = GraphQLHTTP(schema, gate.http_context, timeout=config.query_timeout, admit=gate.admit)
     over_websocket = GraphQLWebSocket(schema, gate, timeout=config.query_timeout)
 
     async def graphql(request: Request) -> Response:
@@ -85,10 +87,11 @@ def _routes(config: Config, running: Manager, console: Console) -> list[BaseRout
 class _Gate:
     """Who asks, and the context that an operation of theirs runs in."""
 
-    def __init__(self, config: Config, running: Manager) -> None:
+    def __init__(self, config: Config, running: Manager, trusted: TrustedDocuments | None) -> None:
         self._config = config
         self._core = running.core
         self._links = running.links
+        self._trusted = trusted
 
     async def http_context(self, request: Request, body: bytes) -> RequestContext:
         actor = await self._actor(request, body)
@@ -104,6 +107,10 @@ class _Gate:
 
     async def stands(self, actor: Actor) -> bool:
         return await auth.still_stands(self._core, actor.user_id, actor.login_id)
+
+    def admit(self, connection: HTTPConnection, text: str) -> None:
+        if self._trusted is not None:
+            self._trusted.admit(connection, text)
 
     def context(self, websocket: WebSocket, actor: Actor | None) -> RequestContext:
         return self._context(websocket, actor)
@@ -137,6 +144,17 @@ class _Gate:
             introspection=self._introspection(actor),
             sign_up=self._config.sign_up,
         )
+
+
+def _trusted(config: Config) -> TrustedDocuments | None:
+    if config.browser_operations == "any":
+        return None
+    try:
+        return TrustedDocuments(CONSOLE / MANIFEST)
+    except (OSError, ValueError) as error:
+        raise CannotServe(
+            f"browser_operations is console, and the console's operations cannot be read: {error}"
+        ) from error
 
 
 def _is_page_visit(request: Request) -> bool:

@@ -5,11 +5,12 @@ Later wins: defaults, `berth.toml` (in the working directory, or `BERTH_CONFIG`)
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -33,8 +34,9 @@ class Config(BaseSettings):
         "", description="sqlite+aiosqlite:///PATH or postgresql+asyncpg://…; empty: SQLite in data_dir."
     )
     redis_url: str = Field("", description="redis://…, for several managers; empty: one manager.")
-    allowed_hosts: list[str] = Field(
-        default_factory=list, description="Host names that requests may name, besides public_url's."
+    allowed_hosts: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="Host names that requests may name, besides public_url's, by commas.",
     )
     trusted_proxies: str = Field("", description="Addresses whose X-Forwarded-For is believed, by commas.")
     insecure: bool = Field(False, description="Listen on a public address without TLS.")
@@ -45,6 +47,9 @@ class Config(BaseSettings):
     introspection: Literal["signed-in", "open", "off"] = "signed-in"
     graphiql: Literal["signed-in", "open", "off"] = Field(
         "open", description="Who gets the GraphQL playground's page; what it may ask, introspection says."
+    )
+    browser_operations: Literal["any", "console"] = Field(
+        "any", description="What browsers may send: console lets only the console's own operations through."
     )
     admin_email: str = Field("admin@localhost.local", description="The first superadmin.")
     admin_password: SecretStr | None = Field(None, description="Its password, for unattended starts.")

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 from graphql import GraphQLError
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from strawberry import Schema
 from strawberry.types.graphql import OperationType
@@ -33,6 +33,8 @@ _POST_TYPES: Final = frozenset({OperationType.QUERY, OperationType.MUTATION})
 
 #: Makes an operation's context from the request and the bytes of its body.
 ContextFactory = Callable[[Request, bytes], Awaitable[Any]]
+#: Raises `Forbidden` for a document that this client may not send.
+Admission = Callable[[HTTPConnection, str], None]
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,12 @@ class Malformed(Exception):
 class GraphQLHTTP:
     """The `/graphql` endpoint for GET and POST."""
 
-    def __init__(self, schema: Schema, context: ContextFactory, *, timeout: float) -> None:
+    def __init__(
+        self, schema: Schema, context: ContextFactory, *, timeout: float, admit: Admission | None = None
+    ) -> None:
         self._schema = schema
         self._context = context
+        self._admit = admit
         self._timeout = timeout
 
     async def __call__(self, request: Request) -> Response:
@@ -69,6 +74,8 @@ class GraphQLHTTP:
             return _answer({"errors": [_error(str(problem))]}, problem.status, media)
         allowed = _GET_TYPES if request.method == "GET" else _POST_TYPES
         try:
+            if self._admit is not None:
+                self._admit(request, operation.query)
             context = await self._context(request, body)
         except BerthError as error:
             return _answer({"errors": present_all([wrap(error)])}, _status_of(error), media)

@@ -63,6 +63,10 @@ class Gate(Protocol):
         """Is the actor's login still good?"""
         ...
 
+    def admit(self, connection: WebSocket, text: str) -> None:
+        """Raises `BerthError` for a document that this client may not send."""
+        ...
+
     def context(self, websocket: WebSocket, actor: Any) -> Any:
         """A new operation's context: an asynchronous context manager."""
         ...
@@ -209,6 +213,11 @@ class _Connection:
 
     async def _results(self, operation: Operation) -> AsyncIterator[Payload]:
         """Encoded results; a list of errors ends an operation that could not begin."""
+        try:
+            self._gate.admit(self._websocket, operation.query)
+        except BerthError as error:
+            yield present_all([wrap(error)])
+            return
         shared = self._endpoint.shared.key(operation, self._actor)
         if shared is not None:
             async with self._endpoint.shared.join(

@@ -163,6 +163,8 @@ class RequestContext:
     secure: bool = False
     introspection: bool = True
     sign_up: str = "closed"
+    #: Names of `ServerFeature`s, beside introspection.
+    offered: frozenset[str] = frozenset()
     #: Headers to be added to the answer: cookies.
     response_headers: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     _batches: dict[tuple[Any, ...], Batch[Any, Any]] = field(
@@ -182,6 +184,10 @@ class RequestContext:
         if self.actor is None:
             raise Unauthenticated("Log in first.")
         return self.actor
+
+    @property
+    def features(self) -> frozenset[str]:
+        return self.offered | {"INTROSPECTION"} if self.introspection else self.offered
 
     async def load(self, key: str) -> Any:
         found = await self.find(key)

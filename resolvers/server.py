@@ -6,7 +6,7 @@ from typing import Annotated
 
 import strawberry
 
-from schema.access import Server, SignUpMode, Viewer
+from schema.access import Server, ServerFeature, SignUpMode, Viewer
 from schema.context import Info
 from schema.nodes import Node
 from schema.resource_groups import (
@@ -31,6 +31,7 @@ class ServerQueries:
             version=version("berth"),
             api_version="1",
             sign_up_mode=SignUpMode(info.context.sign_up.upper()),
+            features=[feature for feature in ServerFeature if feature.value in info.context.features],
             time=datetime.now(UTC),
             url=info.context.core.settings.public_url,
         )

@@ -27,11 +27,21 @@ class SignUpMode(Enum):
     OPEN = strawberry.enum_value("OPEN", description="Everybody.")
 
 
+@strawberry.enum(description="What this installation lets you do, beside what everybody may.")
+class ServerFeature(Enum):
+    PLAYGROUND = strawberry.enum_value("PLAYGROUND", description="The GraphQL playground at /graphql.")
+    INTROSPECTION = strawberry.enum_value("INTROSPECTION", description="Asking for the schema.")
+    BROWSER_OPERATIONS = strawberry.enum_value(
+        "BROWSER_OPERATIONS", description="Operations of your own from a browser, not only the console's."
+    )
+
+
 @strawberry.type(description="This installation.")
 class Server:
     version: str = said("Of Berth.")
     api_version: str = said("Rises with each release that changes the schema.")
     sign_up_mode: SignUpMode = said("Who may sign up.")
+    features: list[ServerFeature] = said("What it lets you do.")
     time: datetime = said("The server's clock.")
     url: str = said("Where the console and the API are reached.")
 

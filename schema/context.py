@@ -48,6 +48,11 @@ class Context(Protocol):
         """Who may sign up: closed, invitation or open."""
         ...
 
+    @property
+    def features(self) -> frozenset[str]:
+        """What the installation lets this client do: names of `ServerFeature`s."""
+        ...
+
     def forget(self) -> None:
         """What was loaded may have changed: read it again."""
         ...

@@ -130,6 +130,12 @@ class _Gate:
             )
         return await auth.authenticate_bearer(self._core, token)
 
+    def _offered(self, actor: Actor | None) -> frozenset[str]:
+        playground = {"open": True, "signed-in": actor is not None, "off": False}[self._config.graphiql]
+        free = self._trusted is None
+        offers = {"PLAYGROUND": playground and free, "BROWSER_OPERATIONS": free}
+        return frozenset(name for name, offered in offers.items() if offered)
+
     def _introspection(self, actor: Actor | None) -> bool:
         return {"open": True, "signed-in": actor is not None, "off": False}[self._config.introspection]
 
@@ -143,6 +149,7 @@ class _Gate:
             secure=self._config.url.startswith("https:"),
             introspection=self._introspection(actor),
             sign_up=self._config.sign_up,
+            offered=self._offered(actor),
         )
 
 

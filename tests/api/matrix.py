@@ -94,7 +94,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "PullProgress": (INSIDE, "current percent total"),
     "ResourceGroupGrant": (INSIDE, "grantee"),
     "Scheduler": (INSIDE, "kind name optionsSchema problem"),
-    "Server": (INSIDE, "apiVersion signUpMode time url version"),
+    "Server": (INSIDE, "apiVersion features signUpMode time url version"),
     "ServicePort": (INSIDE, "name port protocol"),
     "SessionAllowance": (INSIDE, "limit used"),
     "SessionEventEntry": (INSIDE, "at code id message status"),

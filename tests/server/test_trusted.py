@@ -29,7 +29,7 @@ BROWSER = {"sec-fetch-site": "same-origin"}
 def manifest(tmp_path: Path) -> Path:
     path = tmp_path / "dist" / "operations.json"
     path.parent.mkdir()
-    server = "query Version { server { version } }"
+    server = "query Version { server { version features } }"
     path.write_text(json.dumps({"sha256:1": KNOWN, "sha256:2": server}))
     return path
 
@@ -61,8 +61,9 @@ async def app(tmp_path: Path, manifest: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_browsers_are_held_to_it_and_scripts_are_not(app: Starlette) -> None:
-    version, time = "query Version { server { __typename version } }", "{ server { time } }"
-    assert "data" in await over_http(app, version, BROWSER)
+    version, time = "query Version { server { __typename version features } }", "{ server { time } }"
+    answer = await over_http(app, version, BROWSER)
+    assert answer["data"]["server"]["features"] == []
     assert "data" in await over_http(app, version, BROWSER | {"origin": URL})
     assert "data" in await over_http(app, time, {})
     for headers in (BROWSER, {"origin": URL}):

@@ -10,10 +10,11 @@ from graphql import (
 )
 
 from tests.api import matrix, worlds
+from tests.api.clients import Caller
 from tests.api.matrix import ACTORS
 from tests.api.operations import LISTS, SCHEMA, SELECT, operation
 from tests.api.served import Matrix, agree, asked, refusal, unexpected
-from tests.api.walks import differences, filled
+from tests.api.walks import Oracle, differences, filled
 from tests.api.worlds import World
 
 #: Only plug-ins that cannot be loaded have one.
@@ -114,49 +115,83 @@ def about_ours(world: World, name: str) -> dict[str, str]:
     return given.get(name, {})
 
 
-async def test_a_thing_shows_to_each_what_the_table_says(built: Matrix) -> None:
-    """Each thing by `node(id)`, as each actor: nothing of it, or every field as the table has it."""
-    complaints: list[str] = []
-    await built.learn()
-    for who in ACTORS:
-        caller, oracle = built.world.caller(built.app, who), built.oracle(who)
-        for kind in worlds.TYPES.values():
-            answers = await asked(caller, kind, built.world.ids(kind), SELECT.of(kind))
-            for thing_id, answer in answers.items():
-                at = f"{who}: {kind} {thing_id}"
-                complaints += [f"{at}: {line}" for line in built.judge(oracle, thing_id, answer)]
-        complaints += built.told_too_much(oracle, caller)
-    agree(complaints)
-
-
 #: What only mutations and subscriptions answer.
 ELSEWHERE = ("Payload", "Result", "Event", "LogChunk", "Problem")
 
 
-async def test_the_world_has_something_of_everything(built: Matrix) -> None:
-    """A field that is empty on all that there is would be tested by nothing."""
+async def test_everybody_sees_what_the_table_says_by_every_path(built: Matrix) -> None:
+    """By `node(id)`, in the lists at the root, and by each field of a thing that leads to others."""
+    complaints: list[str] = []
     await built.learn()
-    owner = built.world.caller(built.app, "owner")
+    for who in ACTORS:
+        caller, oracle = built.world.caller(built.app, who), built.oracle(who)
+        complaints += [f"{who}: {line}" for line in await things(built, oracle, caller)]
+        complaints += [f"{who}: {line}" for line in await lists(built, oracle, caller)]
+        if who != "superadmin":
+            # Who sees everything is what the others are compared with.
+            complaints += [f"{who}: {line}" for line in await edges(built, oracle, caller)]
+        complaints += built.told_too_much(oracle, caller)
+    agree(complaints)
+
+
+async def things(built: Matrix, oracle: Oracle, caller: Caller) -> list[str]:
+    """Each thing by itself: nothing of it, or every field as the table has it."""
+    complaints: list[str] = []
+    for kind in worlds.TYPES.values():
+        answers = await asked(caller, kind, built.world.ids(kind), SELECT.of(kind))
+        for thing_id, answer in answers.items():
+            complaints += [f"{kind} {thing_id}: {line}" for line in built.judge(oracle, thing_id, answer)]
+    return complaints
+
+
+async def lists(built: Matrix, oracle: Oracle, caller: Caller) -> list[str]:
+    """Each list, whole: exactly what `node(id)` shows, and counts of no more than that."""
+    complaints: list[str] = []
+    for kind, name in LISTS.items():
+        answer = await caller(operation("Query", name, whole=True))
+        if matrix.letter(matrix.QUERIES[name], oracle.who) == "U":
+            complaints += refusal(name, answer, "UNAUTHENTICATED")
+            continue
+        page = answer["data"][name]
+        seen = [one for one in sorted(built.world.ids(kind), reverse=True) if oracle.sees(one)]
+        expected = {
+            "nodes": [oracle.whole(thing_id) for thing_id in seen],
+            "totalCount": len(seen),
+            "totalCountIsExact": True,
+            "edges": [
+                {"cursor": edge["cursor"], "node": {"id": one}}
+                for edge, one in zip(page["edges"], seen, strict=False)
+            ],
+            "pageInfo": page["pageInfo"] | {"hasNextPage": False, "hasPreviousPage": False},
+        }
+        complaints += [f"{name}: {line}" for line in differences(expected, page)]
+    return complaints
+
+
+async def edges(built: Matrix, oracle: Oracle, caller: Caller) -> list[str]:
+    """Each field of a thing that leads to others, and all fields of those: what `node(id)` shows of them."""
+    complaints: list[str] = []
+    for kind in worlds.TYPES.values():
+        seen = [thing_id for thing_id in built.world.ids(kind) if oracle.sees(thing_id)]
+        for name, about in SELECT.edges(kind).items():
+            answers = await asked(caller, kind, seen, SELECT.deep(name, about))
+            for thing_id, answer in answers.items():
+                expected = oracle.deep(oracle.whole(thing_id)[name])
+                found = (answer["data"]["node"] or {}).get(name)
+                wrong = [*differences(expected, found), *unexpected(answer)]
+                complaints += [f"{kind}.{name} of {thing_id}: {line}" for line in wrong]
+    return complaints
+
+
+async def test_a_root_answers_each_what_the_table_says(built: Matrix) -> None:
+    """And the world has something of everything: a field that is empty on all of it would be tested by nothing."""
+    complaints: list[str] = []
+    await built.learn()
     seen = {
         coordinate
         for thing_id, thing in built.reference.items()
         for coordinate in filled(SCHEMA, SCHEMA.type_map[built.world.things[thing_id].type], thing)
     }
-    for name in ("availability", "schedulers", "server", "slotTypes", "viewer"):
-        given = about_ours(built.world, name)
-        answer = await owner(operation("Query", name, *given), **given)
-        seen |= set(filled(SCHEMA, SCHEMA.query_type, answer["data"]))
-    agree(
-        f"{name}.{member}: is empty on everything in tests/api/worlds.py"
-        for name, (_, row) in matrix.TYPES.items()
-        for member in matrix.fields(row)
-        if not name.endswith(ELSEWHERE) and f"{name}.{member}" not in seen | EMPTY
-    )
-
-
-async def test_a_root_answers_each_what_the_table_says(built: Matrix) -> None:
-    complaints: list[str] = []
-    await built.learn()
     for who in ACTORS:
         caller, oracle = built.world.caller(built.app, who), built.oracle(who)
         for name, row in matrix.QUERIES.items():
@@ -164,67 +199,23 @@ async def test_a_root_answers_each_what_the_table_says(built: Matrix) -> None:
                 continue
             given = about_ours(built.world, name)
             answer = await caller(operation("Query", name, *given), **given)
-            found = (answer.get("data") or {}).get(name)
-            match matrix.letter(row, who):
-                case "v" if found is None or "errors" in answer:
-                    complaints.append(f"{who}: {name}: {answer}")
-                case "n" if found is not None or "errors" in answer:
-                    complaints.append(f"{who}: {name}: {answer}")
-                case "v" | "n":
-                    pass
-                case letter:
-                    complaints += refusal(f"{who}: {name}", answer, matrix.CODES[letter])
+            seen |= set(filled(SCHEMA, SCHEMA.query_type, answer.get("data")))
+            letter, found = matrix.letter(row, who), (answer.get("data") or {}).get(name)
+            if letter not in "vn":
+                complaints += refusal(f"{who}: {name}", answer, matrix.CODES[letter])
+            elif (found is None) != (letter == "n") or "errors" in answer:
+                complaints.append(f"{who}: {name}: {answer}")
             if name == "viewer" and found:
                 complaints += [f"{who}: viewer: {line}" for line in differences(oracle.viewer(), found)]
         complaints += built.told_too_much(oracle, caller)
-    agree(complaints)
-
-
-async def test_a_list_shows_to_each_the_same_things(built: Matrix) -> None:
-    """Each list at the root, whole, as each actor: exactly what `node(id)` shows, and counts of no more than that."""
-    complaints: list[str] = []
-    await built.learn()
-    for who in ACTORS:
-        caller, oracle = built.world.caller(built.app, who), built.oracle(who)
-        for kind, name in LISTS.items():
-            answer = await caller(operation("Query", name, whole=True))
-            if matrix.letter(matrix.QUERIES[name], who) == "U":
-                complaints += refusal(f"{who}: {name}", answer, "UNAUTHENTICATED")
-                continue
-            page = answer["data"][name]
-            seen = [
-                thing_id for thing_id in sorted(built.world.ids(kind), reverse=True) if oracle.sees(thing_id)
-            ]
-            expected = {
-                "nodes": [oracle.whole(thing_id) for thing_id in seen],
-                "totalCount": len(seen),
-                "totalCountIsExact": True,
-                "edges": [
-                    {"cursor": edge["cursor"], "node": {"id": one}}
-                    for edge, one in zip(page["edges"], seen, strict=False)
-                ],
-                "pageInfo": page["pageInfo"] | {"hasNextPage": False, "hasPreviousPage": False},
-            }
-            complaints += [f"{who}: {name}: {line}" for line in differences(expected, page)]
-        complaints += built.told_too_much(oracle, caller)
-    agree(complaints)
-
-
-async def test_an_edge_shows_to_each_the_same_things(built: Matrix) -> None:
-    """Each field of a thing that leads to others, and all fields of those: what `node(id)` shows of them."""
-    complaints: list[str] = []
-    await built.learn()
-    for who in ACTORS:
-        caller, oracle = built.world.caller(built.app, who), built.oracle(who)
-        for kind in worlds.TYPES.values():
-            seen = [thing_id for thing_id in built.world.ids(kind) if oracle.sees(thing_id)]
-            for name, about in SELECT.edges(kind).items():
-                answers = await asked(caller, kind, seen, SELECT.deep(name, about))
-                for thing_id, answer in answers.items():
-                    at = f"{who}: {kind}.{name} of {thing_id}"
-                    expected = oracle.deep(oracle.whole(thing_id)[name])
-                    found = (answer["data"]["node"] or {}).get(name)
-                    complaints += [f"{at}: {line}" for line in differences(expected, found)]
-                    complaints += [f"{at}: {line}" for line in unexpected(answer)]
-        complaints += built.told_too_much(oracle, caller)
-    agree(complaints)
+    agree(
+        [
+            *complaints,
+            *(
+                f"{name}.{member}: is empty on everything in tests/api/worlds.py"
+                for name, (_, row) in matrix.TYPES.items()
+                for member in matrix.fields(row)
+                if not name.endswith(ELSEWHERE) and f"{name}.{member}" not in seen | EMPTY
+            ),
+        ]
+    )

@@ -40,7 +40,7 @@ async def serving(core: Core, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -
         yield Manager(config, core, links, Commands(core, links), Dispatcher(core), first_run)
 
     monkeypatch.setattr(application.manager, "running", still)
-    app = application.make_app(Config(data_dir=data_dir, public_url=URL))
+    app = application.make_app(Config(data_dir=data_dir, public_url=URL, query_timeout=60))
     async with app.router.lifespan_context(app):
         yield app
 
@@ -83,7 +83,7 @@ class Caller:
         sent.put_nowait(_frame(type="connection_init", payload=payload))
         sent.put_nowait(_frame(type="subscribe", id="1", payload=asked))
         try:
-            return self._remember(await asyncio.wait_for(_answer(received), 20), variables)
+            return self._remember(await asyncio.wait_for(_answer(received), 60), variables)
         finally:
             sent.put_nowait({"type": "websocket.disconnect", "code": 1000})
             await task

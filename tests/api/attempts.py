@@ -11,6 +11,10 @@ from tests.factories import PASSWORD, SECRET_KEY
 Attempt = tuple[dict[str, Any] | None, str | None]
 Make = Callable[[World, str], Awaitable[Attempt]]
 
+#: Mutations about the login of whom tries them.
+TOKENS: Final = {
+    "changePassword", "login", "loginWithKeypair", "logout", "logoutEverywhere", "redeemTicket", "refreshLogin",
+}  # fmt: skip
 NEW_PASSWORD: Final = "other-Horse-2!"
 SLOTS: Final = [{"name": "cpu", "amount": "1"}, {"name": "mem", "amount": "1073741824"}]
 

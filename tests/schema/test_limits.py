@@ -1,22 +1,18 @@
 """What is too large is refused before it costs anything; what the console needs is not."""
 
-import time
-
 import pytest
 from graphql import get_introspection_query
 from strawberry import Schema
 
 from resolvers.context import RequestContext
 from resolvers.root import make_schema
+from schema import limits
 from schema.errors import present_all
 from schema.limits import Limits
 from services.core import Core
 from services.permissions import Actor
 from tests.factories import Factories
 from tests.schema.conftest import Run
-
-#: Of the time that one operation may take, what refusing one may (seconds, on a slow and busy machine).
-SOON = 0.5
 
 
 def fragments(levels: int) -> str:
@@ -57,12 +53,12 @@ TOO_LARGE = {
 
 
 @pytest.mark.parametrize(("query", "word"), TOO_LARGE.values(), ids=TOO_LARGE.keys())
-async def test_an_operation_that_is_too_large_is_refused_quickly(
-    schema: Schema, query: str, word: str
+async def test_an_operation_that_is_too_large_is_refused_before_it_is_validated(
+    schema: Schema, query: str, word: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    began = time.perf_counter()
+    if word not in ("itself", "introspection depth"):  # which validation itself finds
+        monkeypatch.setattr(limits, "validate_document", lambda *_: pytest.fail("it was validated"))
     result = await schema.execute(query, context_value=RequestContext(None, None))  # type: ignore[arg-type]
-    assert time.perf_counter() - began < SOON
     assert result.data is None
     errors = present_all(result.errors or [])
     assert any(word in error["message"] for error in errors), errors
@@ -70,10 +66,9 @@ async def test_an_operation_that_is_too_large_is_refused_quickly(
 
 
 async def test_fragments_that_double_are_measured_once(schema: Schema) -> None:
-    began = time.perf_counter()
+    """2^60 fields: measured one by one, this would not end."""
     result = await schema.execute(fragments(60), context_value=RequestContext(None, None))  # type: ignore[arg-type]
     assert result.data == {"__typename": "Query"}
-    assert time.perf_counter() - began < SOON
 
 
 @pytest.mark.parametrize(("first", "refused"), [(100, True), (10, False)])

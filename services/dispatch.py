@@ -182,7 +182,7 @@ async def _read(core: Core) -> _View:
             return view
         view.groups = {group.id: group for group in await db.scalars(select(ResourceGroup))}
         sizes = await _read_agents(db, build, view, [session.slots for session, _ in waiting])
-        await _read_running(db, build, {session.resource_group_id for session, _ in waiting})
+        await _read_running(db, build, sizes, {session.resource_group_id for session, _ in waiting})
         await _read_limits(db, build, view, [session for session, _ in waiting])
     for session, architecture in waiting:
         view.versions[session.id] = session.version
@@ -228,7 +228,9 @@ async def _read_agents(
     return sizes
 
 
-async def _read_running(db: AsyncSession, build: SnapshotBuilder, groups: Iterable[str]) -> None:
+async def _read_running(
+    db: AsyncSession, build: SnapshotBuilder, sizes: Pieces, groups: Iterable[str]
+) -> None:
     """What each user and group has of the agents of these resource groups."""
     rows = await db.execute(
         select(Agent.id, Kernel.slots, Session.user_id, Session.group_id)
@@ -241,7 +243,7 @@ async def _read_running(db: AsyncSession, build: SnapshotBuilder, groups: Iterab
         )
     )
     for agent_id, held, user_id, group_id in rows:
-        build.running(agent_id, slots=held, user=user_id, group=group_id)
+        build.running(agent_id, slots=sizes.needs(held), user=user_id, group=group_id)
 
 
 async def _read_limits(
@@ -411,17 +413,17 @@ def _document(view: _View, waiting: Waiting) -> dict[str, Any]:
         **{group.id: f"The resource group {group.name!r}" for group in view.groups.values()},
     }
     fields = msgspec.to_builtins(reason)
-    slot = pieces.plain(fields["slot"]) if "slot" in fields else None
+    slot, in_pieces = pieces.plain(fields.get("slot") or "")
     numbers = {
         "asked": fields.get("asked"),
         "free": fields.get("free"),
-        "limit": fields.get("cap", fields.get("largest_capacity")),
+        "limit": fields.get("cap", None if in_pieces else fields.get("largest_capacity")),
     }
     return {
         "code": reason.code,
         "message": sentence(reason, amount=slots.describe, name=lambda one: names.get(one, one)),
         "position": waiting.position,
-        "slot": slot,
+        "slot": slot or None,
         **{
             name: slots.render(slot, max(value, 0)) if slot and value is not None else None
             for name, value in numbers.items()

@@ -16,6 +16,9 @@ from services.db.tables import Agent, Slots
 
 #: Different fractions of one slot that are told apart; each costs the scheduler a column.
 SIZES: Final = 8
+#: The capacity of an additional slot: so much that no part of it counts, in fair shares and in how full a node is. Sums
+#: over 100,000 nodes still fit 63 bits.
+_BOUNDLESS: Final = 2**45
 _MARK: Final = " in pieces of "
 
 
@@ -52,8 +55,7 @@ class Pieces:
         return {**amounts, **more}
 
     def of(self, agent: Agent, used: Slots) -> tuple[Slots, Slots]:
-        """(capacity, used) of a node, with those of each size. The capacity of a size is the slot's own, so that shares
-        of the capacity are what they are without it."""
+        """(capacity, used) of a node, with those of each size."""
         capacity, taken = dict(agent.slots), dict(used)
         for slot, sizes in self._sizes.items():
             if slot not in agent.slots:
@@ -62,14 +64,15 @@ class Pieces:
             unseen = max(used.get(slot, 0) - _held(agent, slot), 0)
             for size in sizes:
                 room = sum(one // size * size for one in free) - -(-unseen // size) * size
-                capacity[_name(slot, size)] = agent.slots[slot]
-                taken[_name(slot, size)] = agent.slots[slot] - max(room, 0)
+                capacity[_name(slot, size)] = _BOUNDLESS
+                taken[_name(slot, size)] = _BOUNDLESS - max(room, 0)
         return capacity, taken
 
 
-def plain(name: str) -> str:
-    """The slot that a name stands for."""
-    return name.partition(_MARK)[0]
+def plain(name: str) -> tuple[str, bool]:
+    """The slot that a name stands for, and whether it is one of pieces."""
+    slot, mark, _ = name.partition(_MARK)
+    return slot, bool(mark)
 
 
 def _size(amount: int) -> int:

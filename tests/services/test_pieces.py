@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from agents.accelerators.pools import Pool
 from agents.protocol import Device, Resources, SlotKind
+from scheduler.placers import Scale
 from services.core import Core
 from services.db.tables import Agent
 from services.pieces import SIZES, Pieces, plain
@@ -67,11 +68,19 @@ def test_a_node_without_devices_is_taken_by_its_sum() -> None:
     assert room(agent, asked=700, used=0) == 700
 
 
-def test_shares_of_the_capacity_stay_what_they_are() -> None:
-    """Fairness counts the largest part of any slot: the additional ones must not change it."""
+def test_fair_shares_and_fullness_are_what_they_are_without() -> None:
+    """The additional slots are never the largest part that anybody has, and weigh nothing in how full a node is."""
     agent = node(600, 600)
-    capacity, _ = Pieces([{"cuda.shares": 500}], [agent]).of(agent, {})
-    assert set(capacity.values()) == {2000}
+    pieces = Pieces([{"cuda.shares": 500}, {"cuda.shares": 1000}], [agent])
+    capacity, taken = pieces.of(agent, {"cuda.shares": 1200})
+    needs = pieces.needs({"cuda.shares": 500})
+    assert len(needs) == 3
+    share = needs["cuda.shares"] / capacity["cuda.shares"]
+    assert all(needs[name] / capacity[name] < share / 1e6 for name in needs if name != "cuda.shares")
+    scale = Scale.of(list(capacity), list(capacity.values()), {})
+    with_pieces = scale.left(0, [capacity[name] - taken[name] for name in capacity])
+    plainly = Scale.of(["cuda.shares"], [2000], {}).left(0, [800])
+    assert with_pieces == plainly
 
 
 def test_sessions_without_devices_are_left_as_they_are() -> None:
@@ -83,7 +92,8 @@ def test_sessions_without_devices_are_left_as_they_are() -> None:
 def test_names_are_told_plainly() -> None:
     (name,) = Pieces([{"cuda.shares": 300}], [node(0)]).needs({"cuda.shares": 300}).keys() - {"cuda.shares"}
     assert name == "cuda.shares in pieces of 0.3"
-    assert plain(name) == plain("cuda.shares") == "cuda.shares"
+    assert plain(name) == ("cuda.shares", True)
+    assert plain("cuda.shares") == ("cuda.shares", False)
 
 
 AMOUNTS = st.one_of(
@@ -139,7 +149,8 @@ async def test_a_fraction_waits_with_its_reason_until_one_device_has_room(core: 
     assert waiting.status == "PENDING"
     assert waiting.pending_reason is not None
     assert waiting.pending_reason["slot"] == "cuda.shares"
-    assert waiting.pending_reason["asked"] == "0.5"
+    assert (waiting.pending_reason["asked"], waiting.pending_reason["free"]) == ("0.5", "0")
+    assert waiting.pending_reason["limit"] is None
     assert "cuda.shares in pieces of 0.5" in waiting.pending_reason["message"]
     roomy = Device("D1", "cuda", capacity={"cuda.shares": 1000}, held={"cuda.shares": 300})
     await world.links.take(agent, Resources(slots, (roomy, devices[1])))

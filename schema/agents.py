@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import strawberry
 
 from schema.context import Context, Info
+from schema.devices import Device, DeviceStats, PluginFault
 from schema.fields import ACTIONS, USED, answered, belongs, refers, said
 from schema.nodes import Node
 from schema.paging import After, Before, Connection, Direction, First, Last, page_args
@@ -43,6 +44,8 @@ class Hardware:
     memory: ByteSize = said("Main memory.")
     disk: ByteSize = said("Size of the file system that sessions are on.")
     engine: str = said("Container engine and its version.")
+    devices: list[Device] = said("Its accelerators, those that failed included.")
+    plugin_faults: list[PluginFault] = said("Accelerator plug-ins that do not work.")
 
     @classmethod
     def of(cls, found: dict[str, Any]) -> "Hardware":
@@ -55,6 +58,11 @@ class Hardware:
             memory=ByteSize(found.get("memory", 0)),
             disk=ByteSize(found.get("disk", 0)),
             engine=found.get("engine", ""),
+            devices=[Device.of(device) for device in found.get("devices", ())],
+            plugin_faults=[
+                PluginFault(plugin=plugin, message=message)
+                for plugin, message in sorted(found.get("faults", {}).items())
+            ],
         )
 
 
@@ -67,6 +75,7 @@ class AgentStats:
     disk_used: ByteSize = said("In use on the file system that sessions are on.")
     disk_total: ByteSize = said("Size of that file system.")
     kernel_count: int = said("Containers of sessions that run.")
+    devices: list[DeviceStats] = said("Load of its accelerators.")
 
     @classmethod
     def of(cls, sample: NodeSample) -> "AgentStats":
@@ -79,6 +88,7 @@ class AgentStats:
             disk_used=ByteSize(stats.disk_used),
             disk_total=ByteSize(stats.disk_total),
             kernel_count=sample.kernel_count,
+            devices=[DeviceStats.of(device) for device in stats.devices],
         )
 
 

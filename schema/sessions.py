@@ -8,6 +8,7 @@ import strawberry
 
 from schema.agents import EventKind
 from schema.context import Context, Info
+from schema.devices import DeviceUse
 from schema.fields import ACTIONS, answered, belongs, each, one, refers, said
 from schema.images import ServicePort
 from schema.nodes import Node
@@ -116,6 +117,7 @@ class KernelStats:
     network_sent_bytes: ByteSize = said("Sent so far.")
     home_bytes: ByteSize = said("Size of its home directory, measured now and then.")
     processes: int = said("Processes in it.")
+    devices: list[DeviceUse] = said("Its part in the load of the accelerators that it was given.")
 
     @classmethod
     def of(cls, sample: KernelSample) -> "KernelStats":
@@ -131,6 +133,7 @@ class KernelStats:
             network_sent_bytes=ByteSize(stats.network_sent_bytes),
             home_bytes=ByteSize(stats.home_bytes),
             processes=stats.processes,
+            devices=[DeviceUse.of(use) for use in stats.devices],
         )
 
 

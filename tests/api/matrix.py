@@ -80,16 +80,20 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "User": (OWNER, """active allowedActions:actions createdAt description domain email fullName groups id keypairs
         mainKeypair mustChangePassword name role sessions"""),
     # values
-    "AgentStats": (INSIDE, "at cpuPercent diskTotal diskUsed kernelCount memoryTotal memoryUsed"),
+    "AgentStats": (INSIDE, "at cpuPercent devices diskTotal diskUsed kernelCount memoryTotal memoryUsed"),
     "Availability": (INSIDE, "sessions slots"),
+    "Device": (INSIDE, "deviceId healthy memory model numaNode plugin reason slots"),
+    "DeviceStats": (INSIDE, "deviceId memoryTotal memoryUsed power temperature utilisation"),
+    "DeviceUse": (INSIDE, "amount deviceId memoryLimit memoryUsed slot utilisation"),
     "EnvironmentVariable": (INSIDE, "name value"),
-    "Hardware": (INSIDE, "cpuCount cpuModel disk engine hostname kernel memory os"),
-    "KernelStats": (INSIDE, """at blockReadBytes blockWriteBytes cpuPercent homeBytes memoryBytes memoryLimitBytes
+    "Hardware": (INSIDE, "cpuCount cpuModel devices disk engine hostname kernel memory os pluginFaults"),
+    "KernelStats": (INSIDE, """at blockReadBytes blockWriteBytes cpuPercent devices homeBytes memoryBytes memoryLimitBytes
         networkReceivedBytes networkSentBytes processes"""),
     "Label": (INSIDE, "name value"),
     "Log": (INSIDE, "size text truncated"),
     "PageInfo": (INSIDE, "endCursor hasNextPage hasPreviousPage startCursor"),
     "PendingReason": (INSIDE, "asked code free limit message position slot"),
+    "PluginFault": (INSIDE, "message plugin"),
     "Problem": (INSIDE, "code message"),
     "PullProgress": (INSIDE, "current percent total"),
     "ResourceGroupGrant": (INSIDE, "grantee"),

@@ -15,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy import select
 from starlette.applications import Starlette
 
-from agents.protocol import KernelStats, NodeStats, Stats
+from agents.protocol import DeviceStats, DeviceUse, KernelStats, NodeStats, Stats
 from services import tokens
 from services.bus import PullAdvanced
 from services.core import Core
@@ -193,7 +193,11 @@ async def _cluster(world: World, tenant: dict[str, Any], who: str, near: str) ->
         architecture="x86_64", version="1", first_contact_at=now, last_contact_at=now, lost_at=now,
         hardware={
             "hostname": "node", "os": "Linux", "kernel": "6", "cpu_model": "c", "cpu_count": 4, "memory": 8,
-            "disk": 9, "engine": "e",
+            "disk": 9, "engine": "e", "faults": {"tpu": "It hangs."},
+            "devices": [
+                {"id": "GPU-1", "plugin": "cuda", "model": "H100", "memory": 2**34, "numa_node": 1, "healthy": False,
+                 "reason": "It failed.", "capacity": {"cuda.shares": 1000}, "held": {"cuda.shares": 500}},
+            ],
         },
     )  # fmt: skip
     tenant["Agent"] = world.add(agent)
@@ -223,8 +227,11 @@ async def _sessions(world: World, tenant: dict[str, Any], who: str, near: str) -
         phase_deadline=now, unreachable_since=now,
     )  # fmt: skip
     tenant["Session"], tenant["Kernel"] = running
-    sample = KernelStats(kernel=running[1].id, cpu_percent=12.5, memory_bytes=2**33)
-    world.core.stats.ingest(agent.id, Stats(time.time(), NodeStats(cpu_percent=50.0), (sample,)))
+    use = DeviceUse("GPU-1", "cuda.shares", 500, 25.0, 2**30, 2**33)
+    sample = KernelStats(kernel=running[1].id, cpu_percent=12.5, memory_bytes=2**33, devices=(use,))
+    load = DeviceStats("GPU-1", 12.5, 2**30, 2**34, 41.0, 120.5)
+    node = NodeStats(cpu_percent=50.0, devices=(load,))
+    world.core.stats.ingest(agent.id, Stats(time.time(), node, (sample,)))
     await _session(world, tenant, owner, tenant["hidden"], status="PENDING", pending_reason=waits)
     has_ended, ended = await _session(
         world, tenant, owner, tenant["Image"], agent=agent, status="TERMINATED", exit_code=0, started_at=now,

@@ -47,8 +47,8 @@ def plan(
         ValueError: a resource group with requests has no scheduler.
     """
     ledger = Ledger(snapshot.slots, snapshot.limits)
-    members = _members(snapshot)
-    groups = fast.Groups(snapshot, ledger) if fast else None
+    members = members_of(snapshot)
+    groups = fast.open_groups(snapshot, ledger) if fast else None
     decided: list[Decided] = []
     for name in sorted(snapshot.queue.resource_groups.values):
         scheduler = schedulers.get(name)
@@ -81,7 +81,8 @@ def _decide(
     return cycle
 
 
-def _members(snapshot: Snapshot) -> dict[str, Members]:
+def members_of(snapshot: Snapshot) -> dict[str, Members]:
+    """The agents of each resource group that has any."""
     agents: dict[str, list[AgentView]] = {}
     for agent in snapshot.agents:
         agents.setdefault(agent.resource_group, []).append(agent)

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import logging
+from collections.abc import Sequence
 from functools import cache
 from typing import Protocol, cast
 
@@ -10,6 +11,7 @@ from scheduler.cycles import Members
 from scheduler.limits import Ledger
 from scheduler.plan import Decided
 from scheduler.protocols import Placer, Sequencer
+from scheduler.queues import Request
 from scheduler.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
@@ -23,10 +25,37 @@ class FastGroups(Protocol):
         ...
 
 
-class Fast(Protocol):
-    """The module `scheduler.compiled.groups`."""
+class FastIndex(Protocol):
+    """See `scheduler.indexes.Index`."""
 
-    def Groups(self, snapshot: Snapshot, ledger: Ledger) -> FastGroups: ...
+    def enqueue(self, request: Request) -> None: ...
+
+    def withdraw(self, session_id: str) -> None: ...
+
+    def release(self, session_id: str) -> None: ...
+
+    def decide(self, now: int) -> list[tuple[str, tuple[str, ...]]]: ...
+
+
+class Fast(Protocol):
+    """The module `scheduler.compiled.entry`."""
+
+    def open_groups(self, snapshot: Snapshot, ledger: Ledger) -> FastGroups:
+        """The resource groups of a snapshot, to be decided one after the other."""
+        ...
+
+    def open_index(
+        self,
+        snapshot: Snapshot,
+        members: Members,
+        requests: Sequence[Request],
+        sequencer: Sequencer,
+        placer: Placer,
+        *,
+        backfill: bool,
+    ) -> FastIndex | None:
+        """One resource group to be kept; None where it cannot with these plug-ins or amounts."""
+        ...
 
 
 @cache
@@ -38,8 +67,9 @@ def load() -> Fast | None:
     if importlib.util.find_spec("numba") is None:
         return None
     try:
-        warm = importlib.import_module("scheduler.compiled.warmth")
-        return cast("Fast", warm.groups())
+        entry = importlib.import_module("scheduler.compiled.entry")
+        entry.warm()
+        return cast("Fast", entry)
     except Exception:
         log.exception("the compiled scheduler cannot be used; plain Python decides the same, more slowly")
         return None

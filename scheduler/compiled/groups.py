@@ -15,8 +15,8 @@ from scheduler.compiled.tables import (
     cells_of,
     field_of,
     image_words,
-    in_turn,
     ragged,
+    turns,
     view,
 )
 from scheduler.compiled.trees import build
@@ -32,6 +32,11 @@ from scheduler.snapshot import Snapshot
 #: Exactly these: one derived from them may do anything.
 _SEQUENCERS: Final[frozenset[type]] = frozenset((Fifo, Lifo, Drf))
 _PLACERS: Final[frozenset[type]] = frozenset((Pack, Spread))
+
+
+def built_in(sequencer: Sequencer, placer: Placer) -> bool:
+    """Are there loops for them?"""
+    return type(sequencer) in _SEQUENCERS and type(placer) in _PLACERS
 
 
 class Groups:
@@ -51,7 +56,7 @@ class Groups:
         self, resource_group: str, members: Members, sequencer: Sequencer, placer: Placer, *, backfill: bool
     ) -> "CompiledCycle | None":
         """Go through a cycle; None where it cannot with these plug-ins or amounts, and has done nothing."""
-        if not (self.manageable and type(sequencer) in _SEQUENCERS and type(placer) in _PLACERS):
+        if not self.manageable or not built_in(sequencer, placer):
             return None
         try:
             cycle = CompiledCycle(self, resource_group, members, cast("Pack | Spread", placer))
@@ -88,7 +93,13 @@ class CompiledCycle:
     def run(self, sequencer: Sequencer, *, backfill: bool) -> None:
         queue = self._groups.snapshot.queue
         build(self._ground.field)
-        order = in_turn(queue, self._sessions, newest_first=isinstance(sequencer, Lifo))
+        order = turns(
+            view(queue.priority),
+            view(queue.queued),
+            queue.session_ids,
+            self._sessions,
+            newest_first=isinstance(sequencer, Lifo),
+        )
         parties = self._parties(sequencer) if isinstance(sequencer, Drf) else None
         self._outcome = self._ground.run(order, parties, self._ends, backfill=backfill)
 
@@ -131,7 +142,7 @@ class CompiledCycle:
         head = self._ground.head
         if head is None:
             return None
-        return Reservation(self._groups.snapshot.queue.session_ids[head.session], head.starts_in, {})
+        return Reservation(self._groups.snapshot.queue.session_ids[head.session], head.starts_at, {})
 
     def _reason(self, session: int, places: dict[tuple[int, int], Reason]) -> Reason:
         queue, ledger = self._groups.snapshot.queue, self._groups.ledger

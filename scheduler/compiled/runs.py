@@ -8,10 +8,10 @@ import numpy as np
 from scheduler import reservations
 from scheduler.compiled.jit import Ints, compiled
 from scheduler.compiled.loops import Asks, Outcome, Parties, decide_by_shares, decide_in_order
-from scheduler.compiled.tables import Classes
-from scheduler.compiled.trees import Field, free_up, keep
+from scheduler.compiled.tables import Classes, ragged
+from scheduler.compiled.trees import Field, build, free_up, keep
 from scheduler.explanations import Survey
-from scheduler.snapshot import Row
+from scheduler.queues import Row, Shape
 
 #: The place in `Outcome.state` of: is a session that must wait for room to be told?
 _WATCH: Final = 2
@@ -39,7 +39,8 @@ class Head(NamedTuple):
     """The session with a reservation."""
 
     session: int
-    starts_in: int
+    #: The second.
+    starts_at: int
 
 
 class Ground:
@@ -51,17 +52,24 @@ class Ground:
         self.classes = classes
         self.capacity = capacity
         self.head: Head | None = None
-        #: Has the first session that must wait for room been found, whether or not it got a reservation?
-        self.judged = False
+        #: The first session that must wait for room, whether or not it got a reservation; -1 while none must.
+        self.judged = -1
 
     def run(
-        self, order: Ints, parties: Parties | None, ends: Callable[[], Ends], *, backfill: bool
+        self,
+        order: Ints,
+        parties: Parties | None,
+        ends: Callable[[], Ends],
+        *,
+        backfill: bool,
+        now: int = 0,
     ) -> Outcome:
         """Decide about sessions.
 
         Args:
             parties: for progressive filling; None: in order.
             ends: of what runs, asked for where a reservation is made.
+            now: the second.
         """
         outcome = Outcome(
             tried=np.empty(order.size, np.int64),
@@ -69,7 +77,9 @@ class Ground:
             agents=np.empty(int(self.asks.kernels[order].sum()), np.int64),
             state=np.zeros(3, np.int64),
         )
-        outcome.state[_WATCH] = backfill and not self.judged
+        outcome.state[_WATCH] = backfill and self.judged < 0
+        if self.head:
+            self.asks.horizon[0] = self.head.starts_at - now
         while True:
             if parties is None:
                 session = decide_in_order(self.field, self.asks, order, outcome)
@@ -77,14 +87,37 @@ class Ground:
                 session = decide_by_shares(self.field, self.asks, order, parties, outcome)
             if session < 0:
                 return outcome
-            self._judge(session, outcome, ends)
+            self._judge(session, outcome, ends, now)
 
     def open(self) -> None:
         """Forget what was refused, and the reservation: room has come."""
         self.asks.hopeless[:] = np.iinfo(np.int64).max
         self.asks.horizon[0] = -1
-        self.head, self.judged = None, False
+        self.head, self.judged = None, -1
         free_up(self.field)
+
+    def meet(self, shapes: Sequence[Shape]) -> None:
+        """There are more shapes now, at the end of those before."""
+        classes = self.classes = self.classes.meet(shapes)
+        segments_at, segments = ragged(classes.segments)
+        designated_at, designated = ragged(classes.designated)
+        hopeless = np.full((2, len(shapes)), np.iinfo(np.int64).max)
+        hopeless[:, : self.asks.hopeless.shape[1]] = self.asks.hopeless
+        self.asks = self.asks._replace(
+            column=classes.column,
+            segments_at=segments_at,
+            segments=segments,
+            designated_at=designated_at,
+            designated=designated,
+            named=classes.named,
+            hopeless=hopeless,
+        )
+        if len(classes.takes) > len(self.field.takes):
+            needs = classes.needs()
+            rows = self.field.tree.shape[0]
+            tree = np.empty((rows, needs.shape[1]), self.field.tree.dtype)
+            self.field = self.field._replace(takes=classes.takes, needs=needs, tree=tree)
+            build(self.field)
 
     def survey(self, shape: int, kernels: int) -> Survey:
         """As `explanations.survey`, on matrices."""
@@ -108,14 +141,14 @@ class Ground:
             largest_capacity=int(capacity[:, column].max()),
         )
 
-    def _judge(self, session: int, outcome: Outcome, ends: Callable[[], Ends]) -> None:
+    def _judge(self, session: int, outcome: Outcome, ends: Callable[[], Ends], now: int) -> None:
         """Keep room for a session that must wait for it, if it ever fits. See `scheduler.reservations`."""
         field = self.field
         shape, kernels = int(self.asks.shape[session]), int(self.asks.kernels[session])
         needs, eligible = self._needs(shape), self.classes.eligible(shape)
         if _room(needs, self.capacity[eligible], kernels) < kernels:
             return
-        self.judged = True
+        self.judged = session
         outcome.state[_WATCH] = 0
         remaining, agents, held = self._in_time(ends(), outcome)
         suits, counts = np.zeros((2, len(field.free)), np.int64)
@@ -124,7 +157,7 @@ class Ground:
         end = earliest(later, needs, kernels, suits, remaining, agents, held, counts)
         if end < 0:
             return
-        self.head = Head(session, int(remaining[end]))
+        self.head = Head(session, now + int(remaining[end]))
         self.asks.horizon[0] = remaining[end]
         field.later[:] = later - counts[:, None] * needs
         for agent in np.flatnonzero(counts).tolist():

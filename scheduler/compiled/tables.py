@@ -9,7 +9,7 @@ import numpy as np
 from scheduler.compiled.jit import NOTHING, TOO_MUCH, Ints, Words
 from scheduler.compiled.trees import ARITY, Field
 from scheduler.placers import SHIFT, Pack, Scale, Spread
-from scheduler.queues import Queue, Shape
+from scheduler.queues import Shape
 from scheduler.snapshot import AgentView, Row
 
 #: Columns of a tree come in such numbers that a row is whole vectors.
@@ -33,9 +33,11 @@ def ragged(lists: Iterable[Sequence[int]]) -> tuple[Ints, Ints]:
     return np.array(begins, np.int64), np.array(flat, np.int64)
 
 
-def in_turn(queue: Queue, sessions: Ints, *, newest_first: bool = False) -> Ints:
+def turns(
+    priority: Ints, queued: Ints, session_ids: Sequence[str], sessions: Ints, *, newest_first: bool = False
+) -> Ints:
     """Sessions by priority, then age, then id."""
-    priority, queued = view(queue.priority)[sessions], view(queue.queued)[sessions]
+    priority, queued = priority[sessions], queued[sessions]
     order = np.lexsort((-queued if newest_first else queued, -priority))
     priority, queued, sessions = priority[order], queued[order], sessions[order]
     alike = (priority[1:] == priority[:-1]) & (queued[1:] == queued[:-1])
@@ -43,7 +45,7 @@ def in_turn(queue: Queue, sessions: Ints, *, newest_first: bool = False) -> Ints
         edges = np.flatnonzero(np.diff(np.concatenate(([0], alike.astype(np.int8), [0]))))
         for first, last in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
             tied = sessions[first : last + 1].tolist()
-            sessions[first : last + 1] = sorted(tied, key=queue.session_ids.__getitem__)
+            sessions[first : last + 1] = sorted(tied, key=session_ids.__getitem__)
     return sessions
 
 
@@ -53,6 +55,7 @@ class Classes:
     def __init__(self, shapes: Sequence[Shape], agents: Sequence[AgentView], slots: int) -> None:
         self.architectures, self.starts = _segments(agents)
         position = {agent.id: place for place, agent in enumerate(agents)}
+        self._agents, self._slots = agents, slots
         rows: dict[Row, int] = {}
         self.column = np.array([rows.setdefault(shape.needs, len(rows)) for shape in shapes], np.int64)
         self.takes = np.array(list(rows), np.int64).reshape(len(rows), slots)
@@ -64,6 +67,10 @@ class Classes:
             self.segments.append(segments)
             places = [position[one] for one in shape.designated or () if one in position]
             self.designated.append(sorted(place for place in places if self._segment(place) in segments))
+
+    def meet(self, shapes: Sequence[Shape]) -> "Classes":
+        """The same with more shapes at the end; the numbers of those before stay."""
+        return Classes(shapes, self._agents, self._slots)
 
     def _segments_of(self, shape: Shape) -> list[int]:
         return [

@@ -11,7 +11,7 @@ import pytest
 
 from .conftest import ROOT, build_images, docker
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.xdist_group("docker")]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from services.images import describe
 
 from .conftest import Container, docker
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(1200), pytest.mark.xdist_group("docker")]
 
 Start = Callable[..., Container]
 PYTHON, MINIMAL = "berth/python:3.11-debian12", "berth/minimal:12"

@@ -10,7 +10,7 @@ import pytest
 
 from .conftest import Container
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(1200), pytest.mark.xdist_group("docker")]
 
 Start = Callable[..., Container]
 

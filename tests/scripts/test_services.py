@@ -14,6 +14,8 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError
 
+pytestmark = pytest.mark.xdist_group("scripts")
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

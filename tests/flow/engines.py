@@ -28,8 +28,13 @@ class OwnEngine:
         self._root = root
         self.host = f"unix://{root}/engine.sock"
         self._process: subprocess.Popen[bytes] | None = None
-        self.start()
-        self._load_image()
+        try:
+            self.start()
+            self._load_image()
+        except BaseException:
+            self.kill()
+            self._disk.close()
+            raise
 
     @property
     def disk(self) -> "Disk":

@@ -14,6 +14,9 @@ from tests.flow.conftest import ready
 from tests.flow.test_life import launch, reaches, state, typed
 
 AGENT = "{ agents(first: 1) { nodes { status slots { name capacity used } } } }"
+DEVICES = """{ agents(first: 1) { nodes { hardware { devices { deviceId healthy reason slots { name used } } } } } }"""
+LOAD = """query($id: ID!) { node(id: $id) { ... on Session {
+  stats { devices { deviceId slot amount utilisation memoryLimit } } } } }"""
 
 
 @pytest.fixture
@@ -61,6 +64,17 @@ async def test_halves_share_a_device_others_wait_and_a_killed_agent_forgets_noth
     why = await eventually(reason, "a reason is given", accelerated.manager)
     assert "cuda.shares" in why["message"]
 
+    assert await devices(client) == {"MOCK-0": "1", "MOCK-1": "1"}
+
+    async def load() -> list[dict[str, Any]] | None:
+        stats = (await client(LOAD, id=first))["node"]["stats"]
+        return stats and stats["devices"]
+
+    (use,) = await eventually(load, "its load is told", accelerated.manager, *accelerated.agents)
+    assert (use["deviceId"], use["slot"], use["amount"]) == ("MOCK-0", "cuda.shares", "0.5")
+    assert use["utilisation"] is not None
+    assert int(use["memoryLimit"]) == 4 * 2**30
+
     before = await on_labels(accelerated, [first, second, third], client)
     assert list(before.values()) == [{"MOCK-0": 500}, {"MOCK-0": 500}, {"MOCK-1": 1000}]
     (agent,) = accelerated.agents
@@ -74,9 +88,17 @@ async def test_halves_share_a_device_others_wait_and_a_killed_agent_forgets_noth
     assert (await used(client))["cuda.shares"] == "2 of 2"
     assert (await state(client, waiting))["status"] == "PENDING"
 
+    assert await devices(client) == {"MOCK-0": "1", "MOCK-1": "1"}
+
     await client(TERMINATE, i={"ids": [second]})
     await reaches(accelerated, client, waiting, "RUNNING")
     assert await typed(client, waiting, b'echo "<$MOCK_VISIBLE_DEVICES>"\n', b"<MOCK-0>")
+
+
+async def devices(client: Client) -> dict[str, str]:
+    """Device → what sessions hold of it, as the API tells."""
+    (agent,) = (await client(DEVICES))["agents"]["nodes"]
+    return {one["deviceId"]: one["slots"][0]["used"] for one in agent["hardware"]["devices"]}
 
 
 def _slots(shares: str) -> list[dict[str, str]]:
@@ -109,3 +131,29 @@ def _told(cluster: Cluster, since: float) -> dict[str, int] | None:
     if status["at"] < since or not status["connected"]:
         return None
     return {name: sum(held.values()) for name, held in status["devices"].items()}
+
+
+async def test_a_device_that_fails_is_shown_its_session_goes_on_and_nothing_new_is_put_on_it(
+    accelerated: Cluster,
+) -> None:
+    client = await accelerated.client()
+    session_id = await start(accelerated, client, "0.3")
+    broken = accelerated.root / "agent1/accelerators/mock/broken"
+    broken.parent.mkdir(exist_ok=True)
+    broken.write_text("MOCK-0 MOCK-1")
+
+    async def failed() -> bool:
+        (agent,) = (await client(DEVICES))["agents"]["nodes"]
+        return not any(device["healthy"] for device in agent["hardware"]["devices"])
+
+    await eventually(failed, "the failure is told", accelerated.manager, *accelerated.agents)
+    assert (await used(client))["cuda.shares"] == "0.3 of 0.3"
+    assert await typed(client, session_id, b"echo al''ive\n", b"alive")
+    waiting = await launch(client, slots=_slots("0.1"))
+
+    async def reason() -> dict[str, Any] | None:
+        return (await state(client, waiting))["pendingReason"]
+
+    assert "cuda.shares" in (await eventually(reason, "a reason is given", accelerated.manager))["message"]
+    broken.unlink()
+    await reaches(accelerated, client, waiting, "RUNNING")

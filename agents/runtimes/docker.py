@@ -237,8 +237,10 @@ class DockerRuntime:
 
     async def stop(self, kernel: str, generation: int, grace_seconds: float) -> None:
         engine = self._engine
+        recorded = self._recorded(kernel)
         container = await self._find(kernel, generation)
         if container is None:
+            await self._end_forgotten(recorded, await self._list(kernel))
             return
         identity = container["Id"]
         running = container["State"]["Running"]
@@ -265,12 +267,15 @@ class DockerRuntime:
 
     async def recover(self) -> Sequence[KernelReport]:
         engine = self._engine
+        # Before the list: a container that is made meanwhile is in none or in both.
+        recorded = [name for path in self._records.iterdir() for name in self._recorded(path.name)]
         marks = ["berth.kernel", *(f"{mark}={value}" for mark, value in self._labels.items())]
         listed: list[Any] = await engine.call(
             engine.docker.containers.list(all=True, filters=json.dumps({"label": marks})),
             "ENGINE_UNREACHABLE",
             "Listing containers",
         )
+        await self._end_forgotten(recorded, listed)
         reports: list[KernelReport] = []
         joined: list[tuple[str, str, str]] = []
         for one in listed:
@@ -356,6 +361,12 @@ class DockerRuntime:
         for identity in known:
             await self._empty(identity)
         self._forget(kernel)
+
+    async def _end_forgotten(self, recorded: Sequence[str], listed: Sequence[Any]) -> None:
+        """End what lives on of containers that the engine no longer has: of one, a removal that was cut short. Their
+        processors and devices are given to others from now on."""
+        for identity in set(recorded) - {one["Id"] for one in listed}:
+            await self._empty(identity)
 
     async def _destroy(self, kernel: str, identity: str) -> None:
         engine = self._engine

@@ -1,15 +1,19 @@
 """The docker runtime against a real engine."""
 
 import asyncio
+import contextlib
 import secrets
+import signal
 import socket
-from collections.abc import AsyncGenerator
+import subprocess
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agents.protocol import KernelSpec
+from agents.runtimes.cgroups import Mounts
 from agents.runtimes.contract import RuntimeFailure
 from agents.runtimes.docker import DockerRuntime
 from agents.runtimes.docker_streams import run
@@ -204,3 +208,56 @@ async def test_an_engine_that_does_not_answer_is_told_as_such_in_time(tmp_path: 
             await engine.call(engine.docker.version(), "X", "Connecting", deadline=0.2)
         await engine.close()
     assert failed.value.code == "ENGINE_UNREACHABLE"
+
+
+@pytest.fixture
+def forgotten(runtime: DockerRuntime) -> Generator[tuple[str, subprocess.Popen[bytes]]]:
+    """A kernel whose container the engine no longer has, and a process of it that lives on in its control group."""
+    kernel, identity = kernel_id(), secrets.token_hex(32)
+    mounts = Mounts.read()
+    groups = [
+        mount / "docker" / identity for mount in {*mounts.v1.values(), *([mounts.v2] if mounts.v2 else [])}
+    ]
+    process = subprocess.Popen(["sleep", "600"])
+    made: list[Path] = []
+    for group in groups:
+        with contextlib.suppress(OSError):
+            group.mkdir(parents=True)
+            made.append(group)
+            (group / "cgroup.procs").write_text(str(process.pid))
+    if not made:
+        process.kill()
+        process.wait()
+        pytest.skip("control groups cannot be made here")
+    runtime._record(kernel, identity)
+    yield kernel, process
+    process.kill()
+    process.wait()
+    runtime._forget(kernel)
+    for group in made:
+        group.rmdir()
+
+
+async def test_what_lives_on_of_a_container_that_the_engine_forgot_ends_before_its_place_is_given_away(
+    runtime: DockerRuntime, forgotten: tuple[str, subprocess.Popen[bytes]]
+) -> None:
+    """The agent was killed between the removal of a container and the end of what an engine had left behind in it."""
+    _, process = forgotten
+    assert process.poll() is None
+    assert await runtime.recover() == []
+    assert process.wait(timeout=10) == -signal.SIGKILL
+
+
+async def test_a_stop_of_what_the_engine_forgot_is_one(
+    runtime: DockerRuntime, forgotten: tuple[str, subprocess.Popen[bytes]]
+) -> None:
+    kernel, process = forgotten
+    await runtime.stop(kernel, 1, 0)
+    assert process.wait(timeout=10) == -signal.SIGKILL
+
+
+async def test_recovering_leaves_alone_what_runs(runtime: DockerRuntime) -> None:
+    kernel = await up(runtime)
+    for _ in range(2):
+        (report,) = await runtime.recover()
+        assert (report.kernel, report.phase) == (kernel, "RUNNING")

@@ -180,7 +180,9 @@ class CudaAccelerator:
         try:
             for uuid in able if self._exclusive else ():
                 self._take(uuid)
-            self._daemon.ensure(able)
+            managed = self._daemon.ensure(able)
+            waits = "The MPS daemon was begun without it: it is shared once no session uses the daemon."
+            faults |= {uuid: waits for uuid in able if uuid not in managed}
         except (NvmlFailure, AcceleratorFailure) as failure:
             faults |= dict.fromkeys(able, str(failure))
         return faults

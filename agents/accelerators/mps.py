@@ -61,15 +61,24 @@ class MpsDaemon:
         """What sessions must see as /dev/shm."""
         return self.directory / "shm" if self.apart else Path("/dev/shm")  # noqa: S108 - where it is
 
-    def ensure(self, gpus: Sequence[str]) -> None:
-        """See to it that the daemon runs; those of `gpus` (UUIDs) are what it manages.
+    def ensure(self, gpus: Sequence[str]) -> frozenset[str]:
+        """See to it that the daemon runs for these GPUs (UUIDs). Returns those that it manages.
+
+        It learns of GPUs at its start only: for one that has come back since, it is begun again once nobody uses it.
 
         Raises:
-            AcceleratorFailure: it does not, with what it said.
+            AcceleratorFailure: it does not run, with what it said.
         """
         if self.answers():
             self._silent, self._started = 0, True
-            return
+            managed = self._managed()
+            if managed.issuperset(gpus) or self._in_use():
+                return managed
+            log.info("the MPS daemon is begun again, for other GPUs than before")
+            self._stop()
+            self._start(gpus)
+            self._started = True
+            return self._managed()
         if self._pid() and self._silent + 1 < _PATIENCE:
             self._silent += 1
             raise AcceleratorFailure("The MPS daemon does not answer.")
@@ -78,6 +87,7 @@ class MpsDaemon:
         self._end()
         self._start(gpus)
         self._silent, self._started = 0, True
+        return self._managed()
 
     def answers(self) -> bool:
         """Whether a daemon listens."""
@@ -90,12 +100,15 @@ class MpsDaemon:
 
     def quit(self) -> None:
         """End it. Its sessions' GPU work fails: only when there is none."""
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            self._control("quit")
-        self._end()
+        self._stop()
         self._started = False
         if self.apart and self.shared_memory.is_mount():
             self._system("umount", str(self.shared_memory))
+
+    def _stop(self) -> None:
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            self._control("quit")
+        self._end()
 
     def _start(self, gpus: Sequence[str]) -> None:
         program = shutil.which(self.program)
@@ -105,10 +118,13 @@ class MpsDaemon:
                 "(Debian, Ubuntu: nvidia-compute-utils). Or use the mode time-sliced."
             )
         for directory in (self.pipe, self.directory / "log"):
-            # For others to read: sessions are other users than the agent.
-            shutil.rmtree(directory, ignore_errors=True)
-            directory.mkdir(parents=True, mode=0o755)
+            # For others to read: sessions are other users than the agent. The directory itself stays, for it is what
+            # sessions that run have mounted: they find the next daemon in it.
+            directory.mkdir(parents=True, exist_ok=True, mode=0o755)
+            for left in directory.iterdir():
+                left.unlink(missing_ok=True)
         self.directory.chmod(0o711)
+        self._note.write_text("\n".join(gpus))
         command = [program, "-d"]
         if self.apart:
             self._make_shared_memory()
@@ -137,6 +153,25 @@ class MpsDaemon:
             time.sleep(0.05)
         said = (self.directory / "log" / "start.log").read_text(errors="replace").strip()
         raise AcceleratorFailure(f"The MPS daemon does not start: {said[-300:] or 'it says nothing'}")
+
+    @property
+    def _note(self) -> Path:
+        """Which GPUs the daemon was started for: the next agent must know it, too."""
+        return self.directory / "gpus"
+
+    def _managed(self) -> frozenset[str]:
+        try:
+            return frozenset(self._note.read_text().split())
+        except OSError:
+            return frozenset()
+
+    def _in_use(self) -> bool:
+        """Whether any process computes through the daemon; it is taken to be in use when it does not say."""
+        try:
+            servers = self._control("get_server_list").stdout.split()
+            return any(self._control(f"get_client_list {server}").stdout.strip() for server in servers)
+        except (OSError, subprocess.TimeoutExpired):
+            return True
 
     def _make_shared_memory(self) -> None:
         path = self.shared_memory

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 
 PIPE = Path(os.environ["CUDA_MPS_PIPE_DIRECTORY"])
+#: What commands answer; a file of a command's name beside the daemon's socket says something else.
+ANSWERS = {"get_server_list": b"", "get_client_list": b""}
 LOG = Path(os.environ["CUDA_MPS_LOG_DIRECTORY"])
 
 
@@ -35,7 +37,9 @@ def daemon() -> int:
     while True:
         client, _ = server.accept()
         command = client.recv(1000).decode().strip()
-        client.sendall(b"100.0\n")
+        name = command.split()[0] if command else ""
+        said = PIPE / name
+        client.sendall(said.read_bytes() if said.exists() else ANSWERS.get(name, b"100.0\n"))
         client.close()
         if command == "quit":
             Path("/dev/shm/berth-mps-seen").unlink(missing_ok=True)

@@ -167,6 +167,22 @@ class TestShares:
         assert (found["GPU-aaaa"].healthy, found["GPU-bbbb"].healthy) == (False, True)
         assert "time-sliced" in found["GPU-aaaa"].reason
 
+    def test_a_gpu_that_comes_back_waits_for_a_daemon_that_knows_it(
+        self, make: Make, library: FakeLibrary
+    ) -> None:
+        library.gpus[1].worn_out = True
+        plugin = make(mode="shares")
+        plugin.detect()
+        library.gpus[1].worn_out = False
+        assert plugin._daemon is not None
+        (plugin._daemon.pipe / "get_server_list").write_text("4711")
+        (plugin._daemon.pipe / "get_client_list").write_text("4712")
+        found = by_id(plugin)
+        assert (found["GPU-aaaa"].healthy, found["GPU-bbbb"].healthy) == (True, False)
+        assert "once no session uses the daemon" in found["GPU-bbbb"].reason
+        (plugin._daemon.pipe / "get_client_list").unlink()
+        assert all(device.healthy for device in plugin.detect())
+
     def test_exclusive_mode_that_cannot_be_set_is_told(self, make: Make, library: FakeLibrary) -> None:
         library.root = False
         assert "as root" in by_id(make(mode="shares"))["GPU-aaaa"].reason

@@ -31,12 +31,28 @@ def test_an_agent_that_was_restarted_keeps_it(daemon: MpsDaemon) -> None:
     assert (again._pid(), again.answers()) == (pid, True)
 
 
+def test_gpus_that_come_later_are_its_own_once_nobody_uses_it(daemon: MpsDaemon) -> None:
+    """A daemon learns of GPUs at its start; one that is begun again takes the work of all its sessions with it."""
+    assert daemon.ensure(["GPU-aaaa"]) == {"GPU-aaaa"}
+    pid = daemon._pid()
+    (daemon.pipe / "get_server_list").write_text("4711\n")
+    (daemon.pipe / "get_client_list").write_text("4712\n4713\n")
+    assert MpsDaemon(daemon.directory, daemon.program).ensure(["GPU-aaaa", "GPU-bbbb"]) == {"GPU-aaaa"}
+    assert daemon._pid() == pid
+    (daemon.pipe / "get_client_list").write_text("")
+    assert daemon.ensure(["GPU-aaaa", "GPU-bbbb"]) == {"GPU-aaaa", "GPU-bbbb"}
+    assert daemon._pid() not in (0, pid)
+    assert daemon.ensure(["GPU-bbbb"]) == {"GPU-aaaa", "GPU-bbbb"}, "fewer are no reason"
+
+
 def test_one_that_died_is_begun_again(daemon: MpsDaemon) -> None:
     daemon.ensure(["GPU-aaaa"])
     pid = daemon._pid()
     os.kill(pid, signal.SIGKILL)
+    mounted = daemon.pipe.stat().st_ino
     daemon.ensure(["GPU-aaaa"])
     assert daemon.answers()
+    assert daemon.pipe.stat().st_ino == mounted, "sessions that run have mounted this very directory"
     assert daemon._pid() not in (0, pid)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from agents.accelerators.contract import Amounts
 from agents.accelerators.pools import SOMEWHERE, Pool
 from agents.protocol import KernelPhase, KernelSpec, Phase
 from agents.steps import Ref
@@ -192,9 +193,9 @@ class Attempts:
                 of_device[slot] = of_device.get(slot, 0) + amount
         return total
 
-    def all_slots(self) -> dict[str, int]:
-        """The node's capacity: what the runtime has, and what accelerators give."""
-        return {**self.pool.capacity(self.held()), **self.capacity}
+    def all_slots(self, held: Amounts | None = None) -> dict[str, int]:
+        """The node's capacity: what the runtime has, and what accelerators give. `held`: where it is known already."""
+        return {**self.pool.capacity(self.held() if held is None else held), **self.capacity}
 
     def lacking(self, kernel: str, slots: Mapping[str, int]) -> str:
         """Why these slots do not fit; "" when they do. The manager's books may be behind ours (invariant I2)."""

@@ -113,9 +113,8 @@ class Devices:
         await self._inventory.close({slot for amounts in held.values() for slot in amounts})
 
     def _resources(self, attempts: Attempts) -> Resources:
-        return Resources(
-            attempts.all_slots(), attempts.pool.listed(attempts.held()), dict(self._inventory.faults)
-        )
+        held = attempts.held()
+        return Resources(attempts.all_slots(held), attempts.pool.listed(held), dict(self._inventory.faults))
 
 
 def _holders(attempts: Attempts, loads: Mapping[str, KernelStats]) -> list[Holder]:

@@ -8,10 +8,26 @@ import { router } from './app/router'
 import './shared/i18n/i18n'
 
 const theme = createTheme({
-  primaryColor: 'teal',
+  primaryColor: 'cyan',
   primaryShade: 9,
+  // Blue-black instead of the kit's grey, down to the terminal's own background.
+  colors: {
+    dark: [
+      '#d8dee6',
+      '#b7c0ca',
+      '#94a0ac',
+      '#71808e',
+      '#3b4855',
+      '#2a3540',
+      '#1b232c',
+      '#141a21',
+      '#10161d',
+      '#0a0e13',
+    ],
+  },
   defaultRadius: 'md',
   cursorType: 'pointer',
+  respectReducedMotion: true,
   fontFamily:
     'Inter, ui-sans-serif, system-ui, -apple-system, "Segoe UI", "Apple SD Gothic Neo", "Noto Sans KR", sans-serif',
   headings: { fontWeight: '650' },

@@ -1,35 +1,38 @@
-import { Select, type SelectProps } from '@mantine/core'
-import { IconServer, IconUsers } from '@tabler/icons-react'
+import { Group, Select, Text } from '@mantine/core'
 import { useTranslation } from 'react-i18next'
 import { setScope, useScope } from '../shared/scope'
 import { useScopeChoices } from '../shared/scopeChoices'
+
+type Id = string | null
 
 /** Which project pays and which nodes are asked, for all that is started from now on. */
 export function ScopeSelectors() {
   const { t } = useTranslation()
   const scope = useScope()
   const { groups, resourceGroups } = useScopeChoices()
-  const common: Partial<SelectProps> = { size: 'xs', w: 172, allowDeselect: false, leftSectionWidth: 30 }
-  return (
-    <>
+  const choices = [
+    { label: t('app.project'), of: groups, id: scope.groupId, set: (groupId: Id) => setScope({ groupId }) },
+    {
+      label: t('app.resourceGroup'),
+      of: resourceGroups,
+      id: scope.resourceGroupId,
+      set: (resourceGroupId: Id) => setScope({ resourceGroupId }),
+    },
+  ]
+  return choices.map((choice) => (
+    <Group key={choice.label} gap={6} wrap="nowrap">
+      <Text size="xs" c="dimmed" aria-hidden style={{ whiteSpace: 'nowrap' }}>
+        {choice.label}
+      </Text>
       <Select
-        {...common}
-        aria-label={t('app.project')}
-        title={t('app.project')}
-        leftSection={<IconUsers size={15} aria-hidden />}
-        data={groups.map((group) => ({ value: group.id, label: group.name }))}
-        value={scope.groupId}
-        onChange={(groupId) => setScope({ groupId })}
+        size="xs"
+        w={140}
+        aria-label={choice.label}
+        allowDeselect={false}
+        data={choice.of.map((one) => ({ value: one.id, label: one.name }))}
+        value={choice.id}
+        onChange={choice.set}
       />
-      <Select
-        {...common}
-        aria-label={t('app.resourceGroup')}
-        title={t('app.resourceGroup')}
-        leftSection={<IconServer size={15} aria-hidden />}
-        data={resourceGroups.map((group) => ({ value: group.id, label: group.name }))}
-        value={scope.resourceGroupId}
-        onChange={(resourceGroupId) => setScope({ resourceGroupId })}
-      />
-    </>
-  )
+    </Group>
+  ))
 }

@@ -95,7 +95,7 @@ function Frame({ viewer }: { viewer: Viewer }) {
             </Link>
           </Group>
           <Group gap="sm" wrap="nowrap">
-            <Group gap="xs" visibleFrom="md" wrap="nowrap">
+            <Group gap="md" visibleFrom="md" wrap="nowrap">
               <ScopeSelectors />
             </Group>
             <AccountMenu viewer={viewer} />
@@ -158,7 +158,7 @@ function AccountMenu({ viewer }: { viewer: Viewer }) {
   const [changing, change] = useDisclosure()
   return (
     <>
-      <Menu position="bottom-end" width={230} withinPortal>
+      <Menu position="bottom-end" width={230} withInitialFocusPlaceholder={false}>
         <Menu.Target>
           <UnstyledButton aria-label={`${t('app.account')}: ${viewer.name}`} px="xs" py={6}>
             <Group gap={6} wrap="nowrap">

@@ -8,7 +8,7 @@ export function Failure({ error, retry }: { error: CombinedError | Error; retry?
   const { t } = useTranslation()
   const messages =
     'graphQLErrors' in error && error.graphQLErrors.length > 0
-      ? error.graphQLErrors.map((one) => one.message)
+      ? error.graphQLErrors.map((one) => one.message.replace(/^input(\.\w+)*: /, ''))
       : [error.message.replace(/^\[\w+\] /, '')]
   return (
     <Alert

@@ -10,6 +10,7 @@ import {
 } from '@tabler/icons-react'
 import { useTranslation } from 'react-i18next'
 import type { SessionStatus } from '../gql/graphql'
+import { type Ended, outcome } from './outcome'
 
 const LOOKS: Record<SessionStatus, [string, typeof IconClock]> = {
   PENDING: ['yellow', IconClock],
@@ -24,11 +25,13 @@ const LOOKS: Record<SessionStatus, [string, typeof IconClock]> = {
   CANCELLED: ['gray', IconBan],
   ERROR: ['red', IconAlertTriangle],
 }
+const FAILED = ['orange', IconAlertTriangle] as const
 
-/** A status as colour, icon and word: none of them alone. */
-export function StatusBadge({ status }: { status: SessionStatus }) {
+/** A status as colour, icon and word: none of them alone. A session that ended because its program failed says so. */
+export function StatusBadge({ session }: { session: Ended }) {
   const { t } = useTranslation()
-  const [color, Icon] = LOOKS[status]
+  const failed = outcome(session) === 'failed'
+  const [color, Icon] = failed ? FAILED : LOOKS[session.status]
   return (
     <Badge
       color={color}
@@ -39,7 +42,7 @@ export function StatusBadge({ status }: { status: SessionStatus }) {
       miw="max-content"
       fw={600}
     >
-      {t(`status.${status}`)}
+      {t(failed ? 'status.failed' : `status.${session.status}`)}
     </Badge>
   )
 }

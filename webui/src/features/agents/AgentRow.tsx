@@ -47,7 +47,7 @@ export function AgentRow({ agent, onRemove }: Props) {
         />
       </Table.Td>
       <Table.Td>
-        <Menu position="bottom-end">
+        <Menu position="bottom-end" withInitialFocusPlaceholder={false}>
           <Menu.Target>
             <ActionIcon variant="subtle" color="gray" aria-label={`${t('app.menu')}: ${agent.name}`}>
               <IconDots size={18} aria-hidden />
@@ -83,7 +83,7 @@ function AgentName({ agent }: { agent: Agent }) {
           </Tooltip>
         )}
       </Group>
-      <Text size="xs" c="dimmed">
+      <Text size="xs" c="dimmed" style={{ whiteSpace: 'nowrap' }}>
         {agent.hardware.engine || agent.runtime} · {agent.architecture}
       </Text>
     </>

@@ -8,7 +8,7 @@ const COLUMNS = ['name', 'status', 'group', 'slots', 'load', 'kernels', 'schedul
 export function AgentTable({ agents, onRemove }: { agents: Agent[]; onRemove: (agent: Agent) => void }) {
   const { t } = useTranslation()
   return (
-    <Table.ScrollContainer minWidth={860}>
+    <Table.ScrollContainer minWidth={860} type="native" pos="relative">
       <Table verticalSpacing="sm" horizontalSpacing="md">
         <Table.Thead>
           <Table.Tr>

@@ -1,9 +1,10 @@
-import { Button, Group, Paper, Progress, SimpleGrid, Stack, Text, Title } from '@mantine/core'
+import { ActionIcon, Button, Group, Paper, Progress, SimpleGrid, Stack, Text, Title } from '@mantine/core'
 import { IconPlus, IconTerminal2 } from '@tabler/icons-react'
 import { Link } from '@tanstack/react-router'
 import { useTranslation } from 'react-i18next'
 import { useQuery } from 'urql'
 import { graphql } from '../../gql'
+import type { HomeQuery } from '../../gql/graphql'
 import { useViewer } from '../../shared/auth'
 import { Empty } from '../../shared/Empty'
 import { Failure } from '../../shared/Failure'
@@ -39,9 +40,15 @@ const HOME = graphql(`
         id
         name
         status
+        exitCode
+        statusReason {
+          code
+        }
+        allowedActions
         image {
           id
           language
+          version
         }
       }
     }
@@ -63,6 +70,7 @@ export default function HomeRoute() {
     requestPolicy: 'cache-and-network',
   })
   usePageTitle(t('app.home'))
+  const sessions = data?.availability.sessions
   useSessionNews(() => groupId && resourceGroupId && reload({ requestPolicy: 'network-only' }))
   return (
     <Stack gap="lg">
@@ -88,14 +96,14 @@ export default function HomeRoute() {
         <Figure label={t('home.running')} value={String(data?.running.totalCount ?? '–')} />
         <Figure
           label={t('home.limit')}
-          value={
-            data ? `${data.availability.sessions.used} / ${data.availability.sessions.limit ?? '∞'}` : '–'
-          }
+          value={String(sessions?.used ?? '–')}
+          part={sessions?.limit ? sessions.used / sessions.limit : undefined}
+          note={sessions?.limit ? t('home.atMost', { limit: sessions.limit }) : t('home.unlimited')}
         />
         {data?.availability.slots.map((slot) => (
           <Figure
             key={slot.name}
-            label={`${slot.name} · ${t('home.free')}`}
+            label={`${t(`slots.${slot.name}`, slot.name)} · ${t('home.free')}`}
             value={amount({ ...slot, amount: slot.free })}
             part={Number(slot.capacity) ? 1 - Number(slot.free) / Number(slot.capacity) : 0}
             note={`${t('home.used')}: ${amount({ ...slot, amount: slot.used })} / ${
@@ -120,25 +128,51 @@ export default function HomeRoute() {
             }
           />
         )}
-        <Stack gap={2}>
+        <ul className="rows">
           {data?.recent.nodes.map((session) => (
-            <Link key={session.id} to="/sessions/$id" params={{ id: session.id } as never} className="plain">
-              <Group justify="space-between" py={8}>
-                <div>
-                  <Text fw={600} size="sm">
-                    {session.name}
-                  </Text>
-                  <Text size="xs" c="dimmed">
-                    {session.image?.language}
-                  </Text>
-                </div>
-                <StatusBadge status={session.status} />
-              </Group>
-            </Link>
+            <RecentSession key={session.id} session={session} />
           ))}
-        </Stack>
+        </ul>
       </Paper>
     </Stack>
+  )
+}
+
+type Recent = HomeQuery['recent']['nodes'][number]
+
+/** One line: what it is, how it is, and the way to its shell. */
+function RecentSession({ session }: { session: Recent }) {
+  const { t } = useTranslation()
+  return (
+    <Group component="li" justify="space-between" wrap="nowrap" className="row">
+      <Link
+        to="/sessions/$id"
+        params={{ id: session.id } as never}
+        className="plain"
+        style={{ flex: 1, minWidth: 0, paddingBlock: 8 }}
+      >
+        <Text fw={600} size="sm" style={{ overflowWrap: 'anywhere' }}>
+          {session.name}
+        </Text>
+        <Text size="xs" c="dimmed">
+          {session.image?.language} {session.image?.version}
+        </Text>
+      </Link>
+      <Group gap="xs" wrap="nowrap">
+        {session.allowedActions.includes('openTerminal') && (
+          <ActionIcon
+            variant="subtle"
+            component="a"
+            href={`/sessions/${session.id}/terminal`}
+            target="_blank"
+            aria-label={`${t('sessions.terminal')}: ${session.name}`}
+          >
+            <IconTerminal2 size={18} aria-hidden />
+          </ActionIcon>
+        )}
+        <StatusBadge session={session} />
+      </Group>
+    </Group>
   )
 }
 

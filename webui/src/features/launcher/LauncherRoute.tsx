@@ -10,7 +10,7 @@ import { usePageTitle } from '../../shared/usePageTitle'
 import { Advanced } from './Advanced'
 import { Amounts } from './Amounts'
 import { EnvironmentFields } from './EnvironmentFields'
-import { type Form, GIB } from './form'
+import { type Form, GIB, nameable } from './form'
 import { ScopeFields } from './ScopeFields'
 import { Summary } from './Summary'
 import { select } from './selection'
@@ -77,7 +77,13 @@ export default function LauncherRoute() {
             verdict={verdict}
             availability={availability}
             busy={busy}
-            ready={image !== undefined && verdict !== 'overLimit' && form.cpu > 0 && form.memory > 0}
+            ready={
+              image !== undefined &&
+              nameable(form.name) &&
+              verdict !== 'overLimit' &&
+              form.cpu > 0 &&
+              form.memory > 0
+            }
           />
         </Grid.Col>
       </Grid>
@@ -92,6 +98,7 @@ function NameField({ form, onChange }: { form: Form; onChange: (change: Partial<
       label={t('launcher.name')}
       description={t('launcher.nameHint')}
       value={form.name}
+      error={nameable(form.name) ? undefined : t('launcher.nameWrong')}
       onChange={(event) => onChange({ name: event.currentTarget.value })}
       maxLength={64}
     />

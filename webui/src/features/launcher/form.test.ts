@@ -1,5 +1,5 @@
 import { beforeEach, expect, test } from 'vitest'
-import { GIB, like, remember, remembered, request, sizeOf } from './form'
+import { GIB, like, nameable, remember, remembered, request, sizeOf } from './form'
 
 beforeEach(() => localStorage.clear())
 
@@ -56,3 +56,15 @@ test('a session of before fills the form', () => {
   expect(again?.variables).toMatchObject([{ name: 'A', value: '1' }])
   expect(like(null)).toBeNull()
 })
+
+test.each([
+  ['', true],
+  ['a', true],
+  ['train-2.best_one', true],
+  ['-first', false],
+  ['last.', false],
+  ['with space', false],
+  ['세션', false],
+  ['x'.repeat(64), true],
+  ['x'.repeat(65), false],
+])('%s as a name: %s', (name, good) => expect(nameable(name)).toBe(good))

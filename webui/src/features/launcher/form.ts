@@ -32,6 +32,11 @@ const FIRST: Form = {
   variables: [],
 }
 
+/** As the server has it. */
+const NAME = /^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$/i
+
+export const nameable = (name: string) => name === '' || NAME.test(name)
+
 export function sizeOf({ cpu, memory }: Pick<Form, 'cpu' | 'memory'>): Size {
   const found = Object.entries(SIZES).find(([, size]) => size[0] === cpu && size[1] === memory)
   return (found?.[0] as Size | undefined) ?? 'custom'

@@ -1,5 +1,5 @@
 import 'uplot/dist/uPlot.min.css'
-import { Paper, SimpleGrid, Text, Title, useComputedColorScheme } from '@mantine/core'
+import { Group, Paper, SimpleGrid, Text, Title, useComputedColorScheme } from '@mantine/core'
 import { useEffect, useMemo, useRef, useState } from 'react'
 import { useTranslation } from 'react-i18next'
 import UPlot from 'uplot'
@@ -9,7 +9,13 @@ import { bytes } from '../../shared/format'
 import { HISTORY, STATS } from './documents'
 
 type Sample = SessionStatsSubscription['sessionStats']
-type Series = { label: string; values: (number | null)[]; color: string }
+type Series = {
+  label: string
+  values: (number | null)[]
+  color: string
+  /** The most that it can be. */
+  limit?: number
+}
 
 const KEPT = 300
 
@@ -50,7 +56,7 @@ export default function Charts({ id, live }: { id: string; live: boolean }) {
         title={t('session.cpu')}
         times={times}
         series={[
-          { label: t('session.cpu'), values: samples.map((sample) => sample.cpuPercent), color: '#0b7285' },
+          { label: t('session.cpu'), values: samples.map((sample) => sample.cpuPercent), color: '#1098ad' },
         ]}
         unit={(value) => `${value < 10 ? Math.round(value * 10) / 10 : Math.round(value)} %`}
         least={5}
@@ -59,7 +65,12 @@ export default function Charts({ id, live }: { id: string; live: boolean }) {
         title={t('session.memory')}
         times={times}
         series={[
-          { label: t('session.memory'), values: plain((sample) => sample.memoryBytes), color: '#5f3dc4' },
+          {
+            label: t('session.memory'),
+            values: plain((sample) => sample.memoryBytes),
+            color: '#7950f2',
+            limit: Number(samples.at(-1)?.memoryLimitBytes) || undefined,
+          },
         ]}
         unit={bytes}
         least={1024}
@@ -72,9 +83,9 @@ export default function Charts({ id, live }: { id: string; live: boolean }) {
           {
             label: t('session.received'),
             values: rate((sample) => sample.networkReceivedBytes),
-            color: '#2b8a3e',
+            color: '#2f9e44',
           },
-          { label: t('session.sent'), values: rate((sample) => sample.networkSentBytes), color: '#e8590c' },
+          { label: t('session.sent'), values: rate((sample) => sample.networkSentBytes), color: '#f76707' },
         ]}
         unit={(value) => `${bytes(value)}/s`}
         least={1024}
@@ -84,8 +95,8 @@ export default function Charts({ id, live }: { id: string; live: boolean }) {
         title={t('session.disk')}
         times={times}
         series={[
-          { label: t('session.read'), values: rate((sample) => sample.blockReadBytes), color: '#2b8a3e' },
-          { label: t('session.written'), values: rate((sample) => sample.blockWriteBytes), color: '#e8590c' },
+          { label: t('session.read'), values: rate((sample) => sample.blockReadBytes), color: '#2f9e44' },
+          { label: t('session.written'), values: rate((sample) => sample.blockWriteBytes), color: '#f76707' },
         ]}
         unit={(value) => `${bytes(value)}/s`}
         least={1024}
@@ -121,6 +132,7 @@ function Chart({ title, times, series, unit, least, binary }: ChartProps) {
     if (!element) return
     const ink = scheme === 'dark' ? '#a6a7ab' : '#5c5f66'
     const axis = {
+      font: `12px ${getComputedStyle(element).fontFamily}`,
       stroke: ink,
       grid: { stroke: scheme === 'dark' ? '#2c2e33' : '#eceef0', width: 1 },
       ticks: { show: false },
@@ -137,17 +149,18 @@ function Chart({ title, times, series, unit, least, binary }: ChartProps) {
         height: 170,
         legend: { show: false },
         cursor: { y: false },
+        padding: [10, 14, 0, 0],
         scales: { y: { range: (_plot, _least, most) => [0, Math.max(most * 1.15, least)] } },
         axes: [
           {
             ...axis,
-            size: 30,
+            size: 22,
             space: 90,
             values: (_plot, ticks) => ticks.map((tick) => clock.format(tick * 1000)),
           },
           {
             ...axis,
-            size: 74,
+            size: 66,
             ...(binary ? { incrs: POWERS_OF_TWO } : {}),
             values: (_plot, ticks) => ticks.map(unit),
           },
@@ -157,7 +170,8 @@ function Chart({ title, times, series, unit, least, binary }: ChartProps) {
           ...series.map((one) => ({
             label: one.label,
             stroke: one.color,
-            width: 1.6,
+            width: 1.8,
+            points: { show: false },
             fill: `${one.color}18`,
           })),
         ],
@@ -184,12 +198,23 @@ function Chart({ title, times, series, unit, least, binary }: ChartProps) {
     .join(' · ')
   return (
     <Paper className="card" radius="md" p="md">
-      <Title order={2} size="h6">
-        {title}
-      </Title>
-      <Text size="sm" c="dimmed" mb={4}>
-        {now}
-      </Text>
+      <Group justify="space-between" align="baseline" mb="xs">
+        <Title order={2} size="h6">
+          {title}
+        </Title>
+        <Group gap="md">
+          {series.map((one) => (
+            <Group key={one.label} gap={6} wrap="nowrap">
+              <span className="swatch" style={{ background: one.color }} />
+              <Text size="sm">
+                {series.length > 1 && `${one.label} `}
+                <b>{unit(one.values.at(-1) ?? 0)}</b>
+                {one.limit && ` / ${unit(one.limit)}`}
+              </Text>
+            </Group>
+          ))}
+        </Group>
+      </Group>
       <div ref={place} role="img" aria-label={`${title}: ${now}`} />
     </Paper>
   )

@@ -2,7 +2,7 @@ import { Alert } from '@mantine/core'
 import { IconAlertTriangle, IconInfoCircle } from '@tabler/icons-react'
 import { useTranslation } from 'react-i18next'
 import type { SessionRowFragment } from '../../gql/graphql'
-import { outcome } from './outcome'
+import { outcome } from '../../shared/outcome'
 
 const COLORS = { error: 'red', failed: 'orange', done: 'gray' } as const
 

@@ -24,16 +24,18 @@ export function Phases({ session }: { session: SessionRowFragment }) {
       {session.pendingReason && (
         <Alert color="yellow" icon={<IconClock size={18} aria-hidden />} mb="md" title={t('sessions.reason')}>
           <Text size="sm">{session.pendingReason.message}</Text>
-          <Text size="sm" c="dimmed">
-            {t('sessions.position', { position: session.pendingReason.position })}
-          </Text>
+          <Text size="sm">{t('sessions.position', { position: session.pendingReason.position })}</Text>
         </Alert>
       )}
-      <Timeline active={current} bulletSize={24} lineWidth={2}>
+      <Timeline active={current} bulletSize={22} lineWidth={2}>
         {STEPS.map(([name], step) => (
           <Timeline.Item
             key={name}
-            title={t(`session.${name}`)}
+            title={
+              <Text size="sm" fw={step === current ? 600 : 400} c={step > current ? 'dimmed' : undefined}>
+                {t(`session.${name}`)}
+              </Text>
+            }
             bullet={
               step === current && name !== 'running' ? (
                 <Loader size={12} color="white" aria-hidden />

@@ -20,7 +20,7 @@ export function SessionHeader({ session, onTerminate }: Props) {
           <Title order={1} size="h2">
             {session.name}
           </Title>
-          <StatusBadge status={session.status} />
+          <StatusBadge session={session} />
         </Group>
         <Text c="dimmed" size="sm">
           {session.image?.language} {session.image?.version} · <span className="mono">{session.id}</span>

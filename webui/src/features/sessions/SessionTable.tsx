@@ -16,7 +16,7 @@ export function SessionTable({ rows, selected, onSelect, onEnd, running }: Props
   const { t } = useTranslation()
   const now = useNow()
   return (
-    <Table.ScrollContainer minWidth={820}>
+    <Table.ScrollContainer minWidth={820} type="native" pos="relative">
       <Table verticalSpacing="sm" horizontalSpacing="md" highlightOnHover>
         <Table.Thead>
           <Table.Tr>

@@ -3,10 +3,10 @@ import { IconTerminal2, IconTrash } from '@tabler/icons-react'
 import { Link } from '@tanstack/react-router'
 import { useTranslation } from 'react-i18next'
 import { amount, bytes, duration } from '../../shared/format'
+import { outcome } from '../../shared/outcome'
 import { StatusBadge } from '../../shared/StatusBadge'
 import { elapsed } from '../../shared/useNow'
 import type { ListedSession } from './documents'
-import { outcome } from './outcome'
 
 type Props = {
   row: ListedSession
@@ -48,7 +48,7 @@ export function SessionTableRow({ row, selected, onSelect, onEnd, running, now }
         </Text>
       </Table.Td>
       <Table.Td>
-        <StatusBadge status={row.status} />
+        <StatusBadge session={row} />
         {why?.message && (
           <Text size="xs" c="dimmed" maw={260} lineClamp={2} mt={2}>
             {why.message}
@@ -61,7 +61,7 @@ export function SessionTableRow({ row, selected, onSelect, onEnd, running, now }
         </Text>
       </Table.Td>
       <Table.Td>
-        <Text size="sm">
+        <Text size="sm" className="nowrap">
           {row.slots
             .map((slot) => (slot.name === 'mem' ? amount(slot) : `${amount(slot)} ${slot.name}`))
             .join(' · ')}
@@ -69,13 +69,15 @@ export function SessionTableRow({ row, selected, onSelect, onEnd, running, now }
       </Table.Td>
       {running && (
         <Table.Td>
-          <Text size="sm">
+          <Text size="sm" className="nowrap">
             {row.stats ? `${Math.round(row.stats.cpuPercent)} % · ${bytes(row.stats.memoryBytes)}` : '—'}
           </Text>
         </Table.Td>
       )}
       <Table.Td>
-        <Text size="sm">{row.startedAt ? duration(elapsed(row, now)) : '—'}</Text>
+        <Text size="sm" className="nowrap">
+          {row.startedAt ? duration(elapsed(row, now)) : '—'}
+        </Text>
       </Table.Td>
       <Table.Td>
         <Group gap={4} justify="flex-end" wrap="nowrap">

@@ -10,7 +10,14 @@ export function SessionTimeline({ session }: { session: DetailedSession }) {
     <Paper className="card" radius="md" p="lg">
       <Timeline active={session.events.length} bulletSize={16} lineWidth={2}>
         {session.events.map((event) => (
-          <Timeline.Item key={event.id} title={t(`status.${event.status}`)}>
+          <Timeline.Item
+            key={event.id}
+            title={
+              <Text size="sm" fw={600}>
+                {t(`status.${event.status}`)}
+              </Text>
+            }
+          >
             {event.message && <Text size="sm">{event.message}</Text>}
             <Text size="xs" c="dimmed">
               {moment(event.at, i18n.language)}

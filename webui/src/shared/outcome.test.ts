@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { type Outcome, outcome } from './outcome'
 
-const reason = (code: string) => ({ code, message: '' })
+const reason = (code: string) => ({ code })
 
 test.each<[string, Parameters<typeof outcome>[0], Outcome]>([
   ['that runs', { status: 'RUNNING', exitCode: null, statusReason: null }, null],

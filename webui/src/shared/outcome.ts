@@ -1,8 +1,12 @@
 /** How a session ended, for those who look at it afterwards. */
 
-import type { SessionRowFragment } from '../../gql/graphql'
+import type { SessionStatus } from '../gql/graphql'
 
-type Ended = Pick<SessionRowFragment, 'status' | 'exitCode' | 'statusReason'>
+export type Ended = {
+  status: SessionStatus
+  exitCode?: number | null
+  statusReason?: { code: string } | null
+}
 
 /**
  * `error`: Berth could not do what was asked. `failed`: its program failed, or was too large. `done`: as was asked, or by

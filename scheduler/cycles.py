@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from scheduler import explanations
-from scheduler.candidates import Candidates, Index, Pool, needs_of
+from scheduler.candidates import Candidates, Index, Pool, used_of
 from scheduler.explanations import Survey
 from scheduler.faults import PluginFault
 from scheduler.limits import Charge, Ledger
@@ -52,6 +52,7 @@ class GroupCycle:
         requests: Sequence[Request],
         ledger: Ledger,
         *,
+        device_slot: str,
         backfill: bool,
     ) -> None:
         self.resource_group = resource_group
@@ -62,7 +63,8 @@ class GroupCycle:
         self._members = members.members
         self._placements: dict[str, tuple[str, ...]] = {}
         self._ledger = ledger
-        self._pool = Pool(self.agents)
+        self.device_slot = device_slot
+        self._pool = Pool(self.agents, slots, device_slot)
         self._kinds: dict[_KindKey, _Kind] = {}
         self._queue: list[Request] = []
         self._failure: SchedulerFailed | None = None
@@ -72,6 +74,9 @@ class GroupCycle:
         self._open = True
         #: Of what this cycle has placed until then: seconds, agent, what a kernel holds.
         self._ends: list[tuple[int, int, Row]] = []
+
+    def devices(self, agent: int) -> Sequence[int]:
+        return self._pool.devices[agent]
 
     def placed(self, session_id: str) -> bool:
         return session_id in self._placements
@@ -153,7 +158,7 @@ class GroupCycle:
         for kernel in self.running:
             if kernel.remaining is not None:
                 self._ends.append((kernel.remaining, position[kernel.agent], kernel.held))
-        self._reservation = reserve(request, pool.rows, eligible, Ends.of(self._ends))
+        self._reservation = reserve(request, map(pool.plain, pool.rows), eligible, Ends.of(self._ends))
         if self._reservation:
             pool.reserve(self._reservation.later)
 
@@ -180,16 +185,17 @@ class GroupCycle:
 
         def survey() -> Survey:
             free = [pool.now(agent) for agent in eligible]
-            capacity = [pool.agents[agent].capacity for agent in eligible]
-            return explanations.survey(needs_of(shape), free, capacity, kernels)
+            capacity = [pool.capacity(agent) for agent in eligible]
+            return explanations.survey(used_of(pool.needs(shape)), free, capacity, kernels)
 
         return explanations.why_no_place(
             pool.agents,
             eligible,
             self._members,
-            self.slots,
+            pool.slots,
             self.resource_group,
             shape,
+            pool.needs(shape),
             kernels,
             self._reservation,
             survey,

@@ -73,7 +73,15 @@ def _decide(
 ) -> Decided:
     requests = snapshot.requests_of(resource_group)
     backfill = not isinstance(scheduler, SchedulerFailed) and scheduler.backfill
-    cycle = GroupCycle(resource_group, snapshot.slots, members, requests, ledger, backfill=backfill)
+    cycle = GroupCycle(
+        resource_group,
+        snapshot.slots,
+        members,
+        requests,
+        ledger,
+        device_slot=snapshot.device_slot,
+        backfill=backfill,
+    )
     if isinstance(scheduler, SchedulerFailed):
         cycle.fail(scheduler)
     else:

@@ -43,6 +43,7 @@ def why_no_place(
     slots: Sequence[str],
     resource_group: str,
     shape: Shape,
+    needs: Row,
     kernels: int,
     reservation: Reservation | None,
     survey: Callable[[], Survey],
@@ -51,6 +52,8 @@ def why_no_place(
 
     Args:
         agents: those that take work.
+        slots: the names of columns.
+        needs: of the shape, in all columns.
         eligible: indexes of those on which it may run at all.
         members: how many agents the resource group has, those included that take none.
         reservation: for the head of the queue; with it, what the survey sees may be kept for another.
@@ -68,7 +71,7 @@ def why_no_place(
         return GangDoesNotFit(kernels=kernels, fitting=found.fitting, at_most=found.at_most, never=never)
     return NoAgentFits(
         slot=slots[found.column],
-        asked=shape.needs[found.column],
+        asked=needs[found.column],
         free=found.free,
         largest_free=found.largest_free,
         largest_capacity=found.largest_capacity,

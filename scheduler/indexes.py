@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from scheduler.cycles import Members
+from scheduler.devices import allot
 from scheduler.engine import Scheduler, members_of, plan
 from scheduler.fast import Fast
 from scheduler.queues import Queue, Request
@@ -70,6 +71,9 @@ class PlainIndex:
         self._fast = fast
         self._waiting = {one.session_id: one for one in snapshot.requests_of(resource_group)}
         self._placed: dict[str, tuple[Request, tuple[str, ...], int | None]] = {}
+        self._devices = {agent.id: list(agent.devices or ()) for agent in snapshot.agents}
+        #: Session → for each kernel what each device gave.
+        self._given: dict[str, list[list[int]]] = {}
         self._used = {(limit.scope, limit.slot): limit.used for limit in snapshot.limits}
         self._free = {agent.id: list(agent.free) for agent in snapshot.agents}
 
@@ -81,6 +85,8 @@ class PlainIndex:
 
     def release(self, session_id: str) -> None:
         request, agents, _ = self._placed.pop(session_id)
+        for agent, given in zip(agents, self._given.pop(session_id), strict=True):
+            self._devices[agent] = [a + b for a, b in zip(self._devices[agent], given, strict=True)]
         self._count(request, agents, -1)
 
     def decide(self, now: int) -> list[Placed]:
@@ -89,8 +95,15 @@ class PlainIndex:
             request = self._waiting.pop(session_id)
             end = None if request.max_duration is None else now + request.max_duration
             self._placed[session_id] = request, agents, end
+            self._given[session_id] = [self._give(request, agent) for agent in agents]
             self._count(request, agents, 1)
         return list(made.placements.items())
+
+    def _give(self, request: Request, agent: str) -> list[int]:
+        before, slot = list(self._devices[agent]), self._snapshot.device_slot
+        if before and slot in self._snapshot.slots:
+            allot(self._devices[agent], request.shape.needs[self._snapshot.slots.index(slot)])
+        return [a - b for a, b in zip(before, self._devices[agent], strict=True)]
 
     def _count(self, request: Request, agents: tuple[str, ...], sign: int) -> None:
         needs = dict(zip(self._snapshot.slots, request.shape.needs, strict=True))
@@ -110,7 +123,11 @@ class PlainIndex:
             slots=old.slots,
             agents=tuple(
                 [
-                    msgspec.structs.replace(agent, free=tuple(self._free[agent.id]))
+                    msgspec.structs.replace(
+                        agent,
+                        free=tuple(self._free[agent.id]),
+                        devices=tuple(self._devices[agent.id]) if agent.devices else agent.devices,
+                    )
                     for agent in self._members()
                 ]
             ),
@@ -122,6 +139,7 @@ class PlainIndex:
                 ]
             ),
             running=tuple(self._running(now)),
+            device_slot=old.device_slot,
         )
 
     def _members(self) -> list[AgentView]:

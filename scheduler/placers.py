@@ -52,7 +52,7 @@ class Pack:
         self.options = options
 
     def prepare(self, cycle: Cycle) -> Ranking:
-        scale = Scale.of(cycle.slots, _largest(cycle), self.options.weights)
+        scale = Scale.of(cycle.slots, largest_of(cycle), self.options.weights)
         return _SharedRanking(scale.left, prefer_cached_images=self.options.prefer_cached_images)
 
 
@@ -65,11 +65,12 @@ class Spread:
         self.options = options
 
     def prepare(self, cycle: Cycle) -> Ranking:
-        scale = Scale.of(cycle.slots, _largest(cycle), self.options.weights)
+        scale = Scale.of(cycle.slots, largest_of(cycle), self.options.weights)
         return _SharedRanking(scale.taken, prefer_cached_images=self.options.prefer_cached_images)
 
 
-def _largest(cycle: Cycle) -> Sequence[int]:
+def largest_of(cycle: Cycle) -> Sequence[int]:
+    """The largest capacity of any agent, a slot."""
     return list(map(max, zip(*[agent.capacity for agent in cycle.agents], strict=True))) or [0] * len(
         cycle.slots
     )

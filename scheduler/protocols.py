@@ -47,6 +47,15 @@ class Cycle(Protocol):
         """The live kernels on its agents when the cycle began, as far as the snapshot has them."""
         ...
 
+    @property
+    def device_slot(self) -> str:
+        """The slot that devices give in fractions; empty: there is none."""
+        ...
+
+    def devices(self, agent: int) -> Sequence[int]:
+        """What each device of an agent (by its index in `agents`) has free now; empty where that is not told."""
+        ...
+
     def placed(self, session_id: str) -> bool:
         """Has the session got its agents in this cycle?"""
         ...

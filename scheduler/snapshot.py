@@ -31,6 +31,8 @@ class AgentView(msgspec.Struct, frozen=True, kw_only=True):
     capacity: Row
     free: Row
     images: frozenset[str] = frozenset()
+    #: What each device has free of `Snapshot.device_slot`; None: not told.
+    devices: Row | None = None
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +73,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     queue: Queue = msgspec.field(default_factory=Queue)
     limits: tuple[Limit, ...] = ()
     running: tuple[Running, ...] = ()
+    #: The slot that devices give in fractions, of which agents may tell by device. See `scheduler.devices`.
+    device_slot: str = ""
 
     def __post_init__(self) -> None:
         queue = self.queue
@@ -118,7 +122,8 @@ class SnapshotBuilder:
     is simply one of which there is none. Equal shapes become one object. Cost: about two microseconds a request.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device_slot: str = "") -> None:
+        self._device_slot = device_slot
         self._slots: set[str] = set()
         self._agents: list[tuple[AgentView, Mapping[str, int], Mapping[str, int]]] = []
         #: Its shapes are missing until the names of all slots are known.
@@ -138,8 +143,9 @@ class SnapshotBuilder:
         used: Mapping[str, int],
         schedulable: bool = True,
         images: Iterable[str] = (),
+        devices: Iterable[int] | None = None,
     ) -> None:
-        """Add a node; `used` is what live kernels have of it (its occupancy)."""
+        """Add a node; `used` is what live kernels have of it (its occupancy), `devices` what each device has free."""
         self._slots.update(capacity)
         view = AgentView(
             id=agent_id,
@@ -149,6 +155,7 @@ class SnapshotBuilder:
             capacity=(),
             free=(),
             images=frozenset(images),
+            devices=None if devices is None else tuple(devices),
         )
         self._agents.append((view, capacity, used))
 
@@ -219,6 +226,7 @@ class SnapshotBuilder:
         ]
         return Snapshot(
             slots=names,
+            device_slot=self._device_slot,
             agents=tuple([_with_rows(names, *entry) for entry in self._agents]),
             queue=self._queue,
             limits=tuple(self._limits),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
-from scheduler.compiled.groups import Groups, built_in
+from scheduler.compiled.groups import Groups, built_in, tells_of_devices
 from scheduler.compiled.indexes import CompiledIndex
 from scheduler.cycles import Members
 from scheduler.limits import Ledger
@@ -25,7 +25,7 @@ def open_index(
     *,
     backfill: bool,
 ) -> CompiledIndex | None:
-    if not built_in(sequencer, placer):
+    if not built_in(sequencer, placer) or tells_of_devices(snapshot, members):
         return None
     try:
         return CompiledIndex(

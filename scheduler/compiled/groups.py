@@ -39,6 +39,11 @@ def built_in(sequencer: Sequencer, placer: Placer) -> bool:
     return type(sequencer) in _SEQUENCERS and type(placer) in _PLACERS
 
 
+def tells_of_devices(snapshot: Snapshot, members: Members) -> bool:
+    """Does what single devices have free matter? The loops know agents only."""
+    return snapshot.device_slot in snapshot.slots and any(agent.devices for agent in members.at_work)
+
+
 class Groups:
     """The resource groups of one snapshot."""
 
@@ -56,7 +61,7 @@ class Groups:
         self, resource_group: str, members: Members, sequencer: Sequencer, placer: Placer, *, backfill: bool
     ) -> "CompiledCycle | None":
         """Go through a cycle; None where it cannot with these plug-ins or amounts, and has done nothing."""
-        if not self.manageable or not built_in(sequencer, placer):
+        if not (self.manageable and built_in(sequencer, placer)) or tells_of_devices(self.snapshot, members):
             return None
         try:
             cycle = CompiledCycle(self, resource_group, members, cast("Pack | Spread", placer))
@@ -165,6 +170,7 @@ class CompiledCycle:
             snapshot.slots,
             self._resource_group,
             snapshot.queue.shapes[shape],
+            snapshot.queue.shapes[shape].needs,
             kernels,
             self._reservation(),
             lambda: self._ground.survey(shape, kernels),

@@ -36,8 +36,8 @@ def everywhere(scheduler: Scheduler, snapshot: Snapshot) -> dict[str, Scheduler]
 class Cluster:
     """Collects agents, sessions and limits; ids come from the order unless given."""
 
-    def __init__(self) -> None:
-        self._builder = SnapshotBuilder()
+    def __init__(self, device_slot: str = "") -> None:
+        self._builder = SnapshotBuilder(device_slot)
         self._agents = 0
         self._sessions = 0
 
@@ -50,6 +50,7 @@ class Cluster:
         architecture: str = "x86_64",
         schedulable: bool = True,
         images: Iterable[str] = (),
+        devices: Iterable[int] | None = None,
         **capacity: int,
     ) -> "Cluster":
         self._agents += 1
@@ -61,6 +62,7 @@ class Cluster:
             used=used or {},
             schedulable=schedulable,
             images=images,
+            devices=devices,
         )
         return self
 

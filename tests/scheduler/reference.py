@@ -65,6 +65,11 @@ class _Group:
         self.free = {agent.id: list(agent.free) for agent in self.agents}
         self.placements: dict[str, tuple[str, ...]] = {}
         self._used = used
+        self.device_slot = snapshot.device_slot
+        self.column = -1
+        self.on: dict[str, list[int]] = {agent.id: list(agent.devices or ()) for agent in self.agents}
+        if self.device_slot in self.slots and any(self.on.values()):
+            self.column = self.slots.index(self.device_slot)
         #: The session with a reservation, when it starts, and for each agent what is free then less what it takes.
         self.judged = False
         self.head = ""
@@ -77,12 +82,23 @@ class _Group:
     def used(self, scope: str, slot: str) -> int:
         return self._used.get((scope, slot), 0)
 
+    def devices(self, agent: int) -> list[int]:
+        return self.on[self.agents[agent].id]
+
+    def fits(self, request: Request, agent: str, row: Sequence[int]) -> bool:
+        return _fits(request.shape.needs, row) and (
+            self.column < 0
+            or not self.on[agent]
+            or _device_room(self.on[agent], request.shape.needs[self.column])
+        )
+
     def place(self, request: Request, scheduler: Scheduler) -> tuple[str, ...] | None:
         if self.limit_in_the_way(request):
             return None
         ranking = scheduler.placer.prepare(self)
         rank = ranking.of(request.shape)
         before = {agent: list(row) for agent, row in self.free.items()}
+        before_on = {agent: list(on) for agent, on in self.on.items()}
         before_later = {agent: list(row) for agent, row in self.later.items()}
         brief = (
             self.starts_in is not None
@@ -92,11 +108,11 @@ class _Group:
         chosen: list[str] = []
         for _ in range(request.kernels):
             needs = request.shape.needs
-            fitting = [a for a in self.eligible(request) if _fits(needs, self.usable(a.id))]
+            fitting = [a for a in self.eligible(request) if self.fits(request, a.id, self.usable(a.id))]
             if not fitting and brief:
-                fitting = [a for a in self.eligible(request) if _fits(needs, self.free[a.id])][:1]
+                fitting = [a for a in self.eligible(request) if self.fits(request, a.id, self.free[a.id])][:1]
             if not fitting:
-                self.free, self.later = before, before_later
+                self.free, self.later, self.on = before, before_later, before_on
                 return None
             ranks = {agent.id: rank(self.agents.index(agent), self.usable(agent.id)) for agent in fitting}
             best = [agent for agent in fitting if ranks[agent.id] == min(ranks.values())][:TIES]
@@ -105,6 +121,8 @@ class _Group:
             self.free[agent.id] = _less(self.free[agent.id], needs)
             if agent.id in self.later and not brief:
                 self.later[agent.id] = _less(self.later[agent.id], needs)
+            if self.on[agent.id] and self.column >= 0:
+                _allot(self.on[agent.id], needs[self.column])
             chosen.append(agent.id)
         for scope, slot, amount in self.charges(request):
             self._used[scope, slot] += amount
@@ -164,6 +182,21 @@ class _Group:
                         result.append((scope, limit.slot, asked))
         return result
 
+    def with_devices(self, row: Sequence[int], on: Sequence[int] | None) -> tuple[int, ...]:
+        """A row of an agent, or of needs (None), with what single devices have, where agents tell of them."""
+        if self.column < 0:
+            return tuple(row)
+        if on is None:
+            amount = row[self.column]
+            return (
+                *row,
+                *((amount, 0, 0) if amount < 1000 else (0, 0, amount) if amount % 1000 else (0, amount, 0)),
+            )
+        if not on:
+            return (*row, 2**60, 2**60, 2**60)
+        whole = 1000 * sum(free >= 1000 for free in on)
+        return (*row, max(on), whole, whole + max([free for free in on if free < 1000], default=0))
+
     def limit_in_the_way(self, request: Request) -> LimitReached | None:
         caps = {(limit.scope, limit.slot): limit.cap for limit in self.snapshot.limits}
         for scope, slot, asked in self.charges(request):
@@ -191,9 +224,13 @@ class _Group:
                 accepted=tuple(sorted(request.shape.architectures)),
                 available=tuple(sorted({agent.architecture for agent in chosen})),
             )
-        needs = request.shape.needs
-        fitting = sum(_kernels(needs, self.free[agent.id]) for agent in eligible)
-        at_most = sum(_kernels(needs, agent.capacity) for agent in eligible)
+        needs = self.with_devices(request.shape.needs, None)
+        free = {agent.id: self.with_devices(self.free[agent.id], self.on[agent.id]) for agent in eligible}
+        capacity = {
+            agent.id: self.with_devices(agent.capacity, [1000] * len(self.on[agent.id])) for agent in eligible
+        }
+        fitting = sum(_kernels(needs, free[agent.id]) for agent in eligible)
+        at_most = sum(_kernels(needs, capacity[agent.id]) for agent in eligible)
         if fitting >= request.kernels:
             return Reserved(session=self.head, starts_in=self.starts_in or 0)
         if fitting:
@@ -203,18 +240,38 @@ class _Group:
                 at_most=min(at_most, request.kernels),
                 never=at_most < request.kernels,
             )
-        rows = {a.id: (a.capacity if at_most == 0 else self.free[a.id]) for a in eligible}
+        rows = capacity if at_most == 0 else free
         nearest = min(eligible, key=lambda agent: max(_lacks(needs, rows[agent.id])))
         lacks = _lacks(needs, rows[nearest.id])
         column = lacks.index(max(lacks))
         return NoAgentFits(
-            slot=self.slots[column],
+            slot=(*self.slots, *[self.device_slot] * 3)[column],
             asked=needs[column],
-            free=self.free[nearest.id][column],
-            largest_free=max(self.free[agent.id][column] for agent in eligible),
-            largest_capacity=max(agent.capacity[column] for agent in eligible),
+            free=free[nearest.id][column],
+            largest_free=max(row[column] for row in free.values()),
+            largest_capacity=max(row[column] for row in capacity.values()),
             never=at_most == 0,
         )
+
+
+def _device_room(on: Sequence[int], amount: int) -> bool:
+    """Whole devices for the whole part, and one more with the rest."""
+    whole, rest = divmod(amount, 1000)
+    empty = sum(free >= 1000 for free in on)
+    return empty >= whole and (not rest or empty > whole or any(rest <= free < 1000 for free in on))
+
+
+def _allot(on: list[int], amount: int) -> None:
+    whole, rest = divmod(amount, 1000)
+    if rest:
+        partly = [device for device, free in enumerate(on) if rest <= free < 1000]
+    for device, free in enumerate(on):
+        if whole and free >= 1000:
+            on[device], whole = 0, whole - 1
+    if rest:
+        empty = [device for device, free in enumerate(on) if free >= 1000]
+        device = min(partly, key=lambda one: on[one]) if partly else empty[0]
+        on[device] -= rest
 
 
 def _fits(needs: Sequence[int], row: Sequence[int]) -> bool:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler.engine import Scheduler, plan
+from scheduler.fragmentation import Fragmentation, FragmentationOptions
 from scheduler.placers import Pack, PackOptions, Spread, SpreadOptions
 from scheduler.plan import GangDoesNotFit, LimitReached, NoAgentFits, Reserved, sentence
 from scheduler.queues import Queue
@@ -85,6 +86,34 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     return builder.build()
 
 
+@st.composite
+def snapshots_of_devices(draw: st.DrawFn) -> Snapshot:
+    """Agents that tell what each of their devices has free; requests for fractions, whole ones and both."""
+    builder = SnapshotBuilder("gpu")
+    for number in range(draw(st.integers(1, 4))):
+        on = draw(st.lists(st.sampled_from((0, 250, 400, 700, 1000, 1000)), max_size=4))
+        builder.agent(
+            f"agt_{number}",
+            resource_group="rgp_a",
+            architecture=draw(st.sampled_from(ARCHITECTURES)),
+            capacity={"cpu": 16, "gpu": 1000 * len(on)},
+            used={"cpu": draw(st.integers(0, 8)), "gpu": 1000 * len(on) - sum(on)},
+            # One of them may not tell.
+            devices=None if draw(st.integers(0, 5)) == 0 else on,
+        )
+    few = draw(st.lists(st.sampled_from((0, 200, 300, 500, 1000, 1300, 2000)), min_size=1, max_size=4))
+    for number in range(draw(st.integers(0, 24))):
+        builder.request(
+            f"ses_{number:02d}",
+            resource_group="rgp_a",
+            slots={"cpu": draw(st.integers(0, 2)), "gpu": draw(st.sampled_from(few))},
+            kernels=draw(st.sampled_from((1, 1, 1, 2, 3))),
+            architectures=draw(st.sampled_from(((), ("x86_64",)))),
+            queued=number,
+        )
+    return builder.build()
+
+
 schedulers = st.builds(
     Scheduler,
     st.sampled_from(
@@ -101,6 +130,7 @@ schedulers = st.builds(
             Pack(PackOptions()),
             Pack(PackOptions(weights={"cpu": 3, "mem": 0}, prefer_cached_images=False)),
             Spread(SpreadOptions()),
+            Fragmentation(FragmentationOptions()),
             FussyPlacer(),
         )
     ),
@@ -112,6 +142,18 @@ schedulers = st.builds(
 @settings(max_examples=400)
 @given(snapshots(), schedulers)
 def test_it_decides_as_the_obvious_implementation_does(
+    engine: Engine, snapshot: Snapshot, scheduler: Scheduler
+) -> None:
+    made = plan(snapshot, everywhere(scheduler, snapshot), engine)
+    obvious = reference_plan(snapshot, everywhere(scheduler, snapshot))
+    assert list(made.placements.items()) == list(obvious.placements.items())
+    assert list(made.waiting.items()) == list(obvious.waiting.items())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@settings(max_examples=300)
+@given(snapshots_of_devices(), schedulers)
+def test_devices_are_given_as_the_obvious_implementation_gives_them(
     engine: Engine, snapshot: Snapshot, scheduler: Scheduler
 ) -> None:
     made = plan(snapshot, everywhere(scheduler, snapshot), engine)

@@ -1,0 +1,130 @@
+"""Fragmentation gradient descent: place where the least of the devices becomes unusable (Weng et al., ATC 2023).
+
+What an agent's devices have free is lost for a kind of request that does not fit there; for one that fits, what lies on
+devices with too little for it is lost. Weighted by how often the mix has each kind, that is the agent's expected loss. A
+session goes where it makes that grow least.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Final, NamedTuple
+
+import msgspec
+
+from scheduler import devices
+from scheduler.devices import WHOLE
+from scheduler.placers import Scale, largest_of
+from scheduler.protocols import Cycle, PluginOptions, Rank, Ranking
+from scheduler.snapshot import Row, Shape
+
+#: Losses nearer than that, in milli-devices, are as good: then the fuller agent is taken. The exact gradient follows noise
+#: of the mix and does worse (the published scheduler compares integer scores from 0 to 100).
+_STEP: Final = 320
+#: Ranks of fullness are below it.
+_FULLNESS: Final = 2**20
+
+
+class FragmentationOptions(PluginOptions, frozen=True, kw_only=True):
+    prefer_cached_images: Annotated[
+        bool, msgspec.Meta(description="Among agents that are as good, take one that has the image.")
+    ] = True
+
+
+class Kind(NamedTuple):
+    """A kind of request, and how often the mix has it."""
+
+    needs: Row
+    architectures: frozenset[str]
+    weight: int
+
+
+class Fragmentation:
+    """Keep what is free of devices usable for what is usually asked for.
+
+    The mix is what waits and what runs. Where the snapshot does not tell of devices, an agent's free amount is taken as
+    on whole devices and at most one begun.
+    """
+
+    Options = FragmentationOptions
+
+    def __init__(self, options: FragmentationOptions, /) -> None:
+        self.options = options
+
+    def prepare(self, cycle: Cycle) -> Ranking:
+        return _FragmentationRanking(
+            cycle, mix_of(cycle), prefer_cached_images=self.options.prefer_cached_images
+        )
+
+
+def mix_of(cycle: Cycle) -> list[Kind]:
+    """The kinds of request that wait in a resource group or run there, in one order whatever that of the rows."""
+    counts: dict[tuple[Row, tuple[str, ...]], int] = {}
+    for request in cycle.requests:
+        key = request.shape.needs, tuple(sorted(request.shape.architectures))
+        counts[key] = counts.get(key, 0) + request.kernels
+    for kernel in cycle.running:
+        counts[kernel.held, ()] = counts.get((kernel.held, ()), 0) + 1
+    return [Kind(needs, frozenset(accepted), count) for (needs, accepted), count in sorted(counts.items())]
+
+
+class _FragmentationRanking:
+    def __init__(self, cycle: Cycle, mix: Sequence[Kind], *, prefer_cached_images: bool) -> None:
+        self.prefer_cached_images = prefer_cached_images
+        self._cycle = cycle
+        self._scale = Scale.of(cycle.slots, largest_of(cycle), {})
+        self._column = cycle.slots.index(cycle.device_slot) if cycle.device_slot in cycle.slots else -1
+        self._kinds = {
+            architecture: [one for one in mix if not one.architectures or architecture in one.architectures]
+            for architecture in {agent.architecture for agent in cycle.agents}
+        }
+        self._weight = sum(kind.weight for kind in mix) or 1
+        #: Agent → its row and devices when they were last looked at, and the loss there.
+        self._losses: dict[int, tuple[tuple[int, ...], tuple[int, ...], int]] = {}
+
+    def of(self, shape: Shape) -> Rank:
+        def rank(agent: int, free: Sequence[int]) -> int:
+            fullness = self._scale.left(agent, free) + _FULLNESS // 2
+            return self._growth(agent, free, shape.needs) * _FULLNESS + fullness
+
+        return rank
+
+    def _growth(self, agent: int, free: Sequence[int], needs: Row) -> int:
+        """In steps."""
+        if self._column < 0:
+            return 0
+        on = self._devices(agent, free)
+        if not any(on):
+            return 0
+        before = self._loss_of(agent, tuple(free), tuple(on))
+        devices.allot(on, needs[self._column])
+        after = self._loss(agent, [have - amount for have, amount in zip(free, needs, strict=True)], on)
+        step = _STEP * self._weight
+        return (after - before + step // 2) // step
+
+    def _devices(self, agent: int, free: Sequence[int]) -> list[int]:
+        on = self._cycle.devices(agent)
+        if on:
+            return list(on)
+        amount = max(free[self._column], 0)
+        return [WHOLE] * (amount // WHOLE) + [amount % WHOLE]
+
+    def _loss_of(self, agent: int, free: tuple[int, ...], on: tuple[int, ...]) -> int:
+        known = self._losses.get(agent)
+        if known is None or known[0] != free or known[1] != on:
+            known = self._losses[agent] = free, on, self._loss(agent, free, on)
+        return known[2]
+
+    def _loss(self, agent: int, free: Sequence[int], on: Sequence[int]) -> int:
+        """Expected loss in milli-devices, times the weight of the mix."""
+        column, total = self._column, sum(on)
+        loss = total * self._weight
+        room = devices.columns(on)
+        for kind in self._kinds[self._cycle.agents[agent].architecture]:
+            amount = kind.needs[column]
+            if amount and _fits(kind.needs, free) and _fits(devices.needs(amount), room):
+                least = min(amount, WHOLE)
+                loss -= kind.weight * sum([one for one in on if one >= least])
+        return loss
+
+
+def _fits(needs: Sequence[int], row: Sequence[int]) -> bool:
+    return all(have >= amount for amount, have in zip(needs, row, strict=True) if amount)

@@ -17,6 +17,7 @@ from schema.images import Image
 from schema.keypairs import Keypair
 from schema.paging import Connection
 from schema.policies import ResourcePolicy
+from schema.presets import ResourcePreset
 from schema.resource_groups import ResourceGroup
 from schema.sessions import Kernel, Session, SessionEventEntry
 from schema.users import User
@@ -32,6 +33,7 @@ from services import (
     nested,
     occupancy,
     policies,
+    presets,
     resource_groups,
     sessions,
     subjects,
@@ -59,6 +61,7 @@ _LOADS: Final[dict[str, tuple[Many, Any]]] = {
     "key": (keypairs.many, Keypair),
     "pol": (policies.many, ResourcePolicy),
     "rgp": (resource_groups.many, ResourceGroup),
+    "pre": (presets.many, ResourcePreset),
     "agt": (agents.many, Agent),
     "img": (images.many, Image),
     "ses": (sessions.many, Session),
@@ -106,6 +109,7 @@ _LISTS: Final[dict[str, _List]] = {
     "users": _List(users.page, users.total, users.UserFilter, User),
     "keypairs": _List(keypairs.page, keypairs.total, keypairs.KeypairFilter, Keypair),
     "policies": _List(policies.page, policies.total, policies.PolicyFilter, ResourcePolicy),
+    "presets": _List(presets.page, presets.total, presets.PresetFilter, ResourcePreset),
     "resource_groups": _List(
         resource_groups.page, resource_groups.total, resource_groups.ResourceGroupFilter, ResourceGroup
     ),

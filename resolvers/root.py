@@ -19,6 +19,7 @@ from resolvers.groups import GroupMutations, GroupQueries
 from resolvers.images import ImageMutations, ImageQueries
 from resolvers.keypairs import KeypairMutations, KeypairQueries
 from resolvers.policies import PolicyMutations, PolicyQueries
+from resolvers.presets import PresetMutations, PresetQueries
 from resolvers.resource_groups import ResourceGroupMutations, ResourceGroupQueries
 from resolvers.server import ServerQueries
 from resolvers.sessions import SessionMutations, SessionQueries, SessionSubscriptions
@@ -40,6 +41,7 @@ class Query(
     UserQueries,
     KeypairQueries,
     PolicyQueries,
+    PresetQueries,
     ResourceGroupQueries,
     AgentQueries,
     ImageQueries,
@@ -56,6 +58,7 @@ class Mutation(
     UserMutations,
     KeypairMutations,
     PolicyMutations,
+    PresetMutations,
     ResourceGroupMutations,
     AgentMutations,
     ImageMutations,

@@ -1,4 +1,4 @@
-"""A cluster to look at: people, groups, policies and sessions, made through the API like anybody's.
+"""A cluster to look at: people, groups, policies, presets and sessions, made through the API like anybody's.
 
 Whatever is there already, by its name, is left as it is: filling in twice makes nothing twice. The people's sessions are
 asked for by themselves, with keypairs that are kept in demo.json beside the password that they share.
@@ -35,6 +35,16 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Preset:
+    name: str
+    description: str
+    cpu: str
+    memory: int
+    #: A slot of accelerators and its amount.
+    more: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
 class Person:
     email: str
     full_name: str
@@ -59,6 +69,11 @@ class Wanted:
 POLICIES: Final = (
     Policy("students", "Coursework: small sessions, ended when nobody uses them.", "2", 4 * _GIB, 2, 3600),
     Policy("researchers", "Everyday research.", "16", 64 * _GIB, 8),
+)
+PRESETS: Final = (
+    Preset("homework", "Coursework: a notebook and a small table.", "0.25", _GIB // 4),
+    Preset("gpu-share", "A third of a GPU, for trying a model out.", "2", 8 * _GIB, ("cuda.shares", "0.3")),
+    Preset("gpu", "A whole GPU, for training.", "4", 16 * _GIB, ("cuda.device", "1")),
 )
 GROUPS: Final = (
     Group("vision", "Images and video: segmentation, tracking."),
@@ -95,6 +110,7 @@ _WHO = """{
   images(filter: {active: true}, first: 50) { nodes { id reference size minimumSlots { name amount } } }
 }"""
 _POLICIES = "{ resourcePolicies(first: 100) { nodes { id name } } }"
+_PRESETS = "{ resourcePresets(first: 100) { nodes { id name } } }"
 _GROUPS = "query($domain: ID!) { groups(filter: {domainId: $domain}, first: 100) { nodes { id name } } }"
 _USERS = 'query { users(filter: {search: "@demo.example"}, first: 100) { nodes { id email } } }'
 _SESSIONS = "query($user: ID!) { sessions(filter: {userId: $user}, first: 100) { nodes { name } } }"
@@ -103,6 +119,9 @@ _AVAILABLE = """query($group: ID!, $resourceGroup: ID!) {
 }"""
 _NEW_POLICY = """mutation($input: CreateResourcePolicyInput!) {
   createResourcePolicy(input: $input) { resourcePolicy { id name } }
+}"""
+_NEW_PRESET = """mutation($input: CreateResourcePresetInput!) {
+  createResourcePreset(input: $input) { resourcePreset { id name } }
 }"""
 _NEW_GROUP = "mutation($input: CreateGroupInput!) { createGroup(input: $input) { group { id name } } }"
 _NEW_USER = "mutation($input: CreateUserInput!) { createUser(input: $input) { user { id email } } }"
@@ -134,6 +153,7 @@ class Demo:
             who = await self._client.ask(_WHO)
             domain = who["viewer"]["domain"]["id"]
             policies = await self._policies()
+            await self._presets()
             groups = await self._groups(domain)
             users = await self._users(domain, groups)
             await self._keypairs(users, policies)
@@ -161,6 +181,15 @@ class Demo:
                 )
                 known[policy.name] = made["createResourcePolicy"]["resourcePolicy"]["id"]
         return known
+
+    async def _presets(self) -> None:
+        known = _ids(await self._client.ask(_PRESETS), "resourcePresets", "name")
+        for preset in PRESETS:
+            if preset.name not in known:
+                more = [{"name": preset.more[0], "amount": preset.more[1]}] if preset.more else []
+                given = {"name": preset.name, "description": preset.description}
+                slots = _slots(preset.cpu, preset.memory) + more
+                await self._client.ask(_NEW_PRESET, input={**given, "slots": slots})
 
     async def _groups(self, domain: str) -> dict[str, str]:
         known = _ids(await self._client.ask(_GROUPS, domain=domain), "groups", "name")

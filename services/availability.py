@@ -1,14 +1,16 @@
 """What can be had: of a resource group's nodes, and within the limits that count for one user."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import occupancy, permissions
+from services import limits, occupancy, permissions
 from services.core import Core
 from services.db.tables import Agent, Domain, Group, Keypair, ResourceGroup, ResourcePolicy, Slots
 from services.errors import NotFound
+from services.limits import Limit
 from services.occupancy import SESSIONS
 from services.permissions import Actor
 from services.slots import SLOT_TYPES, total
@@ -42,16 +44,34 @@ class Availability:
     sessions_used: int
 
 
+@dataclass(frozen=True)
+class Room:
+    """Everything that what an actor can get in a group and a resource group depends on."""
+
+    resource_group: ResourceGroup
+    #: Of the actor's own first.
+    limits: Sequence[Limit]
+    #: Scope (agents too) → slot → what is taken.
+    used: Mapping[str, Slots]
+    #: Of the resource group, save for those that are gone for good; not all of them take work.
+    agents: Sequence[Agent]
+
+    def taken(self, scope_id: str) -> Slots:
+        return self.used.get(scope_id, {})
+
+
 async def capacities(core: Core, resource_group_ids: Sequence[str]) -> dict[str, Capacity]:
     """Resource group → what its agents have together."""
-    nodes = await _nodes(core, resource_group_ids)
-    return {
-        group_id: Capacity(
-            total(capacity for capacity, _ in nodes.get(group_id, ())),
-            total(used for _, used in nodes.get(group_id, ())),
+    async with core.db.read() as db:
+        agents = [agent for agent in await _agents(db, resource_group_ids) if takes_work(agent)]
+        used = await occupancy.of(db, [agent.id for agent in agents])
+    result: dict[str, Capacity] = {}
+    for group_id in resource_group_ids:
+        own = [agent for agent in agents if agent.resource_group_id == group_id]
+        result[group_id] = Capacity(
+            total(agent.slots for agent in own), total(used.get(agent.id, {}) for agent in own)
         )
-        for group_id in resource_group_ids
-    }
+    return result
 
 
 async def find(core: Core, actor: Actor, group_id: str, resource_group_id: str) -> Availability:
@@ -61,48 +81,56 @@ async def find(core: Core, actor: Actor, group_id: str, resource_group_id: str) 
         NotFound: one of the two is not the actor's to use.
     """
     async with core.db.read() as db:
-        group = await db.scalar(select(Group).where(Group.id == group_id, permissions.visible(actor, Group)))
-        if group is None:
-            raise NotFound("There is no such group, or it is not yours to see.", path="groupId")
-        known = await db.scalar(
-            select(ResourceGroup.id).where(
-                ResourceGroup.id == resource_group_id, permissions.visible(actor, ResourceGroup)
-            )
-        )
-        if known is None:
-            raise NotFound(
-                "There is no such resource group, or it was not granted to you.", path="resourceGroupId"
-            )
-        domain = await db.get_one(Domain, group.domain_id)
-        policy = await db.scalar(
-            select(ResourcePolicy)
-            .join(Keypair, Keypair.policy_id == ResourcePolicy.id)
-            .where(Keypair.id == actor.keypair_id)
-        )
-        used = await occupancy.of(db, [actor.keypair_id, group.id, domain.id])
-    limits = [
-        (policy.total_slots if policy else {}, used.get(actor.keypair_id, {})),
-        (group.total_slots, used.get(group.id, {})),
-        (domain.total_slots, used.get(domain.id, {})),
-    ]
-    nodes = (await _nodes(core, [resource_group_id])).get(resource_group_id, [])
+        found = await room(db, actor, group_id, resource_group_id)
+    nodes = [(agent.slots, found.taken(agent.id)) for agent in found.agents if takes_work(agent)]
     names = [name for name in SLOT_TYPES if any(capacity.get(name) for capacity, _ in nodes)]
+    sessions, limit, used = _tightest(SESSIONS, found)
     return Availability(
-        slots=[_slot(name, limits, nodes) for name in names or ("cpu", "mem")],
-        sessions_limit=policy.max_concurrent_sessions if policy else None,
-        sessions_used=used.get(actor.keypair_id, {}).get(SESSIONS, 0),
+        slots=[_slot(name, found, nodes) for name in names or ("cpu", "mem")],
+        sessions_limit=None if sessions is None else limit,
+        sessions_used=used,
     )
 
 
-def _slot(
-    name: str, limits: Sequence[tuple[Slots, Slots]], nodes: Sequence[tuple[Slots, Slots]]
-) -> SlotAvailability:
-    bounded = [
-        (limit[name] - used.get(name, 0), limit[name], used.get(name, 0))
-        for limit, used in limits
-        if name in limit
-    ]
-    left, limit, used = min(bounded, default=(None, None, limits[0][1].get(name, 0)))
+async def room(db: AsyncSession, actor: Actor, group_id: str, resource_group_id: str) -> Room:
+    """Read it, in a constant number of statements.
+
+    Raises:
+        NotFound: one of the two is not the actor's to use.
+    """
+    group = await db.scalar(select(Group).where(Group.id == group_id, permissions.visible(actor, Group)))
+    if group is None:
+        raise NotFound("There is no such group, or it is not yours to see.", path="groupId")
+    resource_group = await db.scalar(
+        select(ResourceGroup).where(
+            ResourceGroup.id == resource_group_id, permissions.visible(actor, ResourceGroup)
+        )
+    )
+    if resource_group is None:
+        raise NotFound(
+            "There is no such resource group, or it was not granted to you.", path="resourceGroupId"
+        )
+    domain = await db.get_one(Domain, group.domain_id)
+    policy = await db.scalar(
+        select(ResourcePolicy)
+        .join(Keypair, Keypair.policy_id == ResourcePolicy.id)
+        .where(Keypair.id == actor.keypair_id)
+    )
+    own = (
+        limits.of_policy(actor.keypair_id, policy) if policy else Limit(actor.keypair_id, "your keypair", {})
+    )
+    found = [own, limits.of_group(group), limits.of_domain(domain)]
+    agents = await _agents(db, [resource_group_id])
+    used = await occupancy.of(db, [limit.scope_id for limit in found] + [agent.id for agent in agents])
+    return Room(resource_group, found, used, agents)
+
+
+def takes_work(agent: Agent) -> bool:
+    return agent.status == "ALIVE" and agent.schedulable
+
+
+def _slot(name: str, found: Room, nodes: Sequence[tuple[Slots, Slots]]) -> SlotAvailability:
+    left, limit, used = _tightest(name, found)
     free = [max(0, capacity.get(name, 0) - taken.get(name, 0)) for capacity, taken in nodes]
     allowed = sum(free) if left is None else max(0, left)
     return SlotAvailability(
@@ -116,20 +144,20 @@ def _slot(
     )
 
 
-async def _nodes(core: Core, resource_group_ids: Sequence[str]) -> dict[str, list[tuple[Slots, Slots]]]:
-    """Resource group → (capacity, used) of each of its agents that take work."""
-    async with core.db.read() as db:
-        agents = (
-            await db.scalars(
-                select(Agent).where(
-                    Agent.resource_group_id.in_(resource_group_ids),
-                    Agent.status == "ALIVE",
-                    Agent.schedulable,
-                )
-            )
-        ).all()
-        used = await occupancy.of(db, [agent.id for agent in agents])
-    nodes: dict[str, list[tuple[Slots, Slots]]] = {}
-    for agent in agents:
-        nodes.setdefault(agent.resource_group_id, []).append((agent.slots, used.get(agent.id, {})))
-    return nodes
+def _tightest(slot: str, found: Room) -> tuple[int | None, int | None, int]:
+    """(what is left, limit, used) of the limit that leaves least; without any, what the actor's own has."""
+    bounded = [
+        (limit.slots[slot] - used, limit.slots[slot], used)
+        for limit, used in ((one, found.taken(one.scope_id).get(slot, 0)) for one in found.limits)
+        if slot in limit.slots
+    ]
+    return min(bounded, default=(None, None, found.taken(found.limits[0].scope_id).get(slot, 0)))
+
+
+async def _agents(db: AsyncSession, resource_group_ids: Sequence[str]) -> Sequence[Agent]:
+    rows = await db.scalars(
+        select(Agent)
+        .where(Agent.resource_group_id.in_(resource_group_ids), Agent.status != "TERMINATED")
+        .order_by(Agent.id)
+    )
+    return rows.all()

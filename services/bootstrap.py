@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import groups, ids, inputs, keypairs, passwords, resource_groups, users
+from services import groups, ids, inputs, keypairs, passwords, presets, resource_groups, users
 from services.auth import change
 from services.core import Core
 from services.db.tables import Domain, Group, Keypair, ResourceGroup, ResourcePolicy, User
@@ -38,7 +38,8 @@ class FirstRun:
 
 
 async def ensure_first_run(core: Core, admin_email: str, admin_password: str | None) -> FirstRun:
-    """Make what is missing: domain, group, resource policy and resource group `default`, and a superadmin.
+    """Make what is missing: domain, group, resource policy and resource group `default`, and a superadmin; and with the
+    first superadmin some resource presets.
 
     Nothing that is there is changed: not the password of a superadmin who has one, nor a grant taken back.
 
@@ -68,6 +69,7 @@ async def ensure_first_run(core: Core, admin_email: str, admin_password: str | N
         created = user is None
         if user is None:
             user = await _new_superadmin(core, db, domain, group, policy, email)
+            await presets.add_first(core, db)
         if user.password_hash is None and hashed is not None:
             user.password_hash = hashed
         ticket = None

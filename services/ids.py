@@ -20,6 +20,7 @@ KINDS: Final = {
     "key": "keypair",
     "pol": "resource policy",
     "rgp": "resource group",
+    "pre": "resource preset",
     "agt": "agent",
     "img": "image",
     "ses": "session",

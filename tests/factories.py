@@ -26,6 +26,7 @@ from services.db.tables import (
     ResourceGroup,
     ResourceGroupGrant,
     ResourcePolicy,
+    ResourcePreset,
     Session,
     SessionEvent,
     Ticket,
@@ -170,6 +171,17 @@ class Factories:
         for grantee in granted:
             await self._add(ResourceGroupGrant, resource_group_id=group.id, grantee_id=grantee.id)
         return group
+
+    async def preset(self, **more: Any) -> ResourcePreset:
+        return await self._add(
+            ResourcePreset,
+            **{
+                "id": ids.new("pre"),
+                "name": self._name("size"),
+                "slots": {"cpu": 1000, "mem": 2**30},
+                **more,
+            },
+        )
 
     async def join_token(self, *, resource_group: ResourceGroup | None = None, **more: Any) -> JoinToken:
         return await self._add(

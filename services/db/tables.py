@@ -248,6 +248,20 @@ class ResourceGroupGrant(Base):
     grantee_id: Mapped[str] = mapped_column(String(30), primary_key=True, index=True)
 
 
+class ResourcePreset(Base):
+    """Amounts that sessions often ask for, under a name."""
+
+    __tablename__ = "resource_presets"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    description: Mapped[str] = mapped_column(Text, default="")
+    slots: Mapped[Slots] = mapped_column(default=dict)
+    #: Bytes, a part of its memory; None: what sessions have that say nothing.
+    shared_memory: Mapped[int | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
 class JoinToken(Base):
     """Lets one new agent in, once."""
 

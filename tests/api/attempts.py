@@ -35,6 +35,8 @@ async def _plain(world: World, mutation: str) -> dict[str, Any]:
     match mutation:
         case "createDomain" | "createResourceGroup" | "createResourcePolicy":
             return {"name": world.name()}
+        case "createResourcePreset":
+            return {"name": world.name(), "slots": SLOTS}
         case "createGroup":
             return {"domainId": domain.id, "name": world.name()}
         case "createJoinToken":
@@ -74,6 +76,8 @@ async def _plain(world: World, mutation: str) -> dict[str, Any]:
             return {"id": world.add(await make.resource_group()).id}
         case "deleteResourcePolicy":
             return {"id": world.add(await make.policy()).id}
+        case "deleteResourcePreset":
+            return {"id": world.add(await make.preset()).id}
         case "grantResourceGroup" | "revokeResourceGroup":
             return {"id": nodes.id, "granteeId": group.id}
         case "forgetImages":

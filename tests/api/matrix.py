@@ -13,6 +13,7 @@ An object of a row is seen (by `node`, in lists, as an edge: the same everywhere
     PRIVATE      owns it               owns it                who owns it
     GRANTED      was granted it        was granted it         sees all
     POLICY       has a keypair of it   sees all               sees all
+    EVERYBODY    sees all              sees all               sees all
     SUPERADMIN   —                     —                      sees all
     INSIDE       a value without an id: as the object that it is in
 
@@ -53,6 +54,7 @@ OWNER: Final = Sees("owner", "domain")
 PRIVATE: Final = Sees("owner", "owner", "owner")
 GRANTED: Final = Sees("granted", "granted")
 POLICY: Final = Sees("granted", "anything")
+EVERYBODY: Final = Sees("anything", "anything")
 SUPERADMIN: Final = Sees("nothing", "nothing")
 INSIDE: Final = None
 
@@ -73,6 +75,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
         id lostSessionGraceSeconds name placer placerOptions sequencer sequencerOptions"""),
     "ResourcePolicy": (POLICY, """allowedActions:actions createdAt description id idleTimeoutSeconds
         maxConcurrentSessions maxKernelsPerSession name totalSlots"""),
+    "ResourcePreset": (EVERYBODY, "allowedActions:actions createdAt description id name sharedMemory slots"),
     "Session": (OWNER, """allowedActions:actions bootstrapScript createdAt domain elapsedSeconds environ events exitCode
         group id image kernels keypair logs:log name pendingReason phaseDeadline priority pull raised resourceGroup
         scheduledAt servicePorts:image slots startedAt startupCommand stats statsHistory status statusReason terminatedAt
@@ -94,6 +97,8 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "PageInfo": (INSIDE, "endCursor hasNextPage hasPreviousPage startCursor"),
     "PendingReason": (INSIDE, "asked code free limit message position slot"),
     "PluginFault": (INSIDE, "message plugin"),
+    "PresetAvailability": (INSIDE, "obstacle preset state"),
+    "PresetObstacle": (INSIDE, "asked free limit message slot whose"),
     "Problem": (INSIDE, "code message"),
     "PullProgress": (INSIDE, "current percent total"),
     "ResourceGroupGrant": (INSIDE, "grantee"),
@@ -121,6 +126,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "CreatePasswordLinkPayload": (INSIDE, "url:once"),
     "CreateResourceGroupPayload": (INSIDE, "resourceGroup"),
     "CreateResourcePolicyPayload": (INSIDE, "resourcePolicy"),
+    "CreateResourcePresetPayload": (INSIDE, "resourcePreset"),
     "CreateSessionPayload": (INSIDE, "raised session"),
     "CreateUserPayload": (INSIDE, "passwordLink:once user"),
     "DeactivateDomainPayload": (INSIDE, "domain"),
@@ -130,6 +136,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "DeleteKeypairPayload": (INSIDE, "deletedId"),
     "DeleteResourceGroupPayload": (INSIDE, "deletedId"),
     "DeleteResourcePolicyPayload": (INSIDE, "deletedId"),
+    "DeleteResourcePresetPayload": (INSIDE, "deletedId"),
     "ForgetImagesPayload": (INSIDE, "deletedIds"),
     "GrantResourceGroupPayload": (INSIDE, "resourceGroup"),
     "ImageOnAgentResult": (INSIDE, "agentId error imageId"),
@@ -153,6 +160,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "UpdateKeypairPayload": (INSIDE, "keypair"),
     "UpdateResourceGroupPayload": (INSIDE, "resourceGroup"),
     "UpdateResourcePolicyPayload": (INSIDE, "resourcePolicy"),
+    "UpdateResourcePresetPayload": (INSIDE, "resourcePreset"),
     "UpdateSessionPayload": (INSIDE, "session"),
     "UpdateUserPayload": (INSIDE, "user"),
     "UserResult": (INSIDE, "error id user"),
@@ -177,6 +185,7 @@ BY_OWNER: Final = "UvNNvNvU"
 QUERIES: Final = {
     "agents": SIGNED_IN,
     "availability": "UvvNvNvU",
+    "availablePresets": "UvvNvNvU",
     "domains": SIGNED_IN,
     "groups": SIGNED_IN,
     "images": SIGNED_IN,
@@ -184,6 +193,7 @@ QUERIES: Final = {
     "node": SIGNED_IN,
     "resourceGroups": SIGNED_IN,
     "resourcePolicies": SIGNED_IN,
+    "resourcePresets": SIGNED_IN,
     "schedulers": SIGNED_IN,
     "server": PUBLIC,
     "sessions": SIGNED_IN,
@@ -205,6 +215,7 @@ MUTATIONS: Final[dict[str, tuple[str, str]]] = {
     "createPasswordLink": ("", "UFNNvNvU"),
     "createResourceGroup": ("", BY_SUPERADMIN),
     "createResourcePolicy": ("", BY_SUPERADMIN),
+    "createResourcePreset": ("", BY_SUPERADMIN),
     "createSession": ("Group", "UvvNNNNU"),
     "createUser": ("Domain", BY_SUPERADMIN),
     "deactivateDomain": ("Domain", BY_SUPERADMIN),
@@ -214,6 +225,7 @@ MUTATIONS: Final[dict[str, tuple[str, str]]] = {
     "deleteKeypair": ("Keypair", BY_OWNER),
     "deleteResourceGroup": ("ResourceGroup", BY_SUPERADMIN),
     "deleteResourcePolicy": ("ResourcePolicy", BY_SUPERADMIN),
+    "deleteResourcePreset": ("ResourcePreset", BY_SUPERADMIN),
     "forgetImages": ("Image", BY_SUPERADMIN),
     "grantResourceGroup": ("ResourceGroup", BY_SUPERADMIN),
     "installImages": ("Image", BY_SUPERADMIN),
@@ -237,6 +249,7 @@ MUTATIONS: Final[dict[str, tuple[str, str]]] = {
     "updateKeypair": ("Keypair", BY_SUPERADMIN),
     "updateResourceGroup": ("ResourceGroup", BY_SUPERADMIN),
     "updateResourcePolicy": ("ResourcePolicy", BY_SUPERADMIN),
+    "updateResourcePreset": ("ResourcePreset", BY_SUPERADMIN),
     "updateSession": ("Session", BY_OWNER),
     "updateUser": ("User", BY_ADMIN),
 }
@@ -252,6 +265,7 @@ SUBSCRIPTIONS: Final = {
 #: Arguments of fields that are no list and no mutation; `name:kinds` for ids.
 ARGUMENTS: Final = {
     "Query.availability": "groupId:grp resourceGroupId:rgp",
+    "Query.availablePresets": "groupId:grp resourceGroupId:rgp",
     "Query.node": "id:*",
     "Session.logs": "tail",
     "Subscription.agentEvents": "after",
@@ -279,6 +293,7 @@ INPUTS: Final = {
         sequencerOptions""",
     "CreateResourcePolicyInput": """description idempotencyKey idleTimeoutSeconds maxConcurrentSessions
         maxKernelsPerSession name totalSlots""",
+    "CreateResourcePresetInput": "description idempotencyKey name sharedMemory slots",
     "CreateSessionInput": """agentId:agt bootstrapScript environ groupId:grp idempotencyKey imageId:img name priority
         resourceGroupId:rgp sharedMemory slots startupCommand type""",
     "CreateUserInput": """description domainId:dom email fullName groupIds:grp idempotencyKey mustChangePassword name
@@ -288,6 +303,7 @@ INPUTS: Final = {
     "DeleteKeypairInput": "id:key",
     "DeleteResourceGroupInput": "id:rgp",
     "DeleteResourcePolicyInput": "id:pol",
+    "DeleteResourcePresetInput": "id:pre",
     "DomainFilter": "active search",
     "DomainOrder": "direction field",
     "EnvironmentVariableInput": "name value",
@@ -312,6 +328,8 @@ INPUTS: Final = {
     "ResourceGroupOrder": "direction field",
     "ResourcePolicyFilter": "search",
     "ResourcePolicyOrder": "direction field",
+    "ResourcePresetFilter": "search",
+    "ResourcePresetOrder": "direction field",
     "SessionFilter": """agentId:agt category createdAfter createdBefore domainId:dom groupId:grp resourceGroupId:rgp
         search statusIn type userId:usr""",
     "SessionOrder": "direction field",
@@ -326,6 +344,7 @@ INPUTS: Final = {
         sequencerOptions""",
     "UpdateResourcePolicyInput": """description id:pol idleTimeoutSeconds maxConcurrentSessions maxKernelsPerSession
         name totalSlots""",
+    "UpdateResourcePresetInput": "description id:pre name sharedMemory slots",
     "UpdateSessionInput": "id:ses name",
     "UpdateUserInput": "description domainId:dom fullName groupIds:grp id:usr mustChangePassword name password role",
     "UserFilter": "active domainId:dom groupId:grp role search",
@@ -344,10 +363,13 @@ ENUMS: Final = {
     "GroupOrderField": "CREATED_AT NAME",
     "ImageOrderField": "CREATED_AT LANGUAGE REFERENCE SIZE",
     "KeypairOrderField": "ACCESS_KEY CREATED_AT LAST_USED_AT QUERY_COUNT",
+    "PresetState": "LATER NEVER NOW",
     "ResourceGroupOrderField": "CREATED_AT NAME",
     "ResourcePolicyOrderField": "CREATED_AT NAME",
+    "ResourcePresetOrderField": "CREATED_AT NAME",
     "Role": "DOMAIN_ADMIN SUPERADMIN USER",
     "SchedulerKind": "PLACER SEQUENCER",
+    "ServerFeature": "BROWSER_OPERATIONS INTROSPECTION PLAYGROUND",
     "SessionCategory": "FINISHED OTHER RUNNING",
     "SessionOrderField": "CREATED_AT NAME STARTED_AT STATUS TERMINATED_AT",
     "SessionStatus": """CANCELLED CREATING ERROR PENDING PREPARED PREPARING PULLING RUNNING SCHEDULED TERMINATED

@@ -106,13 +106,11 @@ def test_what_sounds_like_a_secret_is_shown_once_or_never() -> None:
 
 def about_ours(world: World, name: str) -> dict[str, str]:
     """Arguments of a root field that needs some."""
-    given = {
-        "availability": {
-            "groupId": world.ours["Group"].id,
-            "resourceGroupId": world.ours["ResourceGroup"].id,
-        }
+    groups = {
+        "groupId": world.ours["Group"].id,
+        "resourceGroupId": world.ours["ResourceGroup"].id,
     }
-    return given.get(name, {})
+    return groups if name in ("availability", "availablePresets") else {}
 
 
 #: What only mutations and subscriptions answer.

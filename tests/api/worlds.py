@@ -38,7 +38,7 @@ ANONYMOUS: Final = "anonymous"
 #: Prefix of an id → the type that the API shows it as.
 TYPES: Final = {
     "dom": "Domain", "grp": "Group", "usr": "User", "lgn": "Login", "key": "Keypair", "pol": "ResourcePolicy",
-    "rgp": "ResourceGroup", "agt": "Agent", "img": "Image", "ses": "Session", "knl": "Kernel",
+    "rgp": "ResourceGroup", "pre": "ResourcePreset", "agt": "Agent", "img": "Image", "ses": "Session", "knl": "Kernel",
 }  # fmt: skip
 
 
@@ -187,6 +187,9 @@ async def _cluster(world: World, tenant: dict[str, Any], who: str, near: str) ->
             lost_session_grace_seconds=60,
         )  # fmt: skip
         tenant[key] = world.add(group, granted=frozenset({grantee.id}))
+    tenant["ResourcePreset"] = world.add(
+        await make.preset(description="a size", slots={"cpu": 10**9, "mem": 2**30}, shared_memory=2**20)
+    )
     now = world.core.now()
     agent = await make.agent(
         resource_group=tenant["ResourceGroup"], address="198.51.100.7", region="here", runtime="docker",

@@ -155,6 +155,21 @@ async def _(scene: Scene) -> dict[str, Any]:
     return {"id": (await scene.make.policy()).id}
 
 
+@governing("createResourcePreset")
+async def _(_scene: Scene) -> dict[str, Any]:
+    return {"name": "new", "slots": SLOTS, "sharedMemory": "1048576"}
+
+
+@governing("updateResourcePreset")
+async def _(scene: Scene) -> dict[str, Any]:
+    return {"id": (await scene.make.preset(shared_memory=2**20)).id, "sharedMemory": None}
+
+
+@governing("deleteResourcePreset")
+async def _(scene: Scene) -> dict[str, Any]:
+    return {"id": (await scene.make.preset()).id}
+
+
 @governing("createResourceGroup")
 async def _(_scene: Scene) -> dict[str, Any]:
     return {"name": "new", "lostSessionGraceSeconds": 600}

@@ -5,11 +5,12 @@ import asyncio
 import pytest
 from sqlalchemy import func, select
 
-from services import auth, bootstrap, groups, resource_groups, users
+from services import auth, bootstrap, groups, presets, resource_groups, users
 from services.bootstrap import FirstRun
 from services.core import Core
 from services.db.tables import Domain, Group, GroupMember, Keypair, ResourceGroup, ResourcePolicy, User
 from services.errors import BadInput, Unauthenticated
+from services.paging import PageArgs
 from services.users import UserChanges, UserSpec
 from tests.factories import PASSWORD, Factories
 
@@ -115,3 +116,16 @@ async def test_a_start_with_a_bad_address_or_password_says_so(
     with pytest.raises(BadInput):
         await bootstrap.ensure_first_run(core, email, password)
     assert sum(await counts(core)) == 0
+
+
+async def test_a_first_start_brings_presets_and_a_later_one_does_not_bring_back_what_was_deleted(
+    core: Core,
+) -> None:
+    await bootstrap.ensure_first_run(core, EMAIL, PASSWORD)
+    actor = (await auth.login(core, EMAIL, PASSWORD, address=ADDRESS)).actor
+    page = await presets.page(core, actor, presets.PresetFilter(), [], PageArgs())
+    assert {row.name for row in page.rows} == {"small", "medium", "large"}
+    for row in page.rows:
+        await presets.delete(core, actor, row.id)
+    await bootstrap.ensure_first_run(core, EMAIL, PASSWORD)
+    assert (await presets.total(core, actor, presets.PresetFilter())).count == 0

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from services import domains, groups, ids, keypairs, policies, resource_groups, users
+from services import domains, groups, ids, keypairs, policies, presets, resource_groups, users
 from services.core import Core
 from services.errors import BadInput, NotFound
 from services.paging import COUNT_LIMIT, Order, PageArgs
@@ -49,6 +49,7 @@ CASES = {
     "groups": Case(groups, groups.GroupFilter, "group", "description"),
     "users": Case(users, users.UserFilter, "user", "name"),
     "keypairs": Case(keypairs, keypairs.KeypairFilter, "keypair", "access_key"),
+    "presets": Case(presets, presets.PresetFilter, "preset", "description"),
     "policies": Case(policies, policies.PolicyFilter, "policy", "description"),
     "resource_groups": Case(
         resource_groups, resource_groups.ResourceGroupFilter, "resource_group", "description"
@@ -144,6 +145,7 @@ async def test_an_id_that_cannot_be_is_answered_like_one_that_is_not(
             await case.module.get(core, admin, row_id)
 
 
+@pytest.mark.parametrize("case", [case for name, case in CASES.items() if name != "presets"])
 async def test_a_foreign_row_is_answered_like_one_that_is_not(
     core: Core, make: Factories, case: Case
 ) -> None:

@@ -19,6 +19,7 @@ from services.db.tables import (
     Login,
     ResourceGroup,
     ResourcePolicy,
+    ResourcePreset,
     Session,
     User,
 )
@@ -61,6 +62,7 @@ async def populate(core: Core, make: Factories, seed: int) -> list[Actor]:
                 resource_group=chance.choice(resource_groups),
             )
             await make.kernel(session=session, agent=chance.choice(agents))
+    await make.preset()
     actors = [make.actor(user, own) for user, own in people]
     return [*actors, *(make.actor(user, own, must_change_password=True) for user, own in people[:3])]
 
@@ -113,7 +115,12 @@ async def test_what_is_listed_as_allowed_is_what_is_allowed(core: Core, make: Fa
 def test_every_action_on_an_object_is_in_the_table() -> None:
     listed = {action for actions in ACTIONS_ON.values() for action in actions} | set(READ.values())
     assert listed <= set(TABLE)
-    assert set(TABLE) - listed == {"createDomain", "createResourcePolicy", "createResourceGroup"}
+    assert set(TABLE) - listed == {
+        "createDomain",
+        "createResourcePolicy",
+        "createResourceGroup",
+        "createResourcePreset",
+    }
 
 
 def test_who_ranks_higher_is_allowed_no_less() -> None:
@@ -194,6 +201,7 @@ def test_tables_without_a_reading_rule_are_not_read_by_actors() -> None:
         Keypair,
         ResourcePolicy,
         ResourceGroup,
+        ResourcePreset,
         Agent,
         Image,
         Session,

@@ -87,10 +87,9 @@ async def test_a_child_that_does_not_listen_is_killed_after_the_grace(children: 
     )
     child.start()
     await until(lambda: "deaf" in child.tail())
-    pid = child.pid
-    assert pid is not None
+    process = psutil.Process(child.pid)
     await child.stop()
-    assert not psutil.pid_exists(pid)
+    assert not process.is_running()
 
 
 async def test_a_child_has_a_session_of_its_own_so_that_ctrl_c_does_not_reach_it(children: Children) -> None:

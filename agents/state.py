@@ -12,38 +12,36 @@
     HALF   found after a restart, made but not started: waits for the manager to send its command again
 
 ERROR and TERMINATED are told only when no process of the kernel is left, so that whoever hears them may run it
-elsewhere; until then TERMINATING says why it comes to its end. A stop that cannot be confirmed is repeated for ever: lost is not dead, and its slots stay taken.
+elsewhere; until then TERMINATING says why it comes to its end. A stop that cannot be confirmed is repeated for ever: lost
+is not dead, and its slots stay taken.
 Rising generations fence: what an older one has is ended first, what belongs to an older one is refused.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import singledispatchmethod
 
 import msgspec
 
-from agents.accelerators.pools import NoRoom, Pool
+from agents.accelerators.pools import NoRoom
 from agents.attempts import (
     COLLECT_SECONDS,
     FINAL,
     HALF_SECONDS,
     HURRY_SECONDS,
-    ORDER,
     REMOVE_SECONDS,
     RETRY_SECONDS,
     STOP_SECONDS,
     Attempt,
-    Attempts,
     Outcome,
     Step,
 )
+from agents.machine import Machine
 from agents.protocol import (
     CreateKernel,
     DestroyKernel,
     KernelLog,
-    KernelPhase,
     KernelReport,
-    Phase,
 )
 from agents.steps import (
     Answer,
@@ -79,23 +77,8 @@ from agents.steps import (
 )
 
 
-class State:
-    """All kernels of the node.
-
-    Args:
-        capacity: slots of the node, in milli-units / bytes.
-        past: the last phase of each kernel that was told before the agent's start, oldest first (from the journal).
-        pool: the node's accelerators; replaced in `attempts` when they change.
-    """
-
-    def __init__(
-        self, capacity: Mapping[str, int], past: Iterable[KernelPhase] = (), pool: Pool | None = None
-    ) -> None:
-        self.attempts = Attempts(capacity, past, pool)
-        self._out: list[Instruction] = []
-        self._now = 0.0
-
-    # What the daemon asks
+class State(Machine):
+    """All kernels of the node: the rules. See `Machine` for how it is made."""
 
     def handle(self, event: StateEvent, now: float) -> list[Instruction]:
         """Take one event and say what to do, in order. `now`: seconds of a clock that never jumps."""
@@ -103,33 +86,6 @@ class State:
         self._on(event)
         out, self._out = self._out, []
         return out
-
-    def next_deadline(self) -> float | None:
-        """When a `Tick` is due."""
-        return min((a.deadline for a in self.attempts if a.deadline is not None), default=None)
-
-    def reports(self) -> tuple[KernelReport, ...]:
-        """All kernels whose processes may live, or are about to, for `Hello`.
-
-        Half-made ones are left out: to the manager they are missing, and it sends their command again.
-        """
-        return tuple(
-            KernelReport(
-                kernel=a.ref[0],
-                generation=a.ref[1],
-                session=a.session,
-                phase=a.told or "PULLING",
-                container=a.container,
-                slots=dict(a.slots),
-                devices={slot: dict(held) for slot, held in a.devices.items()},
-            )
-            for a in self.attempts
-            if not a.over and a.step is not Step.HALF
-        )
-
-    def running(self) -> list[str]:
-        """Kernels to sample."""
-        return [a.ref[0] for a in self.attempts if a.step in (Step.WATCH, Step.STOP)]
 
     # Commands
 
@@ -391,24 +347,6 @@ class State:
         if attempt := self._at(event.ref, Step.REMOVE):
             self._pause(attempt)
 
-    def _conclude(self, attempt: Attempt) -> None:
-        outcome = attempt.outcome or Outcome("TERMINATED", "REQUESTED", "Terminated as requested.")
-        if attempt.told == outcome.phase:
-            return
-        attempt.told = outcome.phase
-        body = KernelPhase(
-            kernel=attempt.ref[0],
-            generation=attempt.ref[1],
-            session=attempt.session,
-            phase=outcome.phase,
-            code=outcome.code,
-            message=outcome.message,
-            exit_code=outcome.exit_code,
-            container=attempt.container,
-        )
-        self.attempts.remember(body)
-        self._do(Emit(body))
-
     def _forget(self, attempt: Attempt) -> None:
         self.attempts.drop(attempt)
         self._begin_waiting(attempt.ref[0])
@@ -516,37 +454,6 @@ class State:
             if report.phase in ("RUNNING", "TERMINATED"):
                 self._tell(attempt, "RUNNING")
             self._watch(attempt)
-
-    # Beneath
-
-    def _new(self, ref: Ref, session: str, step: Step) -> Attempt:
-        before = self.attempts.told_before(ref)
-        attempt = Attempt(ref, session, step, told=before.phase if before else None)
-        if before and before.phase == "TERMINATING":
-            # Its end was asked for, or it had failed, before the agent was restarted: that stands.
-            attempt.outcome = (
-                Outcome("ERROR", before.code, before.message)
-                if before.code
-                else Outcome("TERMINATED", "REQUESTED", "Terminated as requested.")
-            )
-        self.attempts.add(attempt)
-        return attempt
-
-    def _do(self, *instructions: Instruction) -> None:
-        self._out.extend(instructions)
-
-    def _tell(self, attempt: Attempt, phase: Phase, why: Outcome | None = None) -> None:
-        if attempt.told is None or ORDER.index(attempt.told) < ORDER.index(phase):
-            attempt.told = phase
-            body = KernelPhase(*attempt.ref, attempt.session, phase, container=attempt.container)
-            if why:
-                body = msgspec.structs.replace(body, code=why.code, message=why.message)
-            self._do(Emit(body))
-
-    def _at(self, ref: Ref, step: Step) -> Attempt | None:
-        """The attempt, if it is still at this step: results of what was given up come late and mean nothing."""
-        attempt = self.attempts.get(ref)
-        return attempt if attempt and attempt.step is step and not attempt.pausing else None
 
 
 def _both(

@@ -143,6 +143,8 @@ async def _installed(core: Core, _actor: Actor, keys: Sequence[str]) -> dict[str
 #: What belongs to another thing in small numbers → how it is read for several of those, how it is shown.
 _EACH: Final[dict[str, tuple[Each, Any]]] = {
     "kernels": (sessions.kernels, Kernel.of),
+    "dependencies": (sessions.dependencies, Session.of),
+    "unmet": (sessions.unmet, Session.of),
     "timelines": (sessions.timelines, SessionEventEntry.of),
     "images": (images.on_agents, Image.of),
     "installed": (_installed, str),

@@ -61,6 +61,9 @@ class SessionMutations:
             priority=input.priority,
             shared_memory=input.shared_memory,
             agent_id=str(input.agent_id) if input.agent_id else None,
+            starts_at=input.starts_at,
+            max_duration_seconds=input.max_duration_seconds,
+            depends_on=[str(one) for one in input.depends_on],
             idempotency_key=input.idempotency_key,
         )
         row = await sessions.create(info.context.core, info.context.viewer, spec)

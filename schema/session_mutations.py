@@ -65,6 +65,14 @@ class CreateSessionInput:
     priority: int = said("-100 to 100; higher goes first.", default=0)
     shared_memory: ByteSize | None = said("Part of the memory; by default 64 MiB.", default=None)
     agent_id: strawberry.ID | None = said("Only on this node; for administrators.", default=None)
+    starts_at: datetime | None = said("Not before; at most 366 days from now.", default=None)
+    max_duration_seconds: int | None = said(
+        "It is ended when it has run for so long; by default it may go on.", default=None
+    )
+    depends_on: list[strawberry.ID] = said(
+        "Batch sessions of your own that have to succeed first, at most 100; when one does not, this one is cancelled.",
+        default_factory=list,
+    )
     idempotency_key: str | None = said(
         "The same key gives the same session again, for 24 hours.", default=None
     )

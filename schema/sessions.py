@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import strawberry
 
 from schema.agents import EventKind
-from schema.context import Context, Info
+from schema.context import Context, Info, Need
 from schema.devices import DeviceUse
-from schema.fields import ACTIONS, answered, belongs, each, one, refers, said
+from schema.fields import ACTIONS, answered, asked, belongs, each, one, refers, said
 from schema.images import ServicePort
 from schema.nodes import Node
 from schema.scalars import ByteSize
@@ -56,6 +56,12 @@ class SessionType(Enum):
     BATCH = strawberry.enum_value("BATCH", description="Runs a command to its end.")
 
 
+@strawberry.enum(description="How the command of a batch session went.")
+class BatchResult(Enum):
+    SUCCESS = strawberry.enum_value("SUCCESS", description="It ended by itself with exit code 0.")
+    FAILURE = strawberry.enum_value("FAILURE", description="It did not start, or ended in any other way.")
+
+
 @strawberry.type(description="Why a status is what it is.")
 class StatusReason:
     code: str = said("Stable, for programs: REQUESTED, EXITED, OOM_KILLED, PULL_FAILED …")
@@ -64,13 +70,31 @@ class StatusReason:
 
 @strawberry.type(description="Why a session waits.")
 class PendingReason:
-    code: str = said("Stable, for programs: LIMIT_REACHED, NO_AGENTS, NO_AGENT_FITS …")
+    session_id: strawberry.Private[str]
+    code: str = said(
+        "Stable, for programs: LIMIT_REACHED, NO_AGENTS, NO_AGENT_FITS, STARTS_LATER, WAITS_FOR_SESSIONS …"
+    )
     message: str = said("A sentence with the numbers.")
-    position: int = said("Its place among those that wait in its resource group, from 1.")
+    position: int = said(
+        "Its place among those that wait in its resource group, from 1; 0 while it is held back from that queue."
+    )
+    waits_for: list[Annotated["Session", strawberry.lazy("schema.sessions")]] = asked(
+        Need("each", lambda reason: reason.session_id, "unmet"),
+        "Sessions that have to succeed first and have not yet.",
+    )
     slot: str | None = said("The slot that is short; null when it is not about an amount.")
     asked: str | None = said("What it asks for of that slot.")
     free: str | None = said("What is free of it.")
     limit: str | None = said("The limit, or the largest that any agent has.")
+    starts_at: datetime | None = said("STARTS_LATER: the moment that it waits for.")
+
+    @classmethod
+    def of(cls, row: tables.Session) -> "PendingReason | None":
+        stored = row.pending_reason
+        if not stored:
+            return None
+        moment = row.starts_at if stored["code"] == "STARTS_LATER" else None
+        return cls(session_id=row.id, starts_at=moment, **stored)
 
 
 @strawberry.type(description="How far the download of an image is.")
@@ -198,6 +222,11 @@ class Session(Node):
     )
     bootstrap_script: str | None = said("A shell script that runs once after its start.")
     exit_code: int | None = said("Of its main process, once it has ended; null when unknown.")
+    starts_at: datetime | None = said("It is not to start before; null: as soon as there is room.")
+    max_duration_seconds: int | None = said("It is ended when it has run for so long; null: it may go on.")
+    ends_at: datetime | None = said(
+        "When it will have run for its maximum duration; null before it runs, and when it has none."
+    )
     created_at: datetime = said("When it was asked for.")
     scheduled_at: datetime | None = said("When it got its node; null: not yet.")
     started_at: datetime | None = said("Since when it runs; null: not yet.")
@@ -217,6 +246,9 @@ class Session(Node):
             startup_command=row.startup_command,
             bootstrap_script=row.bootstrap_script,
             exit_code=row.exit_code,
+            starts_at=row.starts_at,
+            max_duration_seconds=row.max_duration_seconds,
+            ends_at=row.ends_at,
             created_at=row.created_at,
             scheduled_at=row.scheduled_at,
             started_at=row.started_at,
@@ -235,7 +267,16 @@ class Session(Node):
 
     @strawberry.field(description="Why it waits; null when it does not, or when it was not looked at yet.")
     def pending_reason(self) -> PendingReason | None:
-        return PendingReason(**self.row.pending_reason) if self.row.pending_reason else None
+        return PendingReason.of(self.row)
+
+    @strawberry.field(
+        description="Batch: how its command went; null before its end, when it was cancelled before it ran, and for "
+        "interactive sessions."
+    )
+    def result(self) -> BatchResult | None:
+        if self.row.type != "BATCH" or self.row.status not in ("TERMINATED", "ERROR"):
+            return None
+        return BatchResult.SUCCESS if sessions.succeeded(self.row) else BatchResult.FAILURE
 
     @strawberry.field(description="What it occupies, or will.")
     def slots(self) -> list[Slot]:
@@ -257,6 +298,14 @@ class Session(Node):
             0,
             int(((self.row.terminated_at or info.context.core.now()) - self.row.started_at).total_seconds()),
         )
+
+    @strawberry.field(
+        description="Seconds until it is ended for its maximum duration; null when it does not run, or has none."
+    )
+    def remaining_seconds(self, info: Info) -> int | None:
+        if self.row.status != "RUNNING" or self.row.ends_at is None:
+            return None
+        return max(0, int((self.row.ends_at - info.context.core.now()).total_seconds()))
 
     @strawberry.field(description="How far the download of its image is; null when none is under way.")
     def pull(self, info: Info) -> PullProgress | None:
@@ -292,6 +341,10 @@ class Session(Node):
     )
 
     kernels: list[Kernel] = belongs("kernels", "Its containers, main1 first.")
+
+    depends_on: list[Annotated["Session", strawberry.lazy("schema.sessions")]] = belongs(
+        "dependencies", "Batch sessions that had to succeed before it could start, oldest first."
+    )
 
     events: list[SessionEventEntry] = belongs("timelines", "What happened to it, oldest first.")
 

@@ -144,6 +144,7 @@ class _Sweep:
 
     async def run(self) -> None:
         await sessions.fail_overdue(self._core)
+        await sessions.end_overlong(self._core)
         if time.monotonic() >= self._judge_from:
             await agents.expire_leases(self._core)
             await agents.give_up_lost(self._core)

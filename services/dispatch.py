@@ -9,9 +9,10 @@ leaves what no longer holds in the queue for the next cycle. So limits hold at e
 
 import asyncio
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -43,6 +44,8 @@ from services.db.tables import (
 )
 from services.occupancy import SESSIONS, Ledger
 from services.pieces import Pieces
+from services.sessions import gates
+from services.sessions.batches import cancel_hopeless
 from services.sessions.lifecycle import PLACED
 
 log = logging.getLogger(__name__)
@@ -122,6 +125,8 @@ class Dispatcher:
         """Plan and commit once. Returns whether another cycle may place more right away."""
         if self._fence is None:
             return False
+        if await cancel_hopeless(self._core):
+            return True
         view = await _read(self._core)
         if not view.versions:
             return False
@@ -167,13 +172,13 @@ async def _woken(hints: Queue[Wake]) -> None:
 async def _read(core: Core) -> _View:
     """Read all that a plan depends on."""
     build = SnapshotBuilder()
-    view = _View(Snapshot(slots=()))
+    view, now = _View(Snapshot(slots=())), core.now()
     async with core.db.read() as db:
         waiting = (
             await db.execute(
                 select(Session, Image.architecture)
                 .join(Image, Image.id == Session.image_id)
-                .where(Session.status == "PENDING")
+                .where(Session.status == "PENDING", gates.passed(now))
                 .order_by(Session.priority.desc(), Session.id)
                 .limit(_BATCH)
             )
@@ -182,7 +187,7 @@ async def _read(core: Core) -> _View:
             return view
         view.groups = {group.id: group for group in await db.scalars(select(ResourceGroup))}
         sizes = await _read_agents(db, build, view, [session.slots for session, _ in waiting])
-        await _read_running(db, build, sizes, {session.resource_group_id for session, _ in waiting})
+        await _read_running(db, build, sizes, {session.resource_group_id for session, _ in waiting}, now)
         await _read_limits(db, build, view, [session for session, _ in waiting])
     for session, architecture in waiting:
         view.versions[session.id] = session.version
@@ -195,10 +200,11 @@ async def _read(core: Core) -> _View:
             image_id=session.image_id,
             designated=[session.designated_agent_id] if session.designated_agent_id else None,
             scopes=(session.keypair_id, session.group_id, session.domain_id),
-            queued=int(session.created_at.timestamp() * 1e6),
+            queued=int(max(session.created_at, session.starts_at or session.created_at).timestamp() * 1e6),
             priority=session.priority,
             user=session.user_id,
             group=session.group_id,
+            max_duration=session.max_duration_seconds,
         )
     view.snapshot = build.build()
     return view
@@ -229,11 +235,18 @@ async def _read_agents(
 
 
 async def _read_running(
-    db: AsyncSession, build: SnapshotBuilder, sizes: Pieces, groups: Iterable[str]
+    db: AsyncSession, build: SnapshotBuilder, sizes: Pieces, groups: Iterable[str], now: datetime
 ) -> None:
-    """What each user and group has of the agents of these resource groups."""
+    """What each user and group has of the agents of these resource groups, and for how long at most."""
     rows = await db.execute(
-        select(Agent.id, Kernel.slots, Session.user_id, Session.group_id)
+        select(
+            Agent.id,
+            Kernel.slots,
+            Session.user_id,
+            Session.group_id,
+            Session.max_duration_seconds,
+            Session.ends_at,
+        )
         .join(Session, Session.id == Kernel.session_id)
         .join(Agent, Agent.id == Kernel.agent_id)
         .where(
@@ -242,8 +255,9 @@ async def _read_running(
             Agent.resource_group_id.in_(groups),
         )
     )
-    for agent_id, held, user_id, group_id in rows:
-        build.running(agent_id, slots=sizes.needs(held), user=user_id, group=group_id)
+    for agent_id, held, user_id, group_id, longest, ends_at in rows:
+        remaining = longest if ends_at is None else max(0, math.ceil((ends_at - now).total_seconds()))
+        build.running(agent_id, slots=sizes.needs(held), user=user_id, group=group_id, remaining=remaining)
 
 
 async def _read_limits(

@@ -373,6 +373,7 @@ class Session(Base):
         Index(None, "domain_id", "id"),
         Index(None, "resource_group_id", "status", "id"),
         Index("ix_sessions_deadline", "phase_deadline", sqlite_where=_LIVE, postgresql_where=_LIVE),
+        Index("ix_sessions_end", "ends_at", sqlite_where=_LIVE, postgresql_where=_LIVE),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -402,6 +403,12 @@ class Session(Base):
     priority: Mapped[int] = mapped_column(default=0)
     #: Set by an admin to force a node.
     designated_agent_id: Mapped[str | None] = mapped_column(String(30))
+    #: It is not looked at by the scheduler before.
+    starts_at: Mapped[datetime | None]
+    #: From RUNNING on.
+    max_duration_seconds: Mapped[int | None]
+    #: When it will have run for its maximum duration; None: not running yet, or without one.
+    ends_at: Mapped[datetime | None]
     exit_code: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
     scheduled_at: Mapped[datetime | None]
@@ -411,6 +418,15 @@ class Session(Base):
     phase_deadline: Mapped[datetime | None]
     #: Set while its node is lost.
     unreachable_since: Mapped[datetime | None]
+
+
+class SessionDependency(Base):
+    """A session that is not to start before another one has succeeded."""
+
+    __tablename__ = "session_dependencies"
+
+    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id"), primary_key=True)
+    depends_on_id: Mapped[str] = mapped_column(ForeignKey("sessions.id"), primary_key=True, index=True)
 
 
 class Kernel(Base):

@@ -1,7 +1,9 @@
 """Sessions and their kernels: made, moved, observed, ended, listed, watched."""
 
+from services.sessions.batches import cancel_hopeless, end_overlong
 from services.sessions.create import SessionSpec, create
 from services.sessions.edit import edit
+from services.sessions.gates import dependencies, succeeded, unmet
 from services.sessions.read import (
     ORDERS,
     Log,
@@ -29,9 +31,12 @@ __all__ = [
     "SessionFilter",
     "SessionNotice",
     "SessionSpec",
+    "cancel_hopeless",
     "counts",
     "create",
+    "dependencies",
     "edit",
+    "end_overlong",
     "fail_overdue",
     "follow_log",
     "get",
@@ -41,9 +46,11 @@ __all__ = [
     "many_kernels",
     "page",
     "page_kernels",
+    "succeeded",
     "terminate",
     "timelines",
     "total",
     "total_kernels",
+    "unmet",
     "watch",
 ]

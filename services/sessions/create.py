@@ -5,6 +5,7 @@ import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -12,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import ids, permissions, slots
+from services import ids, inputs, permissions, slots
 from services.bus import Wake
 from services.core import Core
 from services.db.tables import (
@@ -26,18 +27,20 @@ from services.db.tables import (
     ResourceGroup,
     ResourcePolicy,
     Session,
+    SessionDependency,
     Slots,
 )
 from services.errors import Conflict, NotFound, Problems, QuotaExceeded
 from services.occupancy import SESSIONS
 from services.permissions import Actor, Subject
-from services.sessions import lifecycle
+from services.sessions import gates, lifecycle
 
 NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _MAX_ENVIRON: Final = 64 * 1024
 _MAX_SCRIPT: Final = 256 * 1024
 _MIN_SHARED_MEMORY: Final = 1024 * 1024
+_LONGEST: Final = timedelta(days=366)
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,12 @@ class SessionSpec:
     priority: int = 0
     shared_memory: int | None = None
     agent_id: str | None = None
+    #: Not before; what has passed already is no condition.
+    starts_at: datetime | None = None
+    #: It is ended when it has run for so long.
+    max_duration_seconds: int | None = None
+    #: Batch sessions of the same user that have to succeed first.
+    depends_on: Sequence[str] = ()
     idempotency_key: str | None = None
 
 
@@ -82,6 +91,7 @@ async def create(core: Core, actor: Actor, spec: SessionSpec) -> Session:
     plan = _Plan(name=_check_name(spec, problems))
     asked = slots.parse(spec.slots, problems, "input.slots")
     _check_texts(spec, problems)
+    _check_times(core, spec, problems)
     arguments = hashlib.sha256(msgspec.json.encode(spec)).digest()
     changes = lifecycle.Changes()
     try:
@@ -90,14 +100,18 @@ async def create(core: Core, actor: Actor, spec: SessionSpec) -> Session:
             if earlier is not None:
                 return earlier
             group, resource_group, image = await _find(db, actor, spec)
+            needed = await gates.find(db, actor, spec.depends_on, problems)
             if not problems.fields:
                 plan.slots, plan.raised = slots.raise_to(asked, {**slots.MANDATORY, **image.minimum_slots})
                 plan.shared_memory = _shared_memory(spec, plan.slots, problems)
             problems.check()
             await _check_limits(db, actor, group, plan)
             session = _row(core, actor, spec, plan, group, resource_group, image)
+            waits = not all(map(gates.succeeded, needed))
+            session.pending_reason = gates.reason(session.created_at, session.starts_at, waits=waits)
             db.add(session)
             await db.flush()
+            db.add_all([SessionDependency(session_id=session.id, depends_on_id=one.id) for one in needed])
             db.add(Kernel(id=ids.new("knl"), session_id=session.id, slots=plan.slots))
             if spec.idempotency_key:
                 db.add(
@@ -160,6 +174,16 @@ def _check_texts(spec: SessionSpec, problems: Problems) -> None:
         problems.add("input.priority", "A priority is between -100 and 100.")
     if spec.idempotency_key is not None and not 1 <= len(spec.idempotency_key) <= 128:
         problems.add("input.idempotencyKey", "A key has 1 to 128 characters.")
+
+
+def _check_times(core: Core, spec: SessionSpec, problems: Problems) -> None:
+    if spec.starts_at is not None and spec.starts_at > core.now() + _LONGEST:
+        problems.add("input.startsAt", f"At most {_LONGEST.days} days from now.")
+    if spec.max_duration_seconds is not None:
+        most = int(_LONGEST.total_seconds())
+        inputs.check_number(
+            spec.max_duration_seconds, problems, "input.maxDurationSeconds", least=1, most=most
+        )
 
 
 def _shared_memory(spec: SessionSpec, amounts: Slots, problems: Problems) -> int:
@@ -280,6 +304,8 @@ def _row(
         bootstrap_script=spec.bootstrap_script,
         priority=spec.priority,
         designated_agent_id=spec.agent_id,
+        starts_at=spec.starts_at,
+        max_duration_seconds=spec.max_duration_seconds,
         created_at=core.now(),
     )
 

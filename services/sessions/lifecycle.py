@@ -24,6 +24,7 @@ from services import occupancy
 from services.bus import AnyHint, SessionChanged, Wake
 from services.db.tables import FINAL, Kernel, Session, SessionEvent, Slots
 from services.occupancy import SESSIONS
+from services.sessions import gates
 
 _STARTING: Final = ("SCHEDULED", "PREPARING", "PULLING", "PREPARED", "CREATING")
 ORDER: Final = ("PENDING", *_STARTING, "RUNNING", "TERMINATING", "TERMINATED", "CANCELLED", "ERROR")
@@ -169,6 +170,8 @@ async def settle(
     }
     if status == "RUNNING":
         values["started_at"] = at
+        if session.max_duration_seconds is not None:
+            values["ends_at"] = at + timedelta(seconds=session.max_duration_seconds)
     if status in FINAL:
         values |= {"terminated_at": at, "exit_code": main.exit_code, "unreachable_since": None}
     if status != "PENDING":
@@ -183,6 +186,9 @@ async def settle(
         .execution_options(synchronize_session=False)
     )
     await record(db, session.id, status, changes, at=at, reason=shown if status in FINAL else reason)
+    if status in FINAL and (waiting := await gates.ended(db, session.id, at)):
+        changes.hints += [SessionChanged(session_id=session_id) for session_id in waiting]
+        changes.hints.append(Wake())
 
 
 async def record(

@@ -76,9 +76,10 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "ResourcePolicy": (POLICY, """allowedActions:actions createdAt description id idleTimeoutSeconds
         maxConcurrentSessions maxKernelsPerSession name totalSlots"""),
     "ResourcePreset": (EVERYBODY, "allowedActions:actions createdAt description id name sharedMemory slots"),
-    "Session": (OWNER, """allowedActions:actions bootstrapScript createdAt domain elapsedSeconds environ events exitCode
-        group id image kernels keypair logs:log name pendingReason phaseDeadline priority pull raised resourceGroup
-        scheduledAt servicePorts:image slots startedAt startupCommand stats statsHistory status statusReason terminatedAt
+    "Session": (OWNER, """allowedActions:actions bootstrapScript createdAt dependsOn domain elapsedSeconds endsAt environ events exitCode
+        group id image kernels keypair logs:log maxDurationSeconds name pendingReason phaseDeadline priority pull raised
+        remainingSeconds resourceGroup result scheduledAt servicePorts:image slots startedAt startsAt startupCommand stats
+        statsHistory status statusReason terminatedAt
         type unreachableSince user"""),
     "User": (OWNER, """active allowedActions:actions createdAt description domain email fullName groups id keypairs
         mainKeypair mustChangePassword name role sessions"""),
@@ -95,7 +96,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "Label": (INSIDE, "name value"),
     "Log": (INSIDE, "size text truncated"),
     "PageInfo": (INSIDE, "endCursor hasNextPage hasPreviousPage startCursor"),
-    "PendingReason": (INSIDE, "asked code free limit message position slot"),
+    "PendingReason": (INSIDE, "asked code free limit message position slot startsAt waitsFor"),
     "PluginFault": (INSIDE, "message plugin"),
     "PresetAvailability": (INSIDE, "obstacle preset state"),
     "PresetObstacle": (INSIDE, "asked free limit message slot whose"),
@@ -294,8 +295,8 @@ INPUTS: Final = {
     "CreateResourcePolicyInput": """description idempotencyKey idleTimeoutSeconds maxConcurrentSessions
         maxKernelsPerSession name totalSlots""",
     "CreateResourcePresetInput": "description idempotencyKey name sharedMemory slots",
-    "CreateSessionInput": """agentId:agt bootstrapScript environ groupId:grp idempotencyKey imageId:img name priority
-        resourceGroupId:rgp sharedMemory slots startupCommand type""",
+    "CreateSessionInput": """agentId:agt bootstrapScript dependsOn:ses environ groupId:grp idempotencyKey imageId:img
+        maxDurationSeconds name priority resourceGroupId:rgp sharedMemory slots startsAt startupCommand type""",
     "CreateUserInput": """description domainId:dom email fullName groupIds:grp idempotencyKey mustChangePassword name
         password role""",
     "DeactivateDomainInput": "id:dom",
@@ -355,6 +356,7 @@ INPUTS: Final = {
 ENUMS: Final = {
     "AgentOrderField": "CREATED_AT LAST_CONTACT_AT NAME STATUS",
     "AgentStatus": "ALIVE LOST TERMINATED",
+    "BatchResult": "FAILURE SUCCESS",
     "Direction": "ASC DESC",
     "DomainOrderField": "CREATED_AT NAME",
     "ErrorCode": """BAD_USER_INPUT CONFLICT FORBIDDEN INTERNAL NOT_FOUND QUOTA_EXCEEDED RATE_LIMITED UNAUTHENTICATED

@@ -27,6 +27,7 @@ from services.db.tables import (
     Login,
     Occupancy,
     Session,
+    SessionDependency,
     User,
 )
 from services.tokens import AccessClaims
@@ -227,7 +228,8 @@ async def _sessions(world: World, tenant: dict[str, Any], who: str, near: str) -
     running = await _session(
         world, tenant, owner, tenant["Image"], agent=agent, raised={"cpu": 1000}, environ={"A": "b"},
         startup_command="true", bootstrap_script="true", scheduled_at=now, started_at=now - timedelta(minutes=1),
-        phase_deadline=now, unreachable_since=now,
+        phase_deadline=now, unreachable_since=now, starts_at=now - timedelta(minutes=2), max_duration_seconds=3600,
+        ends_at=now + timedelta(minutes=59),
     )  # fmt: skip
     tenant["Session"], tenant["Kernel"] = running
     use = DeviceUse("GPU-1", "cuda.shares", 500, 25.0, 2**30, 2**33)
@@ -238,9 +240,10 @@ async def _sessions(world: World, tenant: dict[str, Any], who: str, near: str) -
     await _session(world, tenant, owner, tenant["hidden"], status="PENDING", pending_reason=waits)
     has_ended, ended = await _session(
         world, tenant, owner, tenant["Image"], agent=agent, status="TERMINATED", exit_code=0, started_at=now,
-        terminated_at=now, reason_code="EXITED", reason_message="It has ended.",
+        terminated_at=now, reason_code="EXITED", reason_message="It has ended.", type="BATCH",
     )  # fmt: skip
     tenant["ended"] = has_ended
+    await _held_back(world, tenant, owner, has_ended)
     pulls, kernel = await _session(
         world, tenant, world.people[near].row, tenant["near hidden"], agent=agent, status="PULLING"
     )
@@ -252,6 +255,26 @@ async def _sessions(world: World, tenant: dict[str, Any], who: str, near: str) -
         for scope in (agent.id, tenant["Domain"].id, tenant["Group"].id, owner.main_keypair_id):
             db.add(Occupancy(scope_id=scope, slot="cpu", used=1000))
             db.add(Occupancy(scope_id=scope, slot="sessions", used=1))
+
+
+async def _held_back(world: World, tenant: dict[str, Any], owner: User, done: Session) -> None:
+    """Batch sessions of which one waits for a moment, and another for the first and for one that has succeeded."""
+    moment = world.core.now() + timedelta(days=1)
+    reasons = {
+        code: {
+            "code": code, "message": "…", "position": 0, "slot": None, "asked": None, "free": None, "limit": None,
+        }
+        for code in ("STARTS_LATER", "WAITS_FOR_SESSIONS")
+    }  # fmt: skip
+    later, _ = await _session(
+        world, tenant, owner, tenant["Image"], type="BATCH", status="PENDING", starts_at=moment,
+        pending_reason=reasons["STARTS_LATER"],
+    )  # fmt: skip
+    last, _ = await _session(
+        world, tenant, owner, tenant["Image"], status="PENDING", pending_reason=reasons["WAITS_FOR_SESSIONS"]
+    )
+    async with world.core.db.write() as db:
+        db.add_all([SessionDependency(session_id=last.id, depends_on_id=one.id) for one in (done, later)])
 
 
 async def _session(

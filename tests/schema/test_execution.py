@@ -105,7 +105,9 @@ def steady(answer: Any) -> Any:
     """Without what passes between two looks."""
     if isinstance(answer, dict):
         return {
-            name: steady(value) for name, value in answer.items() if name not in ("time", "elapsedSeconds")
+            name: steady(value)
+            for name, value in answer.items()
+            if name not in ("time", "elapsedSeconds", "remainingSeconds")
         }
     return [steady(one) for one in answer] if isinstance(answer, list) else answer
 

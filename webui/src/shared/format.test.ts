@@ -1,5 +1,5 @@
-import { expect, test } from 'vitest'
-import { amount, bytes, duration } from './format'
+import { expect, test, vi } from 'vitest'
+import { amount, bytes, duration, moment } from './format'
 
 test.each([
   [0, '0 B'],
@@ -23,4 +23,14 @@ test('memory is shown as a size, everything else as it is', () => {
   expect(amount({ name: 'mem', amount: '536870912' })).toBe('512 MiB')
   expect(amount({ name: 'cuda.mem', amount: '1024', type: { unit: 'BYTES' } })).toBe('1 KiB')
   expect(amount({ name: 'cpu', amount: '1.5' })).toBe('1.5')
+})
+
+test.each([
+  [['en-GB', 'en'], 'en', '24 Nov 2026'],
+  [['en-US'], 'en', 'Nov 24, 2026'],
+  [['en-GB', 'ko-KR'], 'ko', '2026. 11. 24.'],
+  [['de-DE'], 'en', 'Nov 24, 2026'],
+])('a reader of %s who has the console in %s sees %s', (languages, language, shown) => {
+  vi.spyOn(navigator, 'languages', 'get').mockReturnValue(languages)
+  expect(moment('2026-11-24T12:00:00Z', language)).toContain(shown)
 })

@@ -31,8 +31,8 @@ export function duration(seconds: number): string {
     .join(' ')
 }
 
+/** In the reader's own way of writing times, where their system speaks the console's language (en-GB, not just en). */
 export function moment(value: string, language: string): string {
-  return new Intl.DateTimeFormat(language, { dateStyle: 'medium', timeStyle: 'medium' }).format(
-    new Date(value),
-  )
+  const locale = navigator.languages.find((one) => one.split('-')[0] === language) ?? language
+  return new Intl.DateTimeFormat(locale, { dateStyle: 'medium', timeStyle: 'medium' }).format(new Date(value))
 }

@@ -149,7 +149,7 @@ function Chart({ title, times, series, unit, least, binary }: ChartProps) {
         height: 170,
         legend: { show: false },
         cursor: { y: false },
-        padding: [10, 14, 0, 0],
+        padding: [10, 30, 0, 0],
         scales: { y: { range: (_plot, _least, most) => [0, Math.max(most * 1.15, least)] } },
         axes: [
           {

@@ -5,7 +5,7 @@ devices with too little for it is lost. Weighted by how often the mix has each k
 session goes where it makes that grow least.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
@@ -14,11 +14,11 @@ from scheduler import devices
 from scheduler.devices import WHOLE
 from scheduler.placers import Scale, largest_of
 from scheduler.protocols import Cycle, PluginOptions, Rank, Ranking
-from scheduler.snapshot import Row, Shape
+from scheduler.snapshot import Row, Running, Shape
 
 #: Losses nearer than that, in milli-devices, are as good: then the fuller agent is taken. The exact gradient follows noise
 #: of the mix and does worse (the published scheduler compares integer scores from 0 to 100).
-_STEP: Final = 320
+STEP: Final = 320
 #: Ranks of fullness are below it.
 _FULLNESS: Final = 2**20
 
@@ -50,18 +50,21 @@ class Fragmentation:
         self.options = options
 
     def prepare(self, cycle: Cycle) -> Ranking:
-        return _FragmentationRanking(
-            cycle, mix_of(cycle), prefer_cached_images=self.options.prefer_cached_images
-        )
+        mix = mix_of([(one.shape, one.kernels) for one in cycle.requests], cycle.running)
+        return _FragmentationRanking(cycle, mix, prefer_cached_images=self.options.prefer_cached_images)
 
 
-def mix_of(cycle: Cycle) -> list[Kind]:
-    """The kinds of request that wait in a resource group or run there, in one order whatever that of the rows."""
+def mix_of(waiting: Iterable[tuple[Shape, int]], running: Iterable[Running]) -> list[Kind]:
+    """The kinds of request that wait in a resource group or run there, in one order whatever that of the rows.
+
+    Args:
+        waiting: shapes, each with a number of kernels.
+    """
     counts: dict[tuple[Row, tuple[str, ...]], int] = {}
-    for request in cycle.requests:
-        key = request.shape.needs, tuple(sorted(request.shape.architectures))
-        counts[key] = counts.get(key, 0) + request.kernels
-    for kernel in cycle.running:
+    for shape, kernels in waiting:
+        key = shape.needs, tuple(sorted(shape.architectures))
+        counts[key] = counts.get(key, 0) + kernels
+    for kernel in running:
         counts[kernel.held, ()] = counts.get((kernel.held, ()), 0) + 1
     return [Kind(needs, frozenset(accepted), count) for (needs, accepted), count in sorted(counts.items())]
 
@@ -97,7 +100,7 @@ class _FragmentationRanking:
         before = self._loss_of(agent, tuple(free), tuple(on))
         devices.allot(on, needs[self._column])
         after = self._loss(agent, [have - amount for have, amount in zip(free, needs, strict=True)], on)
-        step = _STEP * self._weight
+        step = STEP * self._weight
         return (after - before + step // 2) // step
 
     def _devices(self, agent: int, free: Sequence[int]) -> list[int]:

@@ -6,6 +6,7 @@ from typing import Any, Final, cast
 from scheduler.compiled.groups import Groups, built_in, tells_of_devices
 from scheduler.compiled.indexes import CompiledIndex
 from scheduler.cycles import Members
+from scheduler.fragmentation import Fragmentation, FragmentationOptions
 from scheduler.limits import Ledger
 from scheduler.placers import Pack, PackOptions, Spread
 from scheduler.protocols import Placer, Sequencer
@@ -25,7 +26,9 @@ def open_index(
     *,
     backfill: bool,
 ) -> CompiledIndex | None:
-    if not built_in(sequencer, placer) or tells_of_devices(snapshot, members):
+    # What is released would have to say which devices it had.
+    followed = not tells_of_devices(snapshot, members) and not isinstance(placer, Fragmentation)
+    if not (built_in(sequencer, placer) and followed):
         return None
     try:
         return CompiledIndex(
@@ -66,6 +69,7 @@ def warm() -> None:
     members = Members(snapshot.agents, len(snapshot.agents), snapshot.running)
     sequencers: list[Any] = [Fifo(FifoOptions()), Drf(DrfOptions())]
     placers: list[Any] = [Pack(PackOptions(weights=weights)) for weights in _WEIGHTS]
+    placers.append(Fragmentation(FragmentationOptions()))
     for sequencer in sequencers:
         for placer in placers:
             ledger = Ledger(snapshot.slots, snapshot.limits)

@@ -6,6 +6,7 @@ from typing import Final, cast
 import numpy as np
 
 from scheduler import explanations
+from scheduler.compiled.boards import with_devices
 from scheduler.compiled.loops import Asks, Parties
 from scheduler.compiled.runs import Ends, Ground
 from scheduler.compiled.tables import (
@@ -21,6 +22,8 @@ from scheduler.compiled.tables import (
 )
 from scheduler.compiled.trees import build
 from scheduler.cycles import Members
+from scheduler.devices import COLUMNS, WHOLE
+from scheduler.fragmentation import Fragmentation, Kind, mix_of
 from scheduler.limits import Ledger
 from scheduler.placers import Pack, Spread
 from scheduler.plan import Reason, Waiting
@@ -31,7 +34,7 @@ from scheduler.snapshot import Snapshot
 
 #: Exactly these: one derived from them may do anything.
 _SEQUENCERS: Final[frozenset[type]] = frozenset((Fifo, Lifo, Drf))
-_PLACERS: Final[frozenset[type]] = frozenset((Pack, Spread))
+_PLACERS: Final[frozenset[type]] = frozenset((Pack, Spread, Fragmentation))
 
 
 def built_in(sequencer: Sequencer, placer: Placer) -> bool:
@@ -40,7 +43,7 @@ def built_in(sequencer: Sequencer, placer: Placer) -> bool:
 
 
 def tells_of_devices(snapshot: Snapshot, members: Members) -> bool:
-    """Does what single devices have free matter? The loops know agents only."""
+    """Does what single devices have free matter?"""
     return snapshot.device_slot in snapshot.slots and any(agent.devices for agent in members.at_work)
 
 
@@ -61,14 +64,24 @@ class Groups:
         self, resource_group: str, members: Members, sequencer: Sequencer, placer: Placer, *, backfill: bool
     ) -> "CompiledCycle | None":
         """Go through a cycle; None where it cannot with these plug-ins or amounts, and has done nothing."""
-        if not (self.manageable and built_in(sequencer, placer)) or tells_of_devices(self.snapshot, members):
+        if not (self.manageable and built_in(sequencer, placer) and self._follows(members, placer)):
             return None
         try:
-            cycle = CompiledCycle(self, resource_group, members, cast("Pack | Spread", placer))
+            cycle = CompiledCycle(
+                self, resource_group, members, cast("Pack | Spread | Fragmentation", placer)
+            )
         except OverflowError:
             return None
         cycle.run(sequencer, backfill=backfill)
         return cycle
+
+    def _follows(self, members: Members, placer: Placer) -> bool:
+        """The gradient wants to know the devices of every agent that has any, or that there are none."""
+        slots, slot = self.snapshot.slots, self.snapshot.device_slot
+        if not isinstance(placer, Fragmentation) or slot not in slots:
+            return True
+        column = slots.index(slot)
+        return all(agent.devices or not agent.capacity[column] for agent in members.at_work)
 
 
 class CompiledCycle:
@@ -78,7 +91,9 @@ class CompiledCycle:
         OverflowError: amounts of agents are too large for 64 bits.
     """
 
-    def __init__(self, groups: Groups, resource_group: str, members: Members, placer: Pack | Spread) -> None:
+    def __init__(
+        self, groups: Groups, resource_group: str, members: Members, placer: Pack | Spread | Fragmentation
+    ) -> None:
         snapshot, queue = groups.snapshot, groups.snapshot.queue
         self._groups = groups
         self._resource_group = resource_group
@@ -87,13 +102,27 @@ class CompiledCycle:
             view(queue.resource_groups.codes) == queue.resource_groups.values[resource_group]
         )
         agents = members.at_work
-        classes = Classes(queue.shapes, agents, len(snapshot.slots))
-        capacity = capacity_of(agents, len(snapshot.slots))
+        slots = snapshot.slots
+        column = slots.index(snapshot.device_slot) if tells_of_devices(snapshot, members) else -1
+        classes = Classes(queue.shapes, agents, len(slots), column)
+        capacity = capacity_of(agents, len(slots))
         images, bits = image_words(agents, queue.images.values)
-        field = field_of(agents, classes, snapshot.slots, capacity, images, placer)
+        self._inverse = inverse_capacity(capacity.sum(axis=0).tolist())
+        field = field_of(
+            agents,
+            classes,
+            slots,
+            capacity,
+            images,
+            placer,
+            device_column=column,
+            kernels=int(groups.kernels[self._sessions].max(initial=1)),
+            mix=self._mix() if isinstance(placer, Fragmentation) and column >= 0 else (),
+        )
         if not placer.options.prefer_cached_images:
             bits = [-1] * len(bits)
-        self._ground = Ground(field, self._asks(classes, bits), classes, capacity)
+        whole = with_devices(capacity, column, [[WHOLE] * len(agent.devices or ()) for agent in agents])
+        self._ground = Ground(field, self._asks(classes, bits), classes, whole, len(slots))
 
     def run(self, sequencer: Sequencer, *, backfill: bool) -> None:
         queue = self._groups.snapshot.queue
@@ -107,6 +136,14 @@ class CompiledCycle:
         )
         parties = self._parties(sequencer) if isinstance(sequencer, Drf) else None
         self._outcome = self._ground.run(order, parties, self._ends, backfill=backfill)
+
+    def _mix(self) -> list[Kind]:
+        queue = self._groups.snapshot.queue
+        counts = np.bincount(
+            view(queue.shape)[self._sessions], self._groups.kernels[self._sessions], len(queue.shapes)
+        )
+        waiting = [(shape, int(count)) for shape, count in zip(queue.shapes, counts, strict=True) if count]
+        return mix_of(waiting, self._members.running)
 
     def _ends(self) -> Ends:
         position = {agent.id: place for place, agent in enumerate(self._members.at_work)}
@@ -162,15 +199,15 @@ class CompiledCycle:
         return place
 
     def _no_place(self, shape: int, kernels: int) -> Reason:
-        snapshot = self._groups.snapshot
+        snapshot, classes = self._groups.snapshot, self._ground.classes
         return explanations.why_no_place(
             self._members.at_work,
-            self._ground.classes.eligible(shape).tolist(),
+            classes.eligible(shape).tolist(),
             self._members.members,
-            snapshot.slots,
+            (*snapshot.slots, *[snapshot.device_slot] * COLUMNS),
             self._resource_group,
             snapshot.queue.shapes[shape],
-            snapshot.queue.shapes[shape].needs,
+            tuple(classes.wants[classes.column[shape]].tolist()),
             kernels,
             self._reservation(),
             lambda: self._ground.survey(shape, kernels),
@@ -207,8 +244,7 @@ class CompiledCycle:
         queue, by_user = self._groups.snapshot.queue, drf.options.by == "user"
         column = queue.users if by_user else queue.groups
         count = len(column.values)
-        capacity = self._ground.capacity
-        held = np.zeros((count, capacity.shape[1]), np.int64)
+        held = np.zeros((count, self._ground.slots), np.int64)
         for kernel in self._members.running:
             party = column.values.get(kernel.user if by_user else kernel.group)
             if party is not None:
@@ -216,7 +252,7 @@ class CompiledCycle:
         return Parties(
             party=view(column.codes),
             held=held,
-            inverse=np.array(inverse_capacity(capacity.sum(axis=0).tolist()), np.float64),
+            inverse=np.array(self._inverse, np.float64),
             weights=np.array([drf.options.weights.get(one, 1) for one in column.values], np.float64),
             size=np.zeros(1, np.int64),
             share=np.empty(count, np.float64),

@@ -113,7 +113,7 @@ class CompiledIndex:
         self._held = np.zeros((0, slots), np.int64)
         self._weights = np.empty(0, np.float64)
         self._inverse = np.array(inverse_capacity(capacity.sum(axis=0).tolist()), np.float64)
-        self._ground = Ground(field, self._asks(classes, bits), classes, capacity)
+        self._ground = Ground(field, self._asks(classes, bits), classes, capacity, slots)
         for kernel in members.running:
             party = self._party(kernel.user, kernel.group)
             self._held[party] += kernel.held

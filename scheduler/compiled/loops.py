@@ -122,6 +122,7 @@ def place(field: Field, asks: Asks, shape: int, kernels: int, image: int, brief:
 
     Kernels are alike, so taking the best agent for one after the other finds places for all where there are.
     """
+    boards = field.boards
     column = int(asks.column[shape])
     segments = asks.segments[asks.segments_at[shape] : asks.segments_at[shape + 1]]
     designated = asks.designated[asks.designated_at[shape] : asks.designated_at[shape + 1]]
@@ -133,9 +134,14 @@ def place(field: Field, asks: Asks, shape: int, kernels: int, image: int, brief:
         if agent < 0 and brief:
             agent = in_shade(field, asks, shape, column, segments, designated)
         if agent < 0:
-            for taken in chosen[:kernel]:
+            for number in range(kernel - 1, -1, -1):
+                taken = int(chosen[number])
+                for device in range(boards.devices[taken]):
+                    boards.on[taken, device] = boards.before[number, device]
                 take(field, taken, column, -1, brief)
             return False
+        for device in range(boards.devices[agent]):
+            boards.before[kernel, device] = boards.on[agent, device]
         take(field, agent, column, 1, brief)
         chosen[kernel] = agent
     return True
@@ -200,7 +206,7 @@ def decide_by_shares(field: Field, asks: Asks, order: Ints, parties: Parties, ou
         result = decide(field, asks, session, outcome)
         if result == PLACED:
             takes = field.takes[asks.column[asks.shape[session]]]
-            for slot in range(takes.size):
+            for slot in range(parties.held.shape[1]):
                 parties.held[party, slot] += takes[slot] * asks.kernels[session]
             share[party] = dominant(parties, party)
         head[party] = parties.after[head[party]]

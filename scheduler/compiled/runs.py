@@ -46,7 +46,8 @@ class Head(NamedTuple):
 class Ground:
     """The agents of a resource group and what waits for them."""
 
-    def __init__(self, field: Field, asks: Asks, classes: Classes, capacity: Ints) -> None:
+    def __init__(self, field: Field, asks: Asks, classes: Classes, capacity: Ints, slots: int) -> None:
+        self.slots = slots
         self.field = field
         self.asks = asks
         self.classes = classes
@@ -121,7 +122,8 @@ class Ground:
 
     def survey(self, shape: int, kernels: int) -> Survey:
         """As `explanations.survey`, on matrices."""
-        field, needs, eligible = self.field, self._needs(shape), self.classes.eligible(shape)
+        field, eligible = self.field, self.classes.eligible(shape)
+        needs = self.classes.wants[self.classes.column[shape]]
         free = np.where(field.shaded[:, None], field.now, field.free)[eligible]
         capacity = self.capacity[eligible]
         fitting, at_most = _room(needs, free, kernels), _room(needs, capacity, kernels)
@@ -146,20 +148,22 @@ class Ground:
         field = self.field
         shape, kernels = int(self.asks.shape[session]), int(self.asks.kernels[session])
         needs, eligible = self._needs(shape), self.classes.eligible(shape)
-        if _room(needs, self.capacity[eligible], kernels) < kernels:
+        if _room(needs, self.capacity[eligible, : needs.size], kernels) < kernels:
             return
         self.judged = session
         outcome.state[_WATCH] = 0
         remaining, agents, held = self._in_time(ends(), outcome)
         suits, counts = np.zeros((2, len(field.free)), np.int64)
         suits[eligible] = 1
-        later = field.free.copy()
+        later = field.free[:, : needs.size].copy()
         end = earliest(later, needs, kernels, suits, remaining, agents, held, counts)
         if end < 0:
             return
         self.head = Head(session, now + int(remaining[end]))
         self.asks.horizon[0] = remaining[end]
-        field.later[:] = later - counts[:, None] * needs
+        # What stands behind rows is of now alone: ends do not tell which devices they free.
+        field.later[:] = field.free
+        field.later[:, : needs.size] = later - counts[:, None] * needs
         for agent in np.flatnonzero(counts).tolist():
             keep(field, agent)
 
@@ -176,11 +180,14 @@ class Ground:
         return Ends(
             remaining[order],
             np.concatenate((running.agents, agents))[order],
-            np.concatenate((running.held, self.field.takes[asks.column[asks.shape[sessions]]]))[order],
+            np.concatenate((running.held, self.field.takes[asks.column[asks.shape[sessions]], : self.slots]))[
+                order
+            ],
         )
 
     def _needs(self, shape: int) -> Ints:
-        return self.classes.takes[self.classes.column[shape]]
+        """By one kernel, without what stands behind rows."""
+        return self.classes.takes[self.classes.column[shape], : self.slots]
 
 
 def _room(needs: Ints, rows: Ints, enough: int) -> int:

@@ -6,8 +6,11 @@ from typing import Final
 
 import numpy as np
 
+from scheduler.compiled.boards import boards_of, with_devices, with_needs
 from scheduler.compiled.jit import NOTHING, TOO_MUCH, Ints, Words
 from scheduler.compiled.trees import ARITY, Field
+from scheduler.devices import COLUMNS
+from scheduler.fragmentation import Fragmentation, Kind
 from scheduler.placers import SHIFT, Pack, Scale, Spread
 from scheduler.queues import Shape
 from scheduler.snapshot import AgentView, Row
@@ -52,13 +55,20 @@ def turns(
 class Classes:
     """The distinct needs among shapes, and on which agents each shape may run."""
 
-    def __init__(self, shapes: Sequence[Shape], agents: Sequence[AgentView], slots: int) -> None:
+    def __init__(
+        self, shapes: Sequence[Shape], agents: Sequence[AgentView], slots: int, device_column: int = -1
+    ) -> None:
         self.architectures, self.starts = _segments(agents)
         position = {agent.id: place for place, agent in enumerate(agents)}
         self._agents, self._slots = agents, slots
         rows: dict[Row, int] = {}
         self.column = np.array([rows.setdefault(shape.needs, len(rows)) for shape in shapes], np.int64)
-        self.takes = np.array(list(rows), np.int64).reshape(len(rows), slots)
+        #: Classes × columns: what must be there, and what is taken.
+        self.wants = np.array([with_needs(row, device_column) for row in rows], np.int64).reshape(
+            len(rows), slots + (COLUMNS if device_column >= 0 else 0)
+        )
+        self.takes = self.wants.copy()
+        self.takes[:, slots:] = 0
         self.named = np.array([shape.designated is not None for shape in shapes], np.int64)
         self.segments: list[list[int]] = []
         self.designated: list[list[int]] = []
@@ -91,11 +101,11 @@ class Classes:
 
     def needs(self) -> Ints:
         """Slots × columns, the padding included."""
-        count, slots = self.takes.shape
+        count, slots = self.wants.shape
         columns = max(-(-count // _VECTOR), 1) * _VECTOR
         needs = np.full((slots, columns), TOO_MUCH, np.int64)
         # An overdrawn slot that a class does not use must not keep it out.
-        needs[:, :count] = np.where(self.takes > 0, self.takes, NOTHING).T
+        needs[:, :count] = np.where(self.wants > 0, self.wants, NOTHING).T
         return needs
 
 
@@ -128,7 +138,11 @@ def field_of(
     slots: Sequence[str],
     capacity: Ints,
     images: Words,
-    placer: Pack | Spread,
+    placer: Pack | Spread | Fragmentation,
+    *,
+    device_column: int = -1,
+    kernels: int = 1,
+    mix: Sequence[Kind] = (),
 ) -> Field:
     """The agents with an empty tree over them: `trees.build` fills it.
 
@@ -138,19 +152,24 @@ def field_of(
     free = np.array([agent.free for agent in agents], np.int64).reshape(capacity.shape)
     if np.abs(free).max(initial=0) >= LARGEST // max(len(agents), 1):
         raise OverflowError
-    sign = 1 if isinstance(placer, Pack) else -1
-    scale = Scale.of(slots, capacity.max(axis=0, initial=0).tolist(), placer.options.weights)
+    sign = -1 if isinstance(placer, Spread) else 1
+    weights = {} if isinstance(placer, Fragmentation) else placer.options.weights
+    scale = Scale.of(slots, capacity.max(axis=0, initial=0).tolist(), weights)
     levels, roots, rows = _levels(classes.starts)
     needs = classes.needs()
     least, most = _range(free, scale, sign)
     bits = max(len(agents) - 1, 1).bit_length()
-    small = (most - least + 1) << bits < np.iinfo(np.int32).max
+    ranks = most - least + 1
+    boards = boards_of(agents, device_column, kernels, mix, classes.architectures, ranks)
+    small = ranks * (1 - 2 * boards.mix.offset if mix else 1) << bits < np.iinfo(np.int32).max
+    free = with_devices(free, device_column, [agent.devices or () for agent in agents])
+    behind = free.shape[1] - len(slots)
     return Field(
         free=free,
         takes=classes.takes,
         needs=needs,
-        shifts=np.array(scale.shifts, np.int64),
-        factors=np.array(scale.factors, np.int64),
+        shifts=np.array([*scale.shifts, *[0] * behind], np.int64),
+        factors=np.array([*scale.factors, *[0] * behind], np.int64),
         sign=sign,
         least=least,
         bits=bits,
@@ -164,6 +183,7 @@ def field_of(
         shaded=np.zeros(len(agents), np.int64),
         now=np.empty_like(free),
         later=np.empty_like(free),
+        boards=boards,
         stack=np.empty(2 * ARITY * (levels.shape[1] + 1), np.int64),
     )
 

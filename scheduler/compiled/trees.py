@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scheduler.candidates import TIES
+from scheduler.compiled.boards import Boards, allot, columns, growth, loss
 from scheduler.compiled.jit import Ints, Keys, Words, compiled
 from scheduler.placers import SHIFT
 
@@ -56,6 +57,8 @@ class Field(NamedTuple):
     shaded: Ints
     now: Ints
     later: Ints
+    #: What single devices have free, where agents tell; rows then have the columns of `scheduler.devices` behind them.
+    boards: Boards
     #: Room for one walk down a tree: rows of nodes, and their levels.
     stack: Ints
 
@@ -68,11 +71,14 @@ def refresh(field: Field, agent: int) -> None:
     left = 0
     for slot in range(free.shape[1]):
         left += (free[agent, slot] >> field.shifts[slot]) * field.factors[slot]
-    key = tree.dtype.type((((left >> SHIFT) * field.sign - field.least) << field.bits) | agent)
-    segment = field.segment[agent]
+    fullness = (left >> SHIFT) * field.sign - field.least
+    segment = int(field.segment[agent])
     node = agent - field.starts[segment]
     row = tree[field.levels[segment, 0] + node]
-    row[:] = key
+    if field.boards.mix.least.size:
+        rank_by_growth(field, segment, agent, fullness, row)
+    else:
+        row[:] = tree.dtype.type((fullness << field.bits) | agent)
     for slot in range(free.shape[1]):
         have = free[agent, slot]
         need = needs[slot]
@@ -84,6 +90,22 @@ def refresh(field: Field, agent: int) -> None:
             field, field.levels[segment, level - 1] + node * ARITY, field.levels[segment, level] + node
         ):
             return
+
+
+@compiled
+def rank_by_growth(field: Field, segment: int, agent: int, fullness: int, row: Keys) -> None:
+    """Keys by the growth of the expected loss of devices, then by fullness; of classes that fit, others do not matter."""
+    boards, free = field.boards, field.free[agent]
+    mix = boards.mix
+    row[:] = np.iinfo(row.dtype).max
+    before = loss(mix, segment, free, boards.on[agent, : boards.devices[agent]])
+    for column in range(field.takes.shape[0]):
+        fits = True
+        for slot in range(free.size):
+            fits &= field.needs[slot, column] <= free[slot]
+        if fits:
+            rank = growth(boards, segment, agent, free, field.takes[column], before) - mix.offset
+            row[column] = row.dtype.type(((rank * mix.span + fullness) << field.bits) | agent)
 
 
 @compiled
@@ -192,7 +214,7 @@ def has(field: Field, agent: int, image: int) -> bool:
 
 @compiled
 def take(field: Field, agent: int, column: int, sign: int, brief: bool) -> None:
-    """Let one kernel of a class have its room (`sign` 1), or give it back (-1).
+    """Let one kernel of a class have its room (`sign` 1), or give it back (-1), its devices being as before already.
 
     Args:
         brief: it ends before any reservation begins.
@@ -206,6 +228,16 @@ def take(field: Field, agent: int, column: int, sign: int, brief: bool) -> None:
             field.free[agent, slot] = min(field.now[agent, slot], field.later[agent, slot])
         else:
             field.free[agent, slot] -= amount
+    if field.boards.devices[agent]:
+        on = field.boards.on[agent, : field.boards.devices[agent]]
+        if sign > 0:
+            allot(on, field.takes[column, field.boards.column])
+        behind = columns(on)
+        for number in range(3):
+            slot = field.free.shape[1] - 3 + number
+            field.free[agent, slot] = behind[number]
+            field.now[agent, slot] = behind[number]
+            field.later[agent, slot] = behind[number]
     refresh(field, agent)
 
 

@@ -23,6 +23,7 @@ from resolvers.presets import PresetMutations, PresetQueries
 from resolvers.resource_groups import ResourceGroupMutations, ResourceGroupQueries
 from resolvers.server import ServerQueries
 from resolvers.sessions import SessionMutations, SessionQueries, SessionSubscriptions
+from resolvers.usage import UsageMutations
 from resolvers.users import UserMutations, UserQueries
 from schema.access import Login
 from schema.errors import ErrorCode
@@ -63,6 +64,7 @@ class Mutation(
     AgentMutations,
     ImageMutations,
     SessionMutations,
+    UsageMutations,
 ):
     pass
 

@@ -6,12 +6,18 @@ a plan is made, and last, under the occupancies' locks, in the transaction that 
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.db.tables import Domain, Group, Keypair, ResourcePolicy, Session, Slots
 from services.occupancy import SESSIONS
+
+#: Columns of a session that name whose limits it counts for.
+SCOPES: Final = ("keypair_id", "group_id", "domain_id")
+#: Of those, whose sessions at once are counted.
+COUNTING_SESSIONS: Final = (Session.keypair_id,)
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ def of_domain(domain: Domain) -> Limit:
 
 def scopes(session: Session) -> tuple[str, ...]:
     """All whose limits a session counts for."""
-    return (session.keypair_id, session.group_id, session.domain_id)
+    return tuple(getattr(session, name) for name in SCOPES)
 
 
 async def of_sessions(db: AsyncSession, sessions: Iterable[Session]) -> dict[str, Limit]:

@@ -97,6 +97,7 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
     "updateResourcePreset": (_ALL, _NO, _NO),
     "deleteResourcePreset": (_ALL, _NO, _NO),
     "createJoinToken": (_ALL, _NO, _NO),
+    "recalculateUsage": (_ALL, _NO, _NO),
     "updateAgent": (_ALL, _NO, _NO),
     "removeAgent": (_ALL, _NO, _NO),
     "updateImage": (_ALL, _NO, _NO),

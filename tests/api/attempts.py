@@ -35,6 +35,8 @@ async def _plain(world: World, mutation: str) -> dict[str, Any]:
     match mutation:
         case "createDomain" | "createResourceGroup" | "createResourcePolicy":
             return {"name": world.name()}
+        case "recalculateUsage":
+            return {}
         case "createResourcePreset":
             return {"name": world.name(), "slots": SLOTS}
         case "createGroup":

@@ -170,6 +170,11 @@ async def _(scene: Scene) -> dict[str, Any]:
     return {"id": (await scene.make.preset()).id}
 
 
+@governing("recalculateUsage")
+async def _(_scene: Scene) -> dict[str, Any]:
+    return {"dryRun": True}
+
+
 @governing("createResourceGroup")
 async def _(_scene: Scene) -> dict[str, Any]:
     return {"name": "new", "lostSessionGraceSeconds": 600}

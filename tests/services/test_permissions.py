@@ -120,6 +120,7 @@ def test_every_action_on_an_object_is_in_the_table() -> None:
         "createResourcePolicy",
         "createResourceGroup",
         "createResourcePreset",
+        "recalculateUsage",
     }
 
 

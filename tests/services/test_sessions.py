@@ -12,11 +12,11 @@ from sqlalchemy import func, select
 from agents.protocol import KernelLog, KernelReport
 from services import occupancy, sessions
 from services.core import Core
-from services.db.tables import FINAL, Kernel, Occupancy, Session
+from services.db.tables import FINAL, Session
 from services.errors import BadInput, Conflict, NotFound, QuotaExceeded
 from services.sessions import SessionFilter
 from services.sessions.lifecycle import FROM, LIVE, ORDER, derive
-from tests.services.world import World
+from tests.services.world import World, ledger_is_true
 
 GIB = 2**30
 
@@ -316,24 +316,3 @@ def test_nothing_leaves_a_final_status() -> None:
 async def used(core: Core, scope: str) -> dict[str, int]:
     async with core.db.read() as db:
         return (await occupancy.of(db, [scope])).get(scope, {})
-
-
-async def ledger_is_true(core: Core) -> bool:
-    """Occupancies are exactly what live kernels occupy: recalculating finds nothing to correct."""
-    expected: dict[tuple[str, str], int] = {}
-    async with core.db.read() as db:
-        rows = await db.execute(
-            select(Kernel, Session)
-            .join(Session, Session.id == Kernel.session_id)
-            .where(Kernel.status.not_in(("PENDING", *FINAL)))
-        )
-        for kernel, session in rows:
-            for scope in (kernel.agent_id, session.keypair_id, session.group_id, session.domain_id):
-                for slot, amount in kernel.slots.items():
-                    expected[scope or "", slot] = expected.get((scope or "", slot), 0) + amount
-            key = (session.keypair_id, occupancy.SESSIONS)
-            expected[key] = expected.get(key, 0) + 1
-        found = {
-            (row.scope_id, row.slot): row.used for row in await db.scalars(select(Occupancy)) if row.used
-        }
-    return found == expected

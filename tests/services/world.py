@@ -7,10 +7,11 @@ from typing import Any
 from sqlalchemy import select
 
 from agents.protocol import Event, Hardware, Hello, ImageInfo, KernelLog, KernelPhase, KernelReport, Phase
-from services import ids, sessions
+from services import ids, occupancy, sessions
 from services.agents import AgentLinks
 from services.core import Core
 from services.db.tables import (
+    FINAL,
     Agent,
     Domain,
     Group,
@@ -18,6 +19,7 @@ from services.db.tables import (
     Image,
     Kernel,
     Keypair,
+    Occupancy,
     ResourceGroup,
     ResourceGroupGrant,
     ResourcePolicy,
@@ -166,3 +168,24 @@ class World:
         while await dispatcher.cycle():
             pass
         return dispatcher
+
+
+async def ledger_is_true(core: Core) -> bool:
+    """Occupancies are exactly what live kernels occupy."""
+    expected: dict[tuple[str, str], int] = {}
+    async with core.db.read() as db:
+        rows = await db.execute(
+            select(Kernel, Session)
+            .join(Session, Session.id == Kernel.session_id)
+            .where(Kernel.status.not_in(("PENDING", *FINAL)))
+        )
+        for kernel, session in rows:
+            for scope in (kernel.agent_id, session.keypair_id, session.group_id, session.domain_id):
+                for slot, amount in kernel.slots.items():
+                    expected[scope or "", slot] = expected.get((scope or "", slot), 0) + amount
+            key = (session.keypair_id, occupancy.SESSIONS)
+            expected[key] = expected.get(key, 0) + 1
+        found = {
+            (row.scope_id, row.slot): row.used for row in await db.scalars(select(Occupancy)) if row.used
+        }
+    return found == expected

@@ -35,6 +35,11 @@ COMMANDS: Final = {
     ),
     "demo": Entry("server.commands.demo:demo", "Fill in users, groups, policies and sessions to look at."),
     "graphql": Entry("server.commands.graphql:graphql", "Send a GraphQL operation, signed with a keypair."),
+    "simulate": Entry(
+        "server.commands.simulate:simulate_command",
+        "Replay a trace of sessions with any scheduler.",
+        "server",
+    ),
     "config": Entry(
         "server.commands.settings:config", "Print the settings in effect, secrets masked.", "server"
     ),

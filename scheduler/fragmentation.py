@@ -18,7 +18,9 @@ from scheduler.snapshot import Row, Running, Shape
 
 #: Losses nearer than that, in milli-devices, are as good: then the fuller agent is taken. The exact gradient follows noise
 #: of the mix and does worse (the published scheduler compares integer scores from 0 to 100).
-STEP: Final = 320
+STEP: Final = 160
+#: How much what is free of the devices' slot counts against what is free of any other, where losses are as good.
+WEIGHT: Final = 16
 #: Ranks of fullness are below it.
 _FULLNESS: Final = 2**20
 
@@ -73,7 +75,7 @@ class _FragmentationRanking:
     def __init__(self, cycle: Cycle, mix: Sequence[Kind], *, prefer_cached_images: bool) -> None:
         self.prefer_cached_images = prefer_cached_images
         self._cycle = cycle
-        self._scale = Scale.of(cycle.slots, largest_of(cycle), {})
+        self._scale = Scale.of(cycle.slots, largest_of(cycle), {cycle.device_slot: WEIGHT})
         self._column = cycle.slots.index(cycle.device_slot) if cycle.device_slot in cycle.slots else -1
         self._kinds = {
             architecture: [one for one in mix if not one.architectures or architecture in one.architectures]

@@ -10,7 +10,7 @@ from scheduler.compiled.boards import boards_of, with_devices, with_needs
 from scheduler.compiled.jit import NOTHING, TOO_MUCH, Ints, Words
 from scheduler.compiled.trees import ARITY, Field
 from scheduler.devices import COLUMNS
-from scheduler.fragmentation import Fragmentation, Kind
+from scheduler.fragmentation import WEIGHT, Fragmentation, Kind
 from scheduler.placers import SHIFT, Pack, Scale, Spread
 from scheduler.queues import Shape
 from scheduler.snapshot import AgentView, Row
@@ -153,7 +153,10 @@ def field_of(
     if np.abs(free).max(initial=0) >= LARGEST // max(len(agents), 1):
         raise OverflowError
     sign = -1 if isinstance(placer, Spread) else 1
-    weights = {} if isinstance(placer, Fragmentation) else placer.options.weights
+    if isinstance(placer, Fragmentation):
+        weights = {slots[device_column]: WEIGHT} if device_column >= 0 else {}
+    else:
+        weights = placer.options.weights
     scale = Scale.of(slots, capacity.max(axis=0, initial=0).tolist(), weights)
     levels, roots, rows = _levels(classes.starts)
     needs = classes.needs()

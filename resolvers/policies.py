@@ -45,6 +45,8 @@ class PolicyMutations:
             max_concurrent_sessions=input.max_concurrent_sessions,
             max_kernels_per_session=input.max_kernels_per_session,
             idle_timeout_seconds=input.idle_timeout_seconds,
+            idle_cpu_percent=input.idle_cpu_percent,
+            idle_accelerator_percent=input.idle_accelerator_percent,
             idempotency_key=input.idempotency_key,
         )
         row = await policies.create(info.context.core, info.context.viewer, spec)
@@ -62,6 +64,8 @@ class PolicyMutations:
             max_concurrent_sessions=UNSET if concurrent is None else concurrent.value,
             max_kernels_per_session=input.max_kernels_per_session,
             idle_timeout_seconds=input.idle_timeout_seconds,
+            idle_cpu_percent=input.idle_cpu_percent,
+            idle_accelerator_percent=input.idle_accelerator_percent,
         )
         row = await policies.edit(info.context.core, info.context.viewer, str(input.id), changes)
         return types.UpdateResourcePolicyPayload(resource_policy=ResourcePolicy.of(row))

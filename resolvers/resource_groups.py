@@ -63,6 +63,9 @@ class ResourceGroupMutations:
             placer=input.placer,
             placer_options=_options(input.placer_options, "input.placerOptions") or {},
             lost_session_grace_seconds=input.lost_session_grace_seconds,
+            idle_timeout_seconds=input.idle_timeout_seconds,
+            idle_cpu_percent=input.idle_cpu_percent,
+            idle_accelerator_percent=input.idle_accelerator_percent,
             idempotency_key=input.idempotency_key,
         )
         row = await resource_groups.create(info.context.core, info.context.viewer, spec)
@@ -82,6 +85,9 @@ class ResourceGroupMutations:
             placer=input.placer,
             placer_options=_options(input.placer_options, "input.placerOptions"),
             lost_session_grace_seconds=UNSET if grace is None else grace.value,
+            idle_timeout_seconds=input.idle_timeout_seconds,
+            idle_cpu_percent=input.idle_cpu_percent,
+            idle_accelerator_percent=input.idle_accelerator_percent,
         )
         row = await resource_groups.edit(info.context.core, info.context.viewer, str(input.id), changes)
         return types.UpdateResourceGroupPayload(resource_group=ResourceGroup.of(row))

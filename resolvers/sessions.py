@@ -94,6 +94,13 @@ class SessionMutations:
             ]
         )
 
+    @strawberry.field(description="Let a session go on however long it is unused, or no longer.")
+    async def exempt_session(self, info: Info, input: types.ExemptSessionInput) -> types.ExemptSessionPayload:
+        row = await sessions.exempt(
+            info.context.core, info.context.viewer, str(input.id), exempted=input.exempt
+        )
+        return types.ExemptSessionPayload(session=Session.of(row))
+
     @strawberry.field(description="Open a terminal in a running session, a new one or one that is kept.")
     async def open_terminal(self, info: Info, input: types.OpenTerminalInput) -> types.OpenTerminalPayload:
         core = info.context.core

@@ -23,6 +23,12 @@ class ResourcePolicy(Node):
     max_concurrent_sessions: int | None = said("Sessions of one keypair at once; null: unlimited.")
     max_kernels_per_session: int = said("Containers of one session.")
     idle_timeout_seconds: int = said("An unused session ends after so long; 0: never.")
+    idle_cpu_percent: int = said(
+        "CPU load above it counts as use, in percent of what a session was given; 100: none does."
+    )
+    idle_accelerator_percent: int = said(
+        "Accelerator load above it counts as use, in percent of what a session was given; 100: none does."
+    )
     created_at: datetime = said("When it was made.")
 
     @classmethod
@@ -36,6 +42,8 @@ class ResourcePolicy(Node):
             max_concurrent_sessions=row.max_concurrent_sessions,
             max_kernels_per_session=row.max_kernels_per_session,
             idle_timeout_seconds=row.idle_timeout_seconds,
+            idle_cpu_percent=row.idle_cpu_percent,
+            idle_accelerator_percent=row.idle_accelerator_percent,
             created_at=row.created_at,
         )
 
@@ -66,7 +74,16 @@ class CreateResourcePolicyInput:
     total_slots: list[SlotInput] = said("Limits; unlimited where not given.", default_factory=list)
     max_concurrent_sessions: int | None = said("Sessions at once; null: unlimited.", default=None)
     max_kernels_per_session: int = said("Containers of one session.", default=1)
-    idle_timeout_seconds: int = said("An unused session ends after so long; 0: never.", default=0)
+    idle_timeout_seconds: int = said(
+        "An unused session ends after so long, at least 60; 0: never.", default=0
+    )
+    idle_cpu_percent: int = said(
+        "CPU load above it counts as use, in percent of what a session was given; 100: none does.", default=5
+    )
+    idle_accelerator_percent: int = said(
+        "Accelerator load above it counts as use, in percent of what a session was given; 100: none does.",
+        default=5,
+    )
     idempotency_key: str | None = said(
         "The same key gives the same object again, for 24 hours.", default=None
     )
@@ -82,7 +99,17 @@ class UpdateResourcePolicyInput:
         "Sessions at once; null: unlimited.", default=None
     )
     max_kernels_per_session: int | None = said("Containers of one session.", default=None)
-    idle_timeout_seconds: int | None = said("An unused session ends after so long; 0: never.", default=None)
+    idle_timeout_seconds: int | None = said(
+        "An unused session ends after so long, at least 60; 0: never.", default=None
+    )
+    idle_cpu_percent: int | None = said(
+        "CPU load above it counts as use, in percent of what a session was given; 100: none does.",
+        default=None,
+    )
+    idle_accelerator_percent: int | None = said(
+        "Accelerator load above it counts as use, in percent of what a session was given; 100: none does.",
+        default=None,
+    )
 
 
 @strawberry.input(description="A policy to delete.")

@@ -66,6 +66,15 @@ class ResourceGroup(Node):
     lost_session_grace_seconds: int | None = said(
         "A session whose node is lost is given up after so long; null: it waits until somebody decides."
     )
+    idle_timeout_seconds: int = said(
+        "An unused session ends after so long, or after the time of its keypair's policy if that is shorter; 0: never."
+    )
+    idle_cpu_percent: int = said(
+        "CPU load above it counts as use, in percent of what a session was given; 100: none does."
+    )
+    idle_accelerator_percent: int = said(
+        "Accelerator load above it counts as use, in percent of what a session was given; 100: none does."
+    )
 
     @classmethod
     def of(cls, row: tables.ResourceGroup) -> "ResourceGroup":
@@ -81,6 +90,9 @@ class ResourceGroup(Node):
             placer=row.placer,
             placer_options=JSON(row.placer_options),
             lost_session_grace_seconds=row.lost_session_grace_seconds,
+            idle_timeout_seconds=row.idle_timeout_seconds,
+            idle_cpu_percent=row.idle_cpu_percent,
+            idle_accelerator_percent=row.idle_accelerator_percent,
         )
 
     @strawberry.field(description="Its agents, as far as you see them.")
@@ -162,6 +174,16 @@ class CreateResourceGroupInput:
     lost_session_grace_seconds: int | None = said(
         "Give sessions of a lost node up after so long; null: never.", default=None
     )
+    idle_timeout_seconds: int = said(
+        "An unused session ends after so long, at least 60; 0: never.", default=0
+    )
+    idle_cpu_percent: int = said(
+        "CPU load above it counts as use, in percent of what a session was given; 100: none does.", default=5
+    )
+    idle_accelerator_percent: int = said(
+        "Accelerator load above it counts as use, in percent of what a session was given; 100: none does.",
+        default=5,
+    )
     idempotency_key: str | None = said(
         "The same key gives the same object again, for 24 hours.", default=None
     )
@@ -179,6 +201,17 @@ class UpdateResourceGroupInput:
     placer_options: JSON | None = said("Its options anew.", default=None)
     lost_session_grace_seconds: strawberry.Maybe[int | None] = said(
         "Give sessions of a lost node up after so long; null: never.", default=None
+    )
+    idle_timeout_seconds: int | None = said(
+        "An unused session ends after so long, at least 60; 0: never.", default=None
+    )
+    idle_cpu_percent: int | None = said(
+        "CPU load above it counts as use, in percent of what a session was given; 100: none does.",
+        default=None,
+    )
+    idle_accelerator_percent: int | None = said(
+        "Accelerator load above it counts as use, in percent of what a session was given; 100: none does.",
+        default=None,
     )
 
 

@@ -92,6 +92,12 @@ class TerminateSessionsInput:
     )
 
 
+@strawberry.input(description="A session that is to be left alone however long it is unused, or no longer.")
+class ExemptSessionInput:
+    id: strawberry.ID = said("The session.")
+    exempt: bool = said("False: it ends again when it is unused for too long.", default=True)
+
+
 @strawberry.input(description="A terminal to open.")
 class OpenTerminalInput:
     session_id: strawberry.ID = said("A running session.")
@@ -116,6 +122,11 @@ class CreateSessionPayload:
 
 @strawberry.type(description="A session was changed.")
 class UpdateSessionPayload:
+    session: Session = said("The session as it is now.")
+
+
+@strawberry.type(description="A session may go on unused, or no longer.")
+class ExemptSessionPayload:
     session: Session = said("The session as it is now.")
 
 

@@ -62,6 +62,22 @@ class BatchResult(Enum):
     FAILURE = strawberry.enum_value("FAILURE", description="It did not start, or ended in any other way.")
 
 
+@strawberry.enum(description="Why an unused session is ended, or is not.")
+class IdleReason(Enum):
+    IN_USE = strawberry.enum_value("IN_USE", description="It is in use, or was a moment ago.")
+    UNUSED = strawberry.enum_value("UNUSED", description="It is not in use; its time runs.")
+    EXEMPT = strawberry.enum_value("EXEMPT", description="An administrator lets it go on unused.")
+    NO_LIMIT = strawberry.enum_value("NO_LIMIT", description="Unused sessions are not ended where it runs.")
+
+
+@strawberry.type(description="How a running session stands with the time for which it may be unused.")
+class SessionIdle:
+    reason: IdleReason = said("Why it will be ended, or will not.")
+    since: datetime = said("When it was last in use, as far as it is known.")
+    timeout_seconds: int | None = said("For so long it may be unused; null: for ever.")
+    remaining_seconds: int | None = said("When it stays unused it ends after so long; null: never.")
+
+
 @strawberry.type(description="Why a status is what it is.")
 class StatusReason:
     code: str = said("Stable, for programs: REQUESTED, EXITED, OOM_KILLED, PULL_FAILED …")
@@ -307,6 +323,20 @@ class Session(Node):
             return None
         return max(0, int((self.row.ends_at - info.context.core.now()).total_seconds()))
 
+    @answered(each("idle_rules"), "For how long it may be unused; null when it does not run.")
+    def idle(self, rules: list[sessions.IdleRule], context: Context) -> SessionIdle | None:
+        if self.row.status != "RUNNING":
+            return None
+        rule = rules[0] if rules else None
+        found = sessions.standing(context.core, self.row, rule)
+        remaining = None if found.ends_at is None else (found.ends_at - context.core.now()).total_seconds()
+        return SessionIdle(
+            reason=IdleReason(found.reason),
+            since=found.used_at,
+            timeout_seconds=int(rule.timeout.total_seconds()) if rule and remaining is not None else None,
+            remaining_seconds=None if remaining is None else max(0, int(remaining)),
+        )
+
     @strawberry.field(description="How far the download of its image is; null when none is under way.")
     def pull(self, info: Info) -> PullProgress | None:
         progress = info.context.core.progress.of(self.row.id)
@@ -382,6 +412,7 @@ class Session(Node):
         possible = {
             "updateSession": row.status not in tables.FINAL,
             "terminateSessions": row.status not in tables.FINAL,
+            "exemptSession": row.status not in tables.FINAL,
             "openTerminal": row.status == "RUNNING",
             "closeTerminal": row.status == "RUNNING",
         }

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -175,9 +176,13 @@ class _Doors:
                 await connection.close(code, error.message[:120])
             return
         stream = attachment.stream
+
+        def used() -> None:
+            self._core.activity.note(attachment.session_id, self._core.now())
+
         tasks = [
-            asyncio.create_task(_pump(connection, stream)),
-            asyncio.create_task(_pump(stream, connection)),
+            asyncio.create_task(_pump(connection, stream, used)),
+            asyncio.create_task(_pump(stream, connection, used)),
             asyncio.create_task(self._until_revoked(attachment)),
         ]
         try:
@@ -212,11 +217,13 @@ class _Doors:
         return await agents.authenticate(self._core, credential.strip())
 
 
-async def _pump(source: Any, sink: Any) -> None:
-    """Carry frames one way until either end is gone."""
+async def _pump(source: Any, sink: Any, used: Callable[[], None]) -> None:
+    """Carry frames one way until either end is gone, and say of each that it came."""
     with contextlib.suppress(ConnectionLost):
         while True:
-            await sink.send(await source.receive())
+            frame = await source.receive()
+            used()
+            await sink.send(frame)
 
 
 def _problem(status: int, code: str, message: str) -> Response:

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 _RENEW_EVERY: Final = 1.0
 _SWEEP_EVERY: Final = 2.0
 _REDELIVER_EVERY: Final = 5.0
+_IDLE_EVERY: Final = 5.0
 _BOOKS_EVERY: Final = 5.0
 _PURGE_EVERY: Final = 600.0
 
@@ -118,6 +119,7 @@ async def _running(config: Config, *, alone: bool) -> AsyncGenerator[Manager]:
         _every(_BOOKS_EVERY, "counting requests", lambda: auth.keep_books(core)),
         _every(_PURGE_EVERY, "purging what has expired", lambda: auth.purge(core)),
         _every(_SWEEP_EVERY, "sweeping", _Sweep(core).run),
+        _every(_IDLE_EVERY, "looking for unused sessions", lambda: sessions.end_unused(core)),
         _every(_REDELIVER_EVERY, "delivering again", lambda: commands.deliver(core.hub.connected)),
     ]
     tasks = [asyncio.create_task(duty) for duty in duties]

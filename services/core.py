@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from agents.hub import Hub
+from services.activity import ActivityBook
 from services.bus import Bus
 from services.db.engine import Database
 from services.keys import Keys
@@ -63,6 +64,7 @@ class Core:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     standings: StandingBook = field(default_factory=StandingBook)
     uses: UseBook = field(default_factory=UseBook)
+    activity: ActivityBook = field(default_factory=ActivityBook)
     rates: RateCounters = field(init=False)
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ known, rather than failing there.
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -18,6 +18,8 @@ EMAIL: Final = re.compile(
     r"[a-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*"
 )
 _MAX_EMAIL: Final = 254
+_SHORTEST_IDLE: Final = 60
+_LONGEST_IDLE: Final = 366 * 24 * 3600
 _MAX_DESCRIPTION: Final = 4096
 _MAX_PERSON: Final = 64
 _MAX_JSON: Final = 16 * 1024
@@ -66,6 +68,47 @@ def check_number(value: int, problems: Problems, path: str, *, least: int, most:
     if not least <= value <= most:
         problems.add(path, f"Between {least} and {most}.")
     return value
+
+
+class IdleRule(Protocol):
+    """When unused sessions end, as it is asked for; None: as it is."""
+
+    @property
+    def idle_timeout_seconds(self) -> int | None: ...
+    @property
+    def idle_cpu_percent(self) -> int | None: ...
+    @property
+    def idle_accelerator_percent(self) -> int | None: ...
+
+
+class KeptIdleRule(Protocol):
+    """A row with such a rule."""
+
+    idle_timeout_seconds: Any
+    idle_cpu_percent: Any
+    idle_accelerator_percent: Any
+
+
+def check_idle(rule: IdleRule, problems: Problems) -> None:
+    timeout = rule.idle_timeout_seconds
+    if timeout is not None and timeout != 0:
+        check_number(timeout, problems, "input.idleTimeoutSeconds", least=_SHORTEST_IDLE, most=_LONGEST_IDLE)
+    for name, percent in (
+        ("idleCpuPercent", rule.idle_cpu_percent),
+        ("idleAcceleratorPercent", rule.idle_accelerator_percent),
+    ):
+        if percent is not None:
+            check_number(percent, problems, f"input.{name}", least=0, most=100)
+
+
+def take_idle(row: KeptIdleRule, changes: IdleRule) -> None:
+    """Change what is to be changed of a row's rule."""
+    if changes.idle_timeout_seconds is not None:
+        row.idle_timeout_seconds = changes.idle_timeout_seconds
+    if changes.idle_cpu_percent is not None:
+        row.idle_cpu_percent = changes.idle_cpu_percent
+    if changes.idle_accelerator_percent is not None:
+        row.idle_accelerator_percent = changes.idle_accelerator_percent
 
 
 def check_idempotency_key(value: str | None, problems: Problems) -> None:

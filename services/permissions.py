@@ -108,6 +108,7 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
     "createSession": (_OWN, _OWN, _OWN),
     "updateSession": (_ALL, _DOM, _OWN),
     "terminateSessions": (_ALL, _DOM, _OWN),
+    "exemptSession": (_ALL, _DOM, _NO),
     "openTerminal": (_OWN, _OWN, _OWN),
     "closeTerminal": (_OWN, _OWN, _OWN),
 }
@@ -129,7 +130,7 @@ ACTIONS_ON: Final[dict[type[Base], tuple[str, ...]]] = {
     ResourcePreset: ("updateResourcePreset", "deleteResourcePreset"),
     Agent: ("updateAgent", "removeAgent"),
     Image: ("updateImage", "forgetImages", "installImages", "removeImages"),
-    Session: ("updateSession", "terminateSessions", "openTerminal", "closeTerminal"),
+    Session: ("updateSession", "terminateSessions", "exemptSession", "openTerminal", "closeTerminal"),
 }
 
 READ: Final[dict[type[Base], str]] = {

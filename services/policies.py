@@ -21,7 +21,6 @@ from services.permissions import Actor
 DEFAULT: Final = "default"
 _MOST_SESSIONS: Final = 1_000_000
 _MOST_KERNELS: Final = 1000
-_LONGEST_IDLE: Final = 366 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,9 @@ class PolicySpec:
     max_kernels_per_session: int = 1
     #: 0: never.
     idle_timeout_seconds: int = 0
+    #: Load above it is use, in percent of what a session was given; 100: such load is no use.
+    idle_cpu_percent: int = 5
+    idle_accelerator_percent: int = 5
     idempotency_key: str | None = None
 
 
@@ -55,6 +57,8 @@ class PolicyChanges:
     max_concurrent_sessions: int | UnsetType | None = UNSET
     max_kernels_per_session: int | None = None
     idle_timeout_seconds: int | None = None
+    idle_cpu_percent: int | None = None
+    idle_accelerator_percent: int | None = None
 
 
 ORDERS: Final = {"NAME": ResourcePolicy.name, "CREATED_AT": ResourcePolicy.id}
@@ -102,6 +106,8 @@ async def create(core: Core, actor: Actor, spec: PolicySpec) -> ResourcePolicy:
             max_concurrent_sessions=spec.max_concurrent_sessions,
             max_kernels_per_session=spec.max_kernels_per_session,
             idle_timeout_seconds=spec.idle_timeout_seconds,
+            idle_cpu_percent=spec.idle_cpu_percent,
+            idle_accelerator_percent=spec.idle_accelerator_percent,
             created_at=core.now(),
         )
         db.add(policy)
@@ -141,8 +147,7 @@ async def edit(core: Core, actor: Actor, policy_id: str, changes: PolicyChanges)
                 policy.max_concurrent_sessions = changes.max_concurrent_sessions
             if changes.max_kernels_per_session is not None:
                 policy.max_kernels_per_session = changes.max_kernels_per_session
-            if changes.idle_timeout_seconds is not None:
-                policy.idle_timeout_seconds = changes.idle_timeout_seconds
+            inputs.take_idle(policy, changes)
     except IntegrityError as error:
         raise idempotency.clash(error, _taken(changes.name or "")) from error
     # What waits may fit now.
@@ -175,10 +180,7 @@ def _check_numbers(spec: PolicySpec | PolicyChanges, problems: Problems) -> None
         inputs.check_number(
             spec.max_kernels_per_session, problems, "input.maxKernelsPerSession", least=1, most=_MOST_KERNELS
         )
-    if spec.idle_timeout_seconds is not None:
-        inputs.check_number(
-            spec.idle_timeout_seconds, problems, "input.idleTimeoutSeconds", least=0, most=_LONGEST_IDLE
-        )
+    inputs.check_idle(spec, problems)
 
 
 async def _check_free(db: AsyncSession, name: str) -> None:

@@ -56,6 +56,11 @@ class ResourceGroupSpec:
     placer_options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     #: After so long without its node a session is given up; None: it waits until somebody decides.
     lost_session_grace_seconds: int | None = None
+    #: An unused session ends after so long; 0: never.
+    idle_timeout_seconds: int = 0
+    #: Load above it is use, in percent of what a session was given; 100: such load is no use.
+    idle_cpu_percent: int = 5
+    idle_accelerator_percent: int = 5
     idempotency_key: str | None = None
 
 
@@ -71,6 +76,9 @@ class ResourceGroupChanges:
     placer: str | None = None
     placer_options: Mapping[str, Any] | None = None
     lost_session_grace_seconds: int | UnsetType | None = UNSET
+    idle_timeout_seconds: int | None = None
+    idle_cpu_percent: int | None = None
+    idle_accelerator_percent: int | None = None
 
 
 @dataclass(frozen=True)
@@ -152,6 +160,7 @@ async def create(core: Core, actor: Actor, spec: ResourceGroupSpec) -> ResourceG
     inputs.check_description(spec.description, problems)
     inputs.check_idempotency_key(spec.idempotency_key, problems)
     _check_grace(spec.lost_session_grace_seconds, problems)
+    inputs.check_idle(spec, problems)
     _check_plugin(sequencers, "sequencer", spec.sequencer, spec.sequencer_options, problems)
     _check_plugin(placers, "placer", spec.placer, spec.placer_options, problems)
     problems.check()
@@ -168,6 +177,9 @@ async def create(core: Core, actor: Actor, spec: ResourceGroupSpec) -> ResourceG
             placer=spec.placer,
             placer_options=dict(spec.placer_options),
             lost_session_grace_seconds=spec.lost_session_grace_seconds,
+            idle_timeout_seconds=spec.idle_timeout_seconds,
+            idle_cpu_percent=spec.idle_cpu_percent,
+            idle_accelerator_percent=spec.idle_accelerator_percent,
             created_at=core.now(),
         )
         db.add(group)
@@ -193,6 +205,7 @@ async def edit(
     if changes.description is not None:
         inputs.check_description(changes.description, problems)
     _check_grace(changes.lost_session_grace_seconds, problems)
+    inputs.check_idle(changes, problems)
     problems.check()
     try:
         async with core.db.write() as db:
@@ -206,6 +219,7 @@ async def edit(
                 group.active = changes.active
             if changes.lost_session_grace_seconds is not UNSET:
                 group.lost_session_grace_seconds = changes.lost_session_grace_seconds
+            inputs.take_idle(group, changes)
             _change_plugins(group, changes)
     except IntegrityError as error:
         raise idempotency.clash(error, _taken(changes.name or "")) from error

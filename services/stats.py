@@ -9,6 +9,7 @@ from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Generic, TypeVar
 
 from agents.protocol import KernelStats, NodeStats, Stats, decode_to_manager, encode
@@ -101,6 +102,11 @@ class StatsBook:
         """The newest sample of a kernel, None when there is none or it is stale."""
         ring = self._kernels.get(kernel_id)
         return ring[-1] if ring and self._fresh(kernel_id) else None
+
+    def recent(self, kernel_id: str, count: int) -> list[KernelSample]:
+        """The newest samples of a kernel, the newest first; none when there are none or they are stale."""
+        ring = self._kernels.get(kernel_id)
+        return list(islice(reversed(ring), count)) if ring and self._fresh(kernel_id) else []
 
     def kernel_history(self, kernel_id: str) -> list[KernelSample]:
         return list(self._kernels.get(kernel_id, ()))

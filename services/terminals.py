@@ -76,6 +76,7 @@ class Attachment:
     """An open terminal: its stream, and whose it is (it ends when that login is revoked)."""
 
     stream: Stream
+    session_id: str
     user_id: str
     login_id: str
 
@@ -109,7 +110,8 @@ async def attach(core: Core, ticket: str) -> Attachment:
         kernel=data["kernel"], terminal=data["terminal"], columns=data["columns"], rows=data["rows"]
     )
     stream = await open_stream(core, data["agent"], target)
-    return Attachment(stream, user_id, data["login"])
+    core.activity.note(data["session"], now)
+    return Attachment(stream, data["session"], user_id, data["login"])
 
 
 async def close_terminal(core: Core, actor: Actor, session_id: str, terminal_id: str) -> None:

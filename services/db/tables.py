@@ -129,6 +129,9 @@ class ResourcePolicy(Base):
     max_kernels_per_session: Mapped[int] = mapped_column(default=1)
     #: 0: never.
     idle_timeout_seconds: Mapped[int] = mapped_column(default=0)
+    #: Load above it is use, in percent of what a kernel was given; 100: such load is no use.
+    idle_cpu_percent: Mapped[int] = mapped_column(default=5)
+    idle_accelerator_percent: Mapped[int] = mapped_column(default=5)
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -236,6 +239,11 @@ class ResourceGroup(Base):
     placer_options: Mapped[dict[str, Any]] = mapped_column(default=dict)
     #: After so long without its node a session is given up; None: it waits until somebody decides.
     lost_session_grace_seconds: Mapped[int | None]
+    #: 0: never.
+    idle_timeout_seconds: Mapped[int] = mapped_column(default=0)
+    #: Load above it is use, in percent of what a kernel was given; 100: such load is no use.
+    idle_cpu_percent: Mapped[int] = mapped_column(default=5)
+    idle_accelerator_percent: Mapped[int] = mapped_column(default=5)
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -407,6 +415,12 @@ class Session(Base):
     starts_at: Mapped[datetime | None]
     #: From RUNNING on.
     max_duration_seconds: Mapped[int | None]
+    #: When it was last seen in use; written now and then.
+    last_used_at: Mapped[datetime | None]
+    #: When it was said that it will be ended for being unused; None: not since it was used last.
+    idle_warned_at: Mapped[datetime | None]
+    #: An admin lets it go on however long it is unused.
+    idle_exempt: Mapped[bool] = mapped_column(default=False)
     #: When it will have run for its maximum duration; None: not running yet, or without one.
     ends_at: Mapped[datetime | None]
     exit_code: Mapped[int | None]

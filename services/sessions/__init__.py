@@ -4,6 +4,9 @@ from services.sessions.batches import cancel_hopeless, end_overlong
 from services.sessions.create import SessionSpec, create
 from services.sessions.edit import edit
 from services.sessions.gates import dependencies, succeeded, unmet
+from services.sessions.idle import Rule as IdleRule
+from services.sessions.idle import end_unused, exempt, standing
+from services.sessions.idle import rules as idle_rules
 from services.sessions.read import (
     ORDERS,
     Log,
@@ -26,6 +29,7 @@ from services.sessions.watch import SessionNotice, watch
 
 __all__ = [
     "ORDERS",
+    "IdleRule",
     "Log",
     "Outcome",
     "SessionFilter",
@@ -37,15 +41,19 @@ __all__ = [
     "dependencies",
     "edit",
     "end_overlong",
+    "end_unused",
+    "exempt",
     "fail_overdue",
     "follow_log",
     "get",
+    "idle_rules",
     "kernels",
     "log",
     "many",
     "many_kernels",
     "page",
     "page_kernels",
+    "standing",
     "succeeded",
     "terminate",
     "timelines",

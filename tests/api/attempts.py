@@ -91,6 +91,8 @@ async def _plain(world: World, mutation: str) -> dict[str, Any]:
             return {"id": world.add(await make.agent(resource_group=nodes)).id}
         case "updateSession":
             return {"id": (await _session(world)).id, "name": world.name()}
+        case "exemptSession":
+            return {"id": (await _session(world)).id}
         case "terminateSessions":
             return {"ids": [(await _session(world)).id]}
         case "openTerminal":

@@ -72,12 +72,13 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
         policy queryCount rateLimit usage user"""),
     "Login": (PRIVATE, "address createdAt current:current id lastUsedAt userAgent"),
     "ResourceGroup": (GRANTED, """active agents allowedActions:actions capacity createdAt description grants:superadmin
-        id lostSessionGraceSeconds name placer placerOptions sequencer sequencerOptions"""),
-    "ResourcePolicy": (POLICY, """allowedActions:actions createdAt description id idleTimeoutSeconds
-        maxConcurrentSessions maxKernelsPerSession name totalSlots"""),
+        id idleAcceleratorPercent idleCpuPercent idleTimeoutSeconds lostSessionGraceSeconds name placer
+        placerOptions sequencer sequencerOptions"""),
+    "ResourcePolicy": (POLICY, """allowedActions:actions createdAt description id idleAcceleratorPercent
+        idleCpuPercent idleTimeoutSeconds maxConcurrentSessions maxKernelsPerSession name totalSlots"""),
     "ResourcePreset": (EVERYBODY, "allowedActions:actions createdAt description id name sharedMemory slots"),
     "Session": (OWNER, """allowedActions:actions bootstrapScript createdAt dependsOn domain elapsedSeconds endsAt environ events exitCode
-        group id image kernels keypair logs:log maxDurationSeconds name pendingReason phaseDeadline priority pull raised
+        group id idle image kernels keypair logs:log maxDurationSeconds name pendingReason phaseDeadline priority pull raised
         remainingSeconds resourceGroup result scheduledAt servicePorts:image slots startedAt startsAt startupCommand stats
         statsHistory status statusReason terminatedAt
         type unreachableSince user"""),
@@ -107,6 +108,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "Server": (INSIDE, "apiVersion features signUpMode time url version"),
     "ServicePort": (INSIDE, "name port protocol"),
     "SessionAllowance": (INSIDE, "limit used"),
+    "SessionIdle": (INSIDE, "reason remainingSeconds since timeoutSeconds"),
     "SessionEventEntry": (INSIDE, "at code id message status"),
     "Slot": (INSIDE, "amount name type"),
     "SlotAvailability": (INSIDE, "capacity free largestCapacity largestFree limit name type used"),
@@ -139,6 +141,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "DeleteResourceGroupPayload": (INSIDE, "deletedId"),
     "DeleteResourcePolicyPayload": (INSIDE, "deletedId"),
     "DeleteResourcePresetPayload": (INSIDE, "deletedId"),
+    "ExemptSessionPayload": (INSIDE, "session"),
     "ForgetImagesPayload": (INSIDE, "deletedIds"),
     "GrantResourceGroupPayload": (INSIDE, "resourceGroup"),
     "ImageOnAgentResult": (INSIDE, "agentId error imageId"),
@@ -229,6 +232,7 @@ MUTATIONS: Final[dict[str, tuple[str, str]]] = {
     "deleteResourceGroup": ("ResourceGroup", BY_SUPERADMIN),
     "deleteResourcePolicy": ("ResourcePolicy", BY_SUPERADMIN),
     "deleteResourcePreset": ("ResourcePreset", BY_SUPERADMIN),
+    "exemptSession": ("Session", "UFNNvNvU"),
     "forgetImages": ("Image", BY_SUPERADMIN),
     "grantResourceGroup": ("ResourceGroup", BY_SUPERADMIN),
     "installImages": ("Image", BY_SUPERADMIN),
@@ -293,9 +297,11 @@ INPUTS: Final = {
     "CreateJoinTokenInput": "expiresInSeconds resourceGroupId:rgp",
     "CreateKeypairInput": "accessKey idempotencyKey policyId:pol rateLimit secretKey userId:usr",
     "CreatePasswordLinkInput": "userId:usr",
-    "CreateResourceGroupInput": """description idempotencyKey lostSessionGraceSeconds name placer placerOptions sequencer
+    "CreateResourceGroupInput": """description idempotencyKey idleAcceleratorPercent idleCpuPercent idleTimeoutSeconds
+        lostSessionGraceSeconds name placer placerOptions sequencer
         sequencerOptions""",
-    "CreateResourcePolicyInput": """description idempotencyKey idleTimeoutSeconds maxConcurrentSessions
+    "CreateResourcePolicyInput": """description idempotencyKey idleAcceleratorPercent idleCpuPercent idleTimeoutSeconds
+        maxConcurrentSessions
         maxKernelsPerSession name totalSlots""",
     "CreateResourcePresetInput": "description idempotencyKey name sharedMemory slots",
     "CreateSessionInput": """agentId:agt bootstrapScript dependsOn:ses environ groupId:grp idempotencyKey imageId:img
@@ -311,6 +317,7 @@ INPUTS: Final = {
     "DomainFilter": "active search",
     "DomainOrder": "direction field",
     "EnvironmentVariableInput": "name value",
+    "ExemptSessionInput": "exempt id:ses",
     "GroupFilter": "active domainId:dom search userId:usr",
     "GroupMembersInput": "id:grp userIds:usr",
     "GroupOrder": "direction field",
@@ -345,9 +352,11 @@ INPUTS: Final = {
     "UpdateGroupInput": "active description id:grp name totalSlots",
     "UpdateImageInput": "active id:img minimumSlots",
     "UpdateKeypairInput": "id:key policyId:pol rateLimit",
-    "UpdateResourceGroupInput": """active description id:rgp lostSessionGraceSeconds name placer placerOptions sequencer
+    "UpdateResourceGroupInput": """active description id:rgp idleAcceleratorPercent idleCpuPercent idleTimeoutSeconds
+        lostSessionGraceSeconds name placer placerOptions sequencer
         sequencerOptions""",
-    "UpdateResourcePolicyInput": """description id:pol idleTimeoutSeconds maxConcurrentSessions maxKernelsPerSession
+    "UpdateResourcePolicyInput": """description id:pol idleAcceleratorPercent idleCpuPercent idleTimeoutSeconds
+        maxConcurrentSessions maxKernelsPerSession
         name totalSlots""",
     "UpdateResourcePresetInput": "description id:pre name sharedMemory slots",
     "UpdateSessionInput": "id:ses name",
@@ -367,6 +376,7 @@ ENUMS: Final = {
         UNAVAILABLE""",
     "EventKind": "CHANGED LEFT RESYNC",
     "GroupOrderField": "CREATED_AT NAME",
+    "IdleReason": "EXEMPT IN_USE NO_LIMIT UNUSED",
     "ImageOrderField": "CREATED_AT LANGUAGE REFERENCE SIZE",
     "KeypairOrderField": "ACCESS_KEY CREATED_AT LAST_USED_AT QUERY_COUNT",
     "PresetState": "LATER NEVER NOW",

@@ -1,0 +1,334 @@
+"""Ending what nobody uses.
+
+    used ─▶ unused for a while ─▶ warned (a row of the timeline) ─▶ ended with IDLE_TIMEOUT
+      ▲              │                 │
+      └──────────────┴─────────────────┘ a byte of a terminal, or load above a threshold
+
+A session is used when bytes go through one of its streams, or when the load of one of its kernels is above a threshold of
+what the kernel was given. Its keypair's resource policy and its resource group may each say after how long an unused one
+ends; the shorter counts, with its own thresholds. What cannot be seen (its node is silent, the manager was away) counts
+as used: nothing is ended that was not watched all the while.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
+
+from sqlalchemy import bindparam, insert, or_, select, update
+
+from services import permissions, subjects
+from services.bus import SessionChanged
+from services.core import Core
+from services.db.tables import (
+    FINAL,
+    Kernel,
+    Keypair,
+    ResourceGroup,
+    ResourcePolicy,
+    Session,
+    SessionEvent,
+    Slots,
+)
+from services.errors import Conflict, NotFound
+from services.permissions import Actor
+from services.sessions import lifecycle
+from services.sessions.lifecycle import Changes, Reason
+from services.sessions.terminate import end, publish
+
+#: Warned so long before the end, or for half of a short timeout.
+_WARNING: Final = timedelta(minutes=5)
+#: Use is written down at most so often while it lasts; its end is written exactly.
+_COARSE: Final = timedelta(seconds=15)
+#: Used less long ago than this is shown as in use.
+_NOW: Final = timedelta(seconds=30)
+#: Newest samples of a kernel that are looked at: more come between two looks than this only if they come very often.
+_SAMPLES: Final = 5
+#: Sessions warned and ended by one look.
+_MOST: Final = 500
+
+_COLUMNS: Final = (
+    ResourcePolicy.idle_timeout_seconds,
+    ResourcePolicy.idle_cpu_percent,
+    ResourcePolicy.idle_accelerator_percent,
+    ResourceGroup.idle_timeout_seconds,
+    ResourceGroup.idle_cpu_percent,
+    ResourceGroup.idle_accelerator_percent,
+)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """After how long an unused session ends, and what load counts as use, in percent of what it was given."""
+
+    timeout: timedelta
+    cpu_percent: int
+    accelerator_percent: int
+
+    @property
+    def warning(self) -> timedelta:
+        return min(_WARNING, self.timeout / 2)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a running session stands with its rule. `ends_at`: None, it is not ended for being unused."""
+
+    reason: Literal["IN_USE", "UNUSED", "EXEMPT", "NO_LIMIT"]
+    used_at: datetime
+    ends_at: datetime | None
+
+
+@dataclass
+class _Watched:
+    """A running session that a rule holds for."""
+
+    id: str
+    rule: Rule
+    written: datetime | None
+    used_at: datetime
+    warned_at: datetime | None
+    kernels: list[tuple[str, Slots]] = field(default_factory=list[tuple[str, Slots]])
+
+
+def standing(core: Core, session: Session, rule: Rule | None) -> Standing:
+    """How it stands, as far as this manager knows."""
+    now = core.now()
+    used_at = _used_at(core, session.id, session.last_used_at, session.started_at or session.created_at)
+    if session.idle_exempt or rule is None:
+        return Standing("EXEMPT" if session.idle_exempt else "NO_LIMIT", used_at, None)
+    return Standing(
+        "IN_USE" if now - used_at < _NOW else "UNUSED",
+        used_at,
+        _ends_at(rule, used_at, session.idle_warned_at or now),
+    )
+
+
+async def rules(core: Core, actor: Actor, session_ids: Sequence[str]) -> dict[str, list[Rule]]:
+    """The rule of each of several sessions, if there is one."""
+    result: dict[str, list[Rule]] = {session_id: [] for session_id in session_ids}
+    async with core.db.read() as db:
+        rows = await db.execute(
+            select(Session.id, *_COLUMNS)
+            .join(Keypair, Keypair.id == Session.keypair_id)
+            .join(ResourcePolicy, ResourcePolicy.id == Keypair.policy_id)
+            .join(ResourceGroup, ResourceGroup.id == Session.resource_group_id)
+            .where(Session.id.in_(session_ids), permissions.visible(actor, Session))
+        )
+        for session_id, *numbers in rows:
+            if (rule := _rule(numbers)) is not None:
+                result[session_id].append(rule)
+    return result
+
+
+async def end_unused(core: Core) -> int:
+    """Write down who is used, warn whom it is time to warn, and end who was warned and is still unused.
+
+    The number of statements does not depend on how many sessions there are, but for those that are ended: each ends in
+    a transaction of its own. Returns how many were.
+    """
+    now = core.now()
+    watched = await _watched(core)
+    core.activity.look(now, (one.id for one in watched))
+    if core.activity.since is not None:
+        for one in watched:
+            one.used_at = max(one.used_at, core.activity.since)
+    for one in watched:
+        if _loaded(core, one):
+            one.used_at = now
+    await _write(core, watched, now)
+    unused = [one for one in watched if now - one.used_at >= one.rule.timeout - one.rule.warning]
+    await _warn(core, [one for one in unused if one.warned_at is None][:_MOST], now)
+    due = [one for one in unused if one.warned_at and _ends_at(one.rule, one.used_at, one.warned_at) <= now]
+    return sum([await _end(core, one) for one in due[:_MOST]])
+
+
+async def exempt(core: Core, actor: Actor, session_id: str, *, exempted: bool) -> Session:
+    """Have a session left alone however long it is unused, or no longer.
+
+    Raises:
+        NotFound, Forbidden, Conflict: it has ended.
+    """
+    changes = Changes()
+    async with core.db.write() as db:
+        session = await lifecycle.lock(db, session_id)
+        seen = select(Session.id).where(Session.id == session_id, permissions.visible(actor, Session))
+        if session is None or await db.scalar(seen) is None:
+            raise NotFound("There is no such session, or it is not yours to see.", path="input.id")
+        permissions.require(actor, "exemptSession", await subjects.one(db, actor, session))
+        if session.status in FINAL:
+            raise Conflict("The session has ended already.")
+        if session.idle_exempt != exempted:
+            session.idle_exempt, session.last_used_at, session.idle_warned_at = exempted, core.now(), None
+            reason = (
+                Reason("IDLE_EXEMPTED", "An administrator lets it go on however long it is unused.")
+                if exempted
+                else Reason("IDLE_EXEMPTION_ENDED", "It ends again when it is unused for too long.")
+            )
+            await lifecycle.record(db, session.id, session.status, changes, at=core.now(), reason=reason)
+    await publish(core, changes)
+    return session
+
+
+async def _watched(core: Core) -> list[_Watched]:
+    found: dict[str, _Watched] = {}
+    async with core.db.read() as db:
+        rows = await db.execute(
+            select(
+                Session.id,
+                Session.last_used_at,
+                Session.started_at,
+                Session.idle_warned_at,
+                Kernel.id,
+                Kernel.slots,
+                *_COLUMNS,
+            )
+            .join(Kernel, Kernel.session_id == Session.id)
+            .join(Keypair, Keypair.id == Session.keypair_id)
+            .join(ResourcePolicy, ResourcePolicy.id == Keypair.policy_id)
+            .join(ResourceGroup, ResourceGroup.id == Session.resource_group_id)
+            .where(
+                Session.status == "RUNNING",
+                ~Session.idle_exempt,
+                or_(ResourcePolicy.idle_timeout_seconds > 0, ResourceGroup.idle_timeout_seconds > 0),
+            )
+            .order_by(Session.id)
+        )
+        for session_id, written, started_at, warned_at, kernel_id, slots, *numbers in rows:
+            rule = _rule(numbers)
+            if rule is None:
+                continue
+            if session_id not in found:
+                used_at = _used_at(core, session_id, written, started_at or core.now())
+                found[session_id] = _Watched(session_id, rule, written, used_at, warned_at)
+            found[session_id].kernels.append((kernel_id, slots))
+    return list(found.values())
+
+
+def _rule(numbers: Sequence[int]) -> Rule | None:
+    """The shorter of the policy's and the resource group's, with its own thresholds."""
+    given = [tuple(numbers[:3]), tuple(numbers[3:])]
+    chosen = min((one for one in given if one[0] > 0), default=None)
+    return None if chosen is None else Rule(timedelta(seconds=chosen[0]), chosen[1], chosen[2])
+
+
+def _used_at(core: Core, session_id: str, written: datetime | None, started_at: datetime) -> datetime:
+    known = (written, core.activity.of(session_id), core.activity.since)
+    return max(started_at, *(moment for moment in known if moment is not None), started_at)
+
+
+def _ends_at(rule: Rule, used_at: datetime, warned_at: datetime) -> datetime:
+    """Never sooner after its warning than the warning promises, even when a limit was lowered in between."""
+    return max(used_at + rule.timeout, warned_at + rule.warning)
+
+
+def _loaded(core: Core, one: _Watched) -> bool:
+    """Is one of its kernels busy, or not to be seen?"""
+    for kernel_id, slots in one.kernels:
+        samples = core.stats.recent(kernel_id, _SAMPLES)
+        if not samples:
+            return True
+        cores = slots.get("cpu", 1000) / 1000
+        for sample in samples:
+            stats = sample.stats
+            loads = [*stats.accelerators.values(), *(use.utilisation or 0.0 for use in stats.devices)]
+            if _above(stats.cpu_percent / cores, one.rule.cpu_percent) or any(
+                _above(load, one.rule.accelerator_percent) for load in loads
+            ):
+                return True
+    return False
+
+
+def _above(load: float, threshold: int) -> bool:
+    """A threshold of 100 % says that this kind of load is no use, whatever a short burst measures."""
+    return threshold < 100 and load > threshold
+
+
+async def _write(core: Core, watched: Sequence[_Watched], now: datetime) -> None:
+    changed: list[Mapping[str, Any]] = []
+    woken: list[str] = []
+    for one in watched:
+        newer = one.written is None or one.used_at > one.written
+        lasting = one.written is not None and one.used_at == now and now - one.written < _COARSE
+        if newer and (one.warned_at is not None or not lasting):
+            changed.append({"session": one.id, "used": one.used_at})
+        if newer and one.warned_at is not None and one.used_at > one.warned_at:
+            one.warned_at = None
+            woken.append(one.id)
+    if not changed:
+        return
+    async with core.db.write() as db:
+        await (await db.connection()).execute(
+            update(Session)
+            .where(
+                Session.id == bindparam("session"),
+                Session.status == "RUNNING",
+                or_(Session.last_used_at.is_(None), Session.last_used_at < bindparam("used")),
+            )
+            .values(last_used_at=bindparam("used"), idle_warned_at=None),
+            changed,
+        )
+    for session_id in woken:
+        await core.bus.publish(SessionChanged(session_id=session_id))
+
+
+async def _warn(core: Core, unused: Sequence[_Watched], now: datetime) -> None:
+    if not unused:
+        return
+    by_id = {one.id: one for one in unused}
+    async with core.db.write() as db:
+        warned = await db.scalars(
+            update(Session)
+            .where(Session.id.in_(by_id), Session.status == "RUNNING", Session.idle_warned_at.is_(None))
+            .values(idle_warned_at=now)
+            .returning(Session.id)
+            .execution_options(synchronize_session=False)
+        )
+        events = [
+            {
+                "session_id": session_id,
+                "at": now,
+                "status": "RUNNING",
+                "code": "IDLE_WARNING",
+                "message": _warning(by_id[session_id], now),
+            }
+            for session_id in sorted(warned)
+        ]
+        if not events:
+            return
+        # One statement on either database: as objects, SQLite would be told of each by itself.
+        numbers = await db.execute(
+            insert(SessionEvent).values(events).returning(SessionEvent.session_id, SessionEvent.id)
+        )
+        hints = [SessionChanged(session_id=session_id, event_id=number) for session_id, number in numbers]
+    for hint in hints:
+        await core.bus.publish(hint)
+
+
+def _warning(one: _Watched, now: datetime) -> str:
+    left = _ends_at(one.rule, one.used_at, now) - now
+    unused = now - one.used_at
+    return (
+        f"It has not been used for {unused.total_seconds():.0f} seconds and ends in {left.total_seconds():.0f} seconds, "
+        "unless it is used before."
+    )
+
+
+async def _end(core: Core, one: _Watched) -> bool:
+    changes = Changes()
+    async with core.db.write() as db:
+        session = await lifecycle.lock(db, one.id)
+        # Used through another manager, exempted or ended in the meantime: the next look decides.
+        if (
+            session is None
+            or session.status != "RUNNING"
+            or session.idle_exempt
+            or session.idle_warned_at != one.warned_at
+            or (session.last_used_at is not None and session.last_used_at > one.used_at)
+        ):
+            return False
+        seconds = one.rule.timeout.total_seconds()
+        why = f"It was not used for {seconds:.0f} seconds."
+        await end(core, db, session, changes, reason=Reason("IDLE_TIMEOUT", why))
+    await publish(core, changes)
+    return True

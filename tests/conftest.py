@@ -52,6 +52,10 @@ def _registry() -> str:
     return "" if shutil.which("docker-registry") else "no docker-registry: install it"
 
 
+def _ssh() -> str:
+    return "" if shutil.which("ssh") else "no SSH client: install openssh-client"
+
+
 _PROBES: dict[str, Callable[[], str]] = {
     "engine": _engine,
     "postgres": _database,
@@ -59,6 +63,7 @@ _PROBES: dict[str, Callable[[], str]] = {
     "browser": _browser,
     "sandbox": _sandbox,
     "registry": _registry,
+    "ssh": _ssh,
 }
 
 

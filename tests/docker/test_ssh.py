@@ -10,7 +10,12 @@ import pytest
 
 from .conftest import Container
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(1200), pytest.mark.xdist_group("docker")]
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.ssh,
+    pytest.mark.timeout(1200),
+    pytest.mark.xdist_group("docker"),
+]
 
 Start = Callable[..., Container]
 

@@ -45,7 +45,9 @@ class OwnEngine:
         while not self._answers():
             # After a kill the first start may fail: its containerd still has to notice.
             if self._process is None or self._process.poll() is not None:
-                (self._root / "engine.pid").unlink(missing_ok=True)
+                # What died with it may be a zombie for ever where nobody waits for orphans, and pass for alive.
+                for pid in (self._root / "engine.pid", self._root / "x/containerd/containerd.pid"):
+                    pid.unlink(missing_ok=True)
                 self._launch()
             if time.monotonic() > until:
                 raise AssertionError((self._root / "engine.log").read_text()[-3000:])

@@ -12,6 +12,7 @@ from schema import resource_groups as types
 from schema.context import Info
 from schema.paging import After, Before, Connection, First, Last, page_args
 from schema.resource_groups import ResourceGroup, Scheduler, SchedulerKind
+from schema.slots import pairs
 from services import resource_groups
 from services.errors import BadInput
 from services.resource_groups import ResourceGroupChanges, ResourceGroupSpec
@@ -62,6 +63,9 @@ class ResourceGroupMutations:
             sequencer_options=_options(input.sequencer_options, "input.sequencerOptions") or {},
             placer=input.placer,
             placer_options=_options(input.placer_options, "input.placerOptions") or {},
+            total_slots=pairs(input.total_slots),
+            max_concurrent_sessions=input.max_concurrent_sessions,
+            max_kernels_per_session=input.max_kernels_per_session,
             lost_session_grace_seconds=input.lost_session_grace_seconds,
             idle_timeout_seconds=input.idle_timeout_seconds,
             idle_cpu_percent=input.idle_cpu_percent,
@@ -76,10 +80,14 @@ class ResourceGroupMutations:
         self, info: Info, input: types.UpdateResourceGroupInput
     ) -> types.UpdateResourceGroupPayload:
         grace = input.lost_session_grace_seconds
+        sessions, kernels = input.max_concurrent_sessions, input.max_kernels_per_session
         changes = ResourceGroupChanges(
             name=input.name,
             description=input.description,
             active=input.active,
+            total_slots=None if input.total_slots is None else pairs(input.total_slots),
+            max_concurrent_sessions=UNSET if sessions is None else sessions.value,
+            max_kernels_per_session=UNSET if kernels is None else kernels.value,
             sequencer=input.sequencer,
             sequencer_options=_options(input.sequencer_options, "input.sequencerOptions"),
             placer=input.placer,

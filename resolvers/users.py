@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 
 import strawberry
+from msgspec import UNSET
 
 from resolvers.inputs import given, orders
 from schema import users as types
 from schema.context import Info
 from schema.errors import Problem
 from schema.paging import After, Before, Connection, First, Last, page_args
+from schema.slots import pairs
 from schema.users import User
 from services import users
 from services.users import UserChanges, UserSpec
@@ -48,6 +50,8 @@ class UserMutations:
             role=input.role.name,
             must_change_password=input.must_change_password,
             group_ids=[str(group) for group in input.group_ids],
+            total_slots=pairs(input.total_slots),
+            max_concurrent_sessions=input.max_concurrent_sessions,
             idempotency_key=input.idempotency_key,
         )
         made = await users.create(core, info.context.viewer, spec)
@@ -56,6 +60,7 @@ class UserMutations:
 
     @strawberry.field(description="Change a user.")
     async def update_user(self, info: Info, input: types.UpdateUserInput) -> types.UpdateUserPayload:
+        sessions = input.max_concurrent_sessions
         changes = UserChanges(
             name=input.name,
             full_name=input.full_name,
@@ -65,6 +70,8 @@ class UserMutations:
             role=input.role.name if input.role else None,
             domain_id=str(input.domain_id) if input.domain_id else None,
             group_ids=None if input.group_ids is None else [str(group) for group in input.group_ids],
+            total_slots=None if input.total_slots is None else pairs(input.total_slots),
+            max_concurrent_sessions=UNSET if sessions is None else sessions.value,
         )
         row = await users.edit(info.context.core, info.context.viewer, str(input.id), changes)
         return types.UpdateUserPayload(user=User.of(row))

@@ -8,10 +8,10 @@ import strawberry
 from strawberry.scalars import JSON
 
 from schema.context import Context, Info, Need
-from schema.fields import answered, asked, each, permitted_actions, said
+from schema.fields import USED, answered, asked, each, permitted_actions, said
 from schema.nodes import Node
 from schema.paging import After, Before, Connection, Direction, First, Last, page_args
-from schema.slots import SlotType, SlotUsage
+from schema.slots import SlotInput, SlotLimit, SlotType, SlotUsage
 from services.availability import Capacity
 from services.db import tables
 
@@ -58,6 +58,10 @@ class ResourceGroup(Node):
     name: str = said("Unique.")
     description: str = said("For people.")
     active: bool = said("False: nothing new can be launched in it.")
+    max_concurrent_sessions: int | None = said("Sessions in it at once; null: unlimited.")
+    max_kernels_per_session: int | None = said(
+        "Containers of one session in it; null: as many as the keypair's policy allows."
+    )
     created_at: datetime = said("When it was made.")
     sequencer: str = said("The plug-in that says whose turn it is.")
     sequencer_options: JSON = said("Its options; `schedulers` has their schema.")
@@ -84,6 +88,8 @@ class ResourceGroup(Node):
             name=row.name,
             description=row.description,
             active=row.active,
+            max_concurrent_sessions=row.max_concurrent_sessions,
+            max_kernels_per_session=row.max_kernels_per_session,
             created_at=row.created_at,
             sequencer=row.sequencer,
             sequencer_options=JSON(row.sequencer_options),
@@ -107,6 +113,14 @@ class ResourceGroup(Node):
     def capacity(self, found: list[Capacity], _context: Context) -> list[SlotUsage]:
         return SlotUsage.all(found[0].capacity, found[0].used)
 
+    @answered(USED, "What all sessions in it together may occupy, whatever its agents have, and do.")
+    def total_slots(self, used: dict[str, int], _context: Context) -> list[SlotLimit]:
+        return SlotLimit.all(self.row.total_slots, used)
+
+    @answered(USED, "Sessions in it that occupy a node now.")
+    def concurrent_sessions(self, used: dict[str, int], _context: Context) -> int:
+        return used.get("sessions", 0)
+
     @strawberry.field(description="Who may use it; null when you may not know.")
     async def grants(self, info: Info) -> list[ResourceGroupGrant] | None:
         if "updateResourceGroup" not in await info.context.actions(self.row):
@@ -117,10 +131,12 @@ class ResourceGroup(Node):
     allowed_actions: list[str] = permitted_actions("Mutations that you may perform on it.")
 
 
-@strawberry.type(description="Sessions of a keypair and how many it may have at once.")
+@strawberry.type(description="Sessions at once: how many there may be, and are.")
 class SessionAllowance:
-    limit: int | None = said("Most sessions at once; null: unlimited.")
-    used: int = said("Sessions that occupy a node now.")
+    limit: int | None = said(
+        "The tightest of your policy's limit, your own and the resource group's; null: unlimited."
+    )
+    used: int = said("Sessions that count for that limit and occupy a node now; without one, your keypair's.")
 
 
 @strawberry.type(description="What you can get of a slot in a group and a resource group.")
@@ -128,7 +144,7 @@ class SlotAvailability:
     name: str = said("The slot's name.")
     type: SlotType = said("What kind of resource it is.")
     limit: str | None = said(
-        "The tightest of your policy's, the group's and the domain's limits; null: unlimited."
+        "The tightest of your policy's, your own, the group's, the domain's and the resource group's limits; null: unlimited."
     )
     used: str = said("What is used of that limit; without one, what your sessions use.")
     capacity: str = said("What the resource group's connected agents have together.")
@@ -167,6 +183,13 @@ class ResourceGroupOrder:
 class CreateResourceGroupInput:
     name: str = said("Unique.")
     description: str = said("For people.", default="")
+    total_slots: list[SlotInput] = said(
+        "Limits of all sessions in it together; unlimited where not given.", default_factory=list
+    )
+    max_concurrent_sessions: int | None = said("Sessions in it at once; null: unlimited.", default=None)
+    max_kernels_per_session: int | None = said(
+        "Containers of one session; null: as many as the keypair's policy allows.", default=None
+    )
     sequencer: str = said("The plug-in that says whose turn it is.", default="fifo")
     sequencer_options: JSON | None = said("Its options.", default=None)
     placer: str = said("The plug-in that chooses among agents that fit.", default="pack")
@@ -195,6 +218,13 @@ class UpdateResourceGroupInput:
     name: str | None = said("A new name.", default=None)
     description: str | None = said("A new description.", default=None)
     active: bool | None = said("False: nothing new can be launched in it.", default=None)
+    total_slots: list[SlotInput] | None = said("All limits anew; unlimited where not given.", default=None)
+    max_concurrent_sessions: strawberry.Maybe[int | None] = said(
+        "Sessions in it at once; null: unlimited.", default=None
+    )
+    max_kernels_per_session: strawberry.Maybe[int | None] = said(
+        "Containers of one session; null: as many as the keypair's policy allows.", default=None
+    )
     sequencer: str | None = said("Another plug-in.", default=None)
     sequencer_options: JSON | None = said("Its options anew.", default=None)
     placer: str | None = said("Another plug-in.", default=None)

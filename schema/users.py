@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
-from schema.context import Info
+from schema.context import Context, Info
 from schema.errors import Problem
-from schema.fields import permitted_actions, refers, said
+from schema.fields import USED, answered, permitted_actions, refers, said
 from schema.nodes import Node
 from schema.paging import After, Before, Connection, Direction, First, Last, page_args
+from schema.slots import SlotInput, SlotLimit
 from services.db import tables
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class User(Node):
     active: bool = said("False once deactivated: no login, no request.")
     must_change_password: bool = said("True: the next login must choose a new password first.")
     created_at: datetime = said("When they were added.")
+    max_concurrent_sessions: int | None = said("Their sessions at once; null: unlimited.")
 
     @classmethod
     def of(cls, row: tables.User) -> "User":
@@ -56,6 +58,7 @@ class User(Node):
             active=row.active,
             must_change_password=row.must_change_password,
             created_at=row.created_at,
+            max_concurrent_sessions=row.max_concurrent_sessions,
         )
 
     domain: Annotated["Domain", strawberry.lazy("schema.domains")] = refers(
@@ -83,6 +86,14 @@ class User(Node):
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Sessions:
         return info.context.page("sessions", page_args(first, after, last, before), user_id=self.row.id)
+
+    @answered(USED, "What all their sessions together may occupy, with whichever keypair, and do.")
+    def total_slots(self, used: dict[str, int], _context: Context) -> list[SlotLimit]:
+        return SlotLimit.all(self.row.total_slots, used)
+
+    @answered(USED, "Their sessions that occupy a node now.")
+    def concurrent_sessions(self, used: dict[str, int], _context: Context) -> int:
+        return used.get("sessions", 0)
 
     allowed_actions: list[str] = permitted_actions("Mutations that you may perform on them.")
 
@@ -124,6 +135,10 @@ class CreateUserInput:
     role: Role = said("What they may do; not more than you.", default=Role.USER)
     group_ids: list[strawberry.ID] = said("Groups of the domain to be a member of.", default_factory=list)
     must_change_password: bool = said("The first login must choose a new password.", default=False)
+    total_slots: list[SlotInput] = said(
+        "Limits of all their sessions together; unlimited where not given.", default_factory=list
+    )
+    max_concurrent_sessions: int | None = said("Their sessions at once; null: unlimited.", default=None)
     idempotency_key: str | None = said(
         "The same key gives the same object again, for 24 hours.", default=None
     )
@@ -142,6 +157,10 @@ class UpdateUserInput:
         "Whether the next login must choose a new password.", default=None
     )
     group_ids: list[strawberry.ID] | None = said("All group memberships anew.", default=None)
+    total_slots: list[SlotInput] | None = said("All limits anew; unlimited where not given.", default=None)
+    max_concurrent_sessions: strawberry.Maybe[int | None] = said(
+        "Their sessions at once; null: unlimited.", default=None
+    )
 
 
 @strawberry.input(description="Several users.")

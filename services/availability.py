@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services import limits, occupancy, permissions
 from services.core import Core
-from services.db.tables import Agent, Domain, Group, Keypair, ResourceGroup, ResourcePolicy, Slots
+from services.db.tables import Agent, Domain, Group, Keypair, ResourceGroup, ResourcePolicy, Slots, User
 from services.errors import NotFound
 from services.limits import Limit
 from services.occupancy import SESSIONS
@@ -111,15 +111,16 @@ async def room(db: AsyncSession, actor: Actor, group_id: str, resource_group_id:
             "There is no such resource group, or it was not granted to you.", path="resourceGroupId"
         )
     domain = await db.get_one(Domain, group.domain_id)
-    policy = await db.scalar(
-        select(ResourcePolicy)
-        .join(Keypair, Keypair.policy_id == ResourcePolicy.id)
+    found = [limits.of_group(group), limits.of_domain(domain), limits.of_resource_group(resource_group)]
+    own = await db.execute(
+        select(ResourcePolicy, User)
+        .select_from(Keypair)
+        .join(ResourcePolicy, ResourcePolicy.id == Keypair.policy_id)
+        .join(User, User.id == Keypair.user_id)
         .where(Keypair.id == actor.keypair_id)
     )
-    own = (
-        limits.of_policy(actor.keypair_id, policy) if policy else Limit(actor.keypair_id, "your keypair", {})
-    )
-    found = [own, limits.of_group(group), limits.of_domain(domain)]
+    mine = [(limits.of_policy(actor.keypair_id, policy), limits.of_user(user)) for policy, user in own]
+    found = [*(mine[0] if mine else [Limit(actor.keypair_id, "your keypair", {})]), *found]
     agents = await _agents(db, [resource_group_id])
     used = await occupancy.of(db, [limit.scope_id for limit in found] + [agent.id for agent in agents])
     return Room(resource_group, found, used, agents)

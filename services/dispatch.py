@@ -22,27 +22,23 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from scheduler import fast
 from scheduler.engine import Scheduler, plan
 from scheduler.fast import Fast
-from scheduler.plan import Plan, Reason, SchedulerFailed, Waiting, sentence
+from scheduler.plan import LimitReached, Plan, Reason, SchedulerFailed, Waiting, sentence
 from scheduler.plugins import PluginError, placers, sequencers
 from scheduler.snapshot import Snapshot, SnapshotBuilder
-from services import leases, occupancy, pieces, slots
+from services import leases, limits, occupancy, pieces, slots
 from services.bus import AnyHint, Deliver, Lagged, Queue, SessionChanged, Wake
 from services.core import Core
 from services.db.tables import (
     Agent,
     AgentImage,
-    Domain,
-    Group,
     Image,
     Kernel,
-    Keypair,
     ResourceGroup,
-    ResourcePolicy,
     Session,
     SessionEvent,
     Slots,
 )
-from services.occupancy import SESSIONS, Ledger
+from services.occupancy import Ledger
 from services.pieces import Pieces
 from services.sessions import gates
 from services.sessions.batches import cancel_hopeless
@@ -199,7 +195,7 @@ async def _read(core: Core) -> _View:
             architectures=[architecture],
             image_id=session.image_id,
             designated=[session.designated_agent_id] if session.designated_agent_id else None,
-            scopes=(session.keypair_id, session.group_id, session.domain_id),
+            scopes=limits.scopes(session),
             queued=int(max(session.created_at, session.starts_at or session.created_at).timestamp() * 1e6),
             priority=session.priority,
             user=session.user_id,
@@ -263,34 +259,12 @@ async def _read_running(
 async def _read_limits(
     db: AsyncSession, build: SnapshotBuilder, view: _View, sessions: Sequence[Session]
 ) -> None:
-    limits = await _limits(db, sessions, view.names)
-    used = await occupancy.of(db, limits)
-    for scope_id, caps in limits.items():
-        for slot, cap in caps.items():
+    found = await limits.of_sessions(db, sessions)
+    used = await occupancy.of(db, found)
+    for scope_id, limit in found.items():
+        view.names[scope_id] = limit.whose
+        for slot, cap in limit.slots.items():
             build.limit(scope_id, slot, used=used.get(scope_id, {}).get(slot, 0), cap=cap)
-
-
-async def _limits(db: AsyncSession, sessions: Iterable[Session], names: dict[str, str]) -> dict[str, Slots]:
-    """Scope → slot → limit, for the keypairs, groups and domains of these sessions."""
-    wanted = {(s.keypair_id, s.group_id, s.domain_id) for s in sessions}
-    limits: dict[str, Slots] = {}
-    policies = await db.execute(
-        select(Keypair.id, ResourcePolicy)
-        .join(ResourcePolicy, ResourcePolicy.id == Keypair.policy_id)
-        .where(Keypair.id.in_({keypair for keypair, _, _ in wanted}))
-    )
-    for keypair_id, policy in policies:
-        names[keypair_id] = f"your resource policy {policy.name!r}"
-        limits[keypair_id] = dict(policy.total_slots)
-        if policy.max_concurrent_sessions is not None:
-            limits[keypair_id][SESSIONS] = policy.max_concurrent_sessions
-    for group in await db.scalars(select(Group).where(Group.id.in_({group for _, group, _ in wanted}))):
-        names[group.id] = f"the group {group.name!r}"
-        limits[group.id] = dict(group.total_slots)
-    for domain in await db.scalars(select(Domain).where(Domain.id.in_({domain for _, _, domain in wanted}))):
-        names[domain.id] = f"the domain {domain.name!r}"
-        limits[domain.id] = dict(domain.total_slots)
-    return limits
 
 
 async def _orders(db: AsyncSession, view: _View, placements: Mapping[str, tuple[str, ...]]) -> list[_Order]:
@@ -319,26 +293,25 @@ async def _orders(db: AsyncSession, view: _View, placements: Mapping[str, tuple[
             )
         )
     }
-    limits = await _limits(db, locked.values(), {})
+    most = await limits.of_sessions(db, locked.values())
     orders: list[_Order] = []
     for session_id, chosen in placements.items():
         if session_id not in locked or any(agent_id not in agents for agent_id in chosen):
             continue
         order = _Order(locked[session_id], kernels[session_id], chosen)
+        if not limits.allows_kernels(order.session, most, len(order.kernels)):
+            continue
         for kernel, agent_id in zip(order.kernels, chosen, strict=True):
-            _want(order, agent_id, kernel.slots, agents[agent_id].slots, absent=0)
-        session = order.session
-        for scope_id in (session.keypair_id, session.group_id, session.domain_id):
-            _want(order, scope_id, session.slots, limits.get(scope_id, {}), absent=None)
-        order.wanted[session.keypair_id, SESSIONS] = 1, limits.get(session.keypair_id, {}).get(SESSIONS)
+            _want(order, agent_id, kernel.slots, agents[agent_id].slots)
+        order.wanted |= limits.wanted(order.session, most)
         orders.append(order)
     return orders
 
 
-def _want(order: _Order, scope_id: str, amounts: Slots, limits: Slots, *, absent: int | None) -> None:
+def _want(order: _Order, agent_id: str, amounts: Slots, capacity: Slots) -> None:
     for slot, amount in amounts.items():
-        before = order.wanted.get((scope_id, slot), (0, None))[0]
-        order.wanted[scope_id, slot] = before + amount, limits.get(slot, absent)
+        before = order.wanted.get((agent_id, slot), (0, None))[0]
+        order.wanted[agent_id, slot] = before + amount, capacity.get(slot, 0)
 
 
 async def _place(core: Core, db: AsyncSession, orders: Sequence[_Order]) -> list[AnyHint]:
@@ -422,10 +395,9 @@ async def _write_reasons(core: Core, view: _View, made: Plan) -> None:
 def _document(view: _View, waiting: Waiting) -> dict[str, Any]:
     """A reason as it is stored: amounts as exact decimal strings, a sentence with the numbers in it."""
     reason: Reason = waiting.reason
-    names = {
-        **view.names,
-        **{group.id: f"The resource group {group.name!r}" for group in view.groups.values()},
-    }
+    names = view.names
+    if not isinstance(reason, LimitReached):
+        names = {**names, **{one.id: f"The resource group {one.name!r}" for one in view.groups.values()}}
     fields = msgspec.to_builtins(reason)
     slot, in_pieces = pieces.plain(fields.get("slot") or "")
     numbers = {

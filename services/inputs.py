@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from services.errors import Problems
 
@@ -22,6 +23,7 @@ _SHORTEST_IDLE: Final = 60
 _LONGEST_IDLE: Final = 366 * 24 * 3600
 _MAX_DESCRIPTION: Final = 4096
 _MAX_PERSON: Final = 64
+_MOST_SESSIONS: Final = 1_000_000
 _MAX_JSON: Final = 16 * 1024
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _UNSTORABLE: Final = re.compile(r"[\x00\ud800-\udfff]")
@@ -109,6 +111,12 @@ def take_idle(row: KeptIdleRule, changes: IdleRule) -> None:
         row.idle_cpu_percent = changes.idle_cpu_percent
     if changes.idle_accelerator_percent is not None:
         row.idle_accelerator_percent = changes.idle_accelerator_percent
+
+
+def check_sessions(value: int | UnsetType | None, problems: Problems) -> None:
+    """How many sessions at once; None: unlimited."""
+    if value is not None and value is not UNSET:
+        check_number(value, problems, "input.maxConcurrentSessions", least=0, most=_MOST_SESSIONS)
 
 
 def check_idempotency_key(value: str | None, problems: Problems) -> None:

@@ -1,23 +1,23 @@
 """What is taken of each scope, counted in the transaction that changes a kernel's status.
 
-A scope is an agent, a keypair, a group or a domain, named by its id. Rows are locked in one fixed order (domain, group,
-keypair, agent; then slot), so that transactions that share some of them queue up and never deadlock.
+A scope is an agent, a keypair, a user, a resource group, a group or a domain, named by its id. Rows are locked in one fixed
+order (domain, group, resource group, user, keypair, agent; then slot), so that transactions that share some of them queue up and never deadlock.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import case, func, select, update
+from sqlalchemy import bindparam, case, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.db.tables import Occupancy, Slots
 
-#: The pseudo-slot that counts sessions of a keypair.
+#: The pseudo-slot that counts sessions.
 SESSIONS: Final = "sessions"
 
-_ORDER: Final = ("dom", "grp", "key", "agt")
+_ORDER: Final = ("dom", "grp", "rgp", "usr", "key", "agt")
 
 Amounts = dict[tuple[str, str], int]
 
@@ -84,13 +84,19 @@ class Ledger:
 
 async def change(db: AsyncSession, amounts: Mapping[tuple[str, str], int]) -> None:
     """Add to (or, negative, take from) occupancies that exist, in the order of locks."""
-    for (scope_id, slot), amount in sorted(amounts.items(), key=lambda item: order(item[0])):
-        if amount:
-            await db.execute(
-                update(Occupancy)
-                .where(Occupancy.scope_id == scope_id, Occupancy.slot == slot)
-                .values(used=Occupancy.used + amount)
-            )
+    changed = [
+        {"scope": scope_id, "name": slot, "more": amount}
+        for (scope_id, slot), amount in sorted(amounts.items(), key=lambda item: order(item[0]))
+        if amount
+    ]
+    if changed:
+        connection = await db.connection()
+        await connection.execute(
+            update(Occupancy)
+            .where(Occupancy.scope_id == bindparam("scope"), Occupancy.slot == bindparam("name"))
+            .values(used=Occupancy.used + bindparam("more")),
+            changed,
+        )
 
 
 async def of(db: AsyncSession, scope_ids: Iterable[str]) -> dict[str, Slots]:

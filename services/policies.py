@@ -19,7 +19,6 @@ from services.permissions import Actor
 
 #: The policy of new keypairs, unless another is asked for.
 DEFAULT: Final = "default"
-_MOST_SESSIONS: Final = 1_000_000
 _MOST_KERNELS: Final = 1000
 
 
@@ -173,9 +172,7 @@ async def delete(core: Core, actor: Actor, policy_id: str) -> str:
 
 
 def _check_numbers(spec: PolicySpec | PolicyChanges, problems: Problems) -> None:
-    sessions = spec.max_concurrent_sessions
-    if sessions is not None and sessions is not UNSET:
-        inputs.check_number(sessions, problems, "input.maxConcurrentSessions", least=0, most=_MOST_SESSIONS)
+    inputs.check_sessions(spec.max_concurrent_sessions, problems)
     if spec.max_kernels_per_session is not None:
         inputs.check_number(
             spec.max_kernels_per_session, problems, "input.maxKernelsPerSession", least=1, most=_MOST_KERNELS

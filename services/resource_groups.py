@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from scheduler.plugins import PluginError, Registry, UnknownPlugin, placers, sequencers
-from services import idempotency, ids, inputs, permissions
+from services import idempotency, ids, inputs, permissions, slots
 from services.bus import Wake
 from services.core import Core
 from services.db.tables import (
@@ -24,6 +24,7 @@ from services.db.tables import (
     ResourceGroup,
     ResourceGroupGrant,
     Session,
+    Slots,
     User,
 )
 from services.errors import BadInput, Conflict, NotFound, Problems
@@ -32,6 +33,7 @@ from services.permissions import Actor, Reach
 
 _LONGEST_GRACE: Final = 366 * 24 * 3600
 _MOST_AT_ONCE: Final = 500
+_MOST_KERNELS: Final = 1000
 _GRANTEES: Final[dict[str, type[Base]]] = {"dom": Domain, "grp": Group, "usr": User}
 
 Kind = Literal["SEQUENCER", "PLACER"]
@@ -54,6 +56,12 @@ class ResourceGroupSpec:
     sequencer_options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     placer: str = "pack"
     placer_options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    #: Limits of all sessions in it by slot, amounts as the client wrote them; a slot that is not named is unlimited.
+    total_slots: Sequence[tuple[str, str]] = ()
+    #: None: unlimited.
+    max_concurrent_sessions: int | None = None
+    #: None: as many as the keypair's policy allows.
+    max_kernels_per_session: int | None = None
     #: After so long without its node a session is given up; None: it waits until somebody decides.
     lost_session_grace_seconds: int | None = None
     #: An unused session ends after so long; 0: never.
@@ -75,6 +83,10 @@ class ResourceGroupChanges:
     sequencer_options: Mapping[str, Any] | None = None
     placer: str | None = None
     placer_options: Mapping[str, Any] | None = None
+    #: Replaces all limits.
+    total_slots: Sequence[tuple[str, str]] | None = None
+    max_concurrent_sessions: int | UnsetType | None = UNSET
+    max_kernels_per_session: int | UnsetType | None = UNSET
     lost_session_grace_seconds: int | UnsetType | None = UNSET
     idle_timeout_seconds: int | None = None
     idle_cpu_percent: int | None = None
@@ -159,6 +171,7 @@ async def create(core: Core, actor: Actor, spec: ResourceGroupSpec) -> ResourceG
     inputs.check_name(spec.name, problems)
     inputs.check_description(spec.description, problems)
     inputs.check_idempotency_key(spec.idempotency_key, problems)
+    limits = _check_limits(spec, problems)
     _check_grace(spec.lost_session_grace_seconds, problems)
     inputs.check_idle(spec, problems)
     _check_plugin(sequencers, "sequencer", spec.sequencer, spec.sequencer_options, problems)
@@ -172,6 +185,9 @@ async def create(core: Core, actor: Actor, spec: ResourceGroupSpec) -> ResourceG
             name=spec.name,
             description=spec.description,
             active=True,
+            total_slots=limits,
+            max_concurrent_sessions=spec.max_concurrent_sessions,
+            max_kernels_per_session=spec.max_kernels_per_session,
             sequencer=spec.sequencer,
             sequencer_options=dict(spec.sequencer_options),
             placer=spec.placer,
@@ -204,6 +220,7 @@ async def edit(
         inputs.check_name(changes.name, problems)
     if changes.description is not None:
         inputs.check_description(changes.description, problems)
+    limits = _check_limits(changes, problems)
     _check_grace(changes.lost_session_grace_seconds, problems)
     inputs.check_idle(changes, problems)
     problems.check()
@@ -217,6 +234,12 @@ async def edit(
                 group.description = changes.description
             if changes.active is not None:
                 group.active = changes.active
+            if changes.total_slots is not None:
+                group.total_slots = limits
+            if changes.max_concurrent_sessions is not UNSET:
+                group.max_concurrent_sessions = changes.max_concurrent_sessions
+            if changes.max_kernels_per_session is not UNSET:
+                group.max_kernels_per_session = changes.max_kernels_per_session
             if changes.lost_session_grace_seconds is not UNSET:
                 group.lost_session_grace_seconds = changes.lost_session_grace_seconds
             inputs.take_idle(group, changes)
@@ -324,6 +347,16 @@ def _check_plugin(
         problems.add(f"input.{kind}", error.message)
     except PluginError as error:
         problems.add(f"input.{kind}Options", error.message)
+
+
+def _check_limits(given: ResourceGroupSpec | ResourceGroupChanges, problems: Problems) -> Slots:
+    """The limits by slot; what is wrong with any limit goes to `problems`."""
+    limits = slots.parse(given.total_slots or (), problems, "input.totalSlots")
+    inputs.check_sessions(given.max_concurrent_sessions, problems)
+    kernels = given.max_kernels_per_session
+    if kernels is not None and kernels is not UNSET:
+        inputs.check_number(kernels, problems, "input.maxKernelsPerSession", least=1, most=_MOST_KERNELS)
+    return limits
 
 
 def _check_grace(seconds: int | UnsetType | None, problems: Problems) -> None:

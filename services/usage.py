@@ -100,7 +100,8 @@ async def _occupied(db: AsyncSession) -> Amounts:
         for scope_id in filter(None, (agent_id, *scopes)):
             for slot, amount in held.items():
                 amounts[scope_id, slot] += amount
-    for scope in limits.COUNTING_SESSIONS:
+    for name in limits.COUNTING_SESSIONS:
+        scope = getattr(Session, name)
         counted = select(scope, func.count()).where(Session.status.in_(PLACED)).group_by(scope)
         for scope_id, sessions in await db.execute(counted):
             amounts[scope_id, SESSIONS] += sessions

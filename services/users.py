@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from msgspec import UNSET, UnsetType
 from sqlalchemy import ColumnElement, delete, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import groups, idempotency, ids, inputs, keypairs, passwords, permissions
+from services import groups, idempotency, ids, inputs, keypairs, passwords, permissions, slots
 from services.auth import change, standing
-from services.bus import AnyHint
+from services.bus import AnyHint, Wake
 from services.core import Core
-from services.db.tables import FINAL, Domain, GroupMember, Keypair, Session, User
+from services.db.tables import FINAL, Domain, GroupMember, Keypair, Session, Slots, User
 from services.errors import BerthError, Conflict, Forbidden, NotFound, Problems
 from services.nouns import Noun
 from services.permissions import RANK, Actor, Reach, Subject
@@ -44,6 +45,10 @@ class UserSpec:
     role: str = "USER"
     must_change_password: bool = False
     group_ids: Sequence[str] = ()
+    #: Limits of all the user's sessions by slot, amounts as the client wrote them; a slot that is not named is unlimited.
+    total_slots: Sequence[tuple[str, str]] = ()
+    #: None: unlimited.
+    max_concurrent_sessions: int | None = None
     #: Of the keypair that the user gets; None: the default one.
     policy_id: str | None = None
     idempotency_key: str | None = None
@@ -51,7 +56,7 @@ class UserSpec:
 
 @dataclass(frozen=True)
 class UserChanges:
-    """None: as it is."""
+    """None (where None means something: UNSET): as it is."""
 
     name: str | None = None
     full_name: str | None = None
@@ -65,6 +70,9 @@ class UserChanges:
     domain_id: str | None = None
     #: Replaces all groups.
     group_ids: Sequence[str] | None = None
+    #: Replaces all limits.
+    total_slots: Sequence[tuple[str, str]] | None = None
+    max_concurrent_sessions: int | UnsetType | None = UNSET
 
 
 @dataclass(frozen=True)
@@ -132,6 +140,8 @@ async def create(core: Core, actor: Actor, spec: UserSpec) -> NewUser:
     inputs.check_description(spec.description, problems)
     inputs.check_idempotency_key(spec.idempotency_key, problems)
     _check_role(spec.role, problems)
+    limits = slots.parse(spec.total_slots, problems, "input.totalSlots")
+    inputs.check_sessions(spec.max_concurrent_sessions, problems)
     if spec.password is not None:
         passwords.check(spec.password, problems, "input.password")
     problems.check()
@@ -155,6 +165,8 @@ async def create(core: Core, actor: Actor, spec: UserSpec) -> NewUser:
             active=True,
             must_change_password=spec.must_change_password and hashed is not None,
             password_hash=hashed,
+            total_slots=limits,
+            max_concurrent_sessions=spec.max_concurrent_sessions,
             epoch=0,
             created_at=core.now(),
         )
@@ -199,6 +211,8 @@ async def edit(core: Core, actor: Actor, user_id: str, changes: UserChanges) -> 
         _check_role(changes.role, problems)
     if changes.password is not None:
         passwords.check(changes.password, problems, "input.password")
+    limits = slots.parse(changes.total_slots or (), problems, "input.totalSlots")
+    inputs.check_sessions(changes.max_concurrent_sessions, problems)
     problems.check()
     hints: list[AnyHint] = []
     async with core.db.read() as db:
@@ -218,6 +232,7 @@ async def edit(core: Core, actor: Actor, user_id: str, changes: UserChanges) -> 
         if changes.must_change_password is not None:
             user.must_change_password = changes.must_change_password
         await _change_groups(db, user, changes)
+        _change_limits(actor, user, changes, limits, hints)
     core.standings.forget(user_id)
     await standing.tell(core, hints)
     return user
@@ -312,6 +327,24 @@ async def _change_groups(db: AsyncSession, user: User, changes: UserChanges) -> 
     joined = await groups.find_all(db, user.domain_id, changes.group_ids)
     await db.execute(delete(GroupMember).where(GroupMember.user_id == user.id))
     await groups.join(db, [(group.id, user.id) for group in joined])
+
+
+def _change_limits(
+    actor: Actor, user: User, changes: UserChanges, limits: Slots, hints: list[AnyHint]
+) -> None:
+    """Lower limits end nothing that runs; they hold for what starts from now on."""
+    if changes.total_slots is None and changes.max_concurrent_sessions is UNSET:
+        return
+    if user.id == actor.user_id and permissions.reach(actor, "updateUser") is not Reach.EVERYTHING:
+        raise Forbidden(
+            "Nobody changes their own limits. Ask another administrator.", path="input.totalSlots"
+        )
+    if changes.total_slots is not None:
+        user.total_slots = limits
+    if changes.max_concurrent_sessions is not UNSET:
+        user.max_concurrent_sessions = changes.max_concurrent_sessions
+    # What waits may fit now.
+    hints.append(Wake())
 
 
 async def _check_domain(db: AsyncSession, actor: Actor, domain_id: str, action: str) -> None:

@@ -109,6 +109,10 @@ class User(Base):
     #: Argon2id in PHC form; None: no password chosen yet, so no login by password.
     password_hash: Mapped[str | None]
     main_keypair_id: Mapped[str | None] = mapped_column(String(30))
+    #: Most that all live sessions of the user may occupy together, with whichever keypair.
+    total_slots: Mapped[Slots] = mapped_column(default=dict)
+    #: None: unlimited.
+    max_concurrent_sessions: Mapped[int | None]
     #: Rises when password, role or status change: tokens of an older epoch are void.
     epoch: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime] = mapped_column(default=now)
@@ -233,6 +237,12 @@ class ResourceGroup(Base):
     name: Mapped[str] = mapped_column(unique=True)
     description: Mapped[str] = mapped_column(Text, default="")
     active: Mapped[bool] = mapped_column(default=True)
+    #: Most that all live sessions in it may occupy together, whatever its agents have.
+    total_slots: Mapped[Slots] = mapped_column(default=dict)
+    #: None: unlimited.
+    max_concurrent_sessions: Mapped[int | None]
+    #: None: as many as the keypair's policy allows.
+    max_kernels_per_session: Mapped[int | None]
     sequencer: Mapped[str] = mapped_column(default="fifo")
     sequencer_options: Mapped[dict[str, Any]] = mapped_column(default=dict)
     placer: Mapped[str] = mapped_column(default="pack")
@@ -472,7 +482,7 @@ class Kernel(Base):
 
 
 class Occupancy(Base):
-    """What is taken of a scope (an agent, keypair, group or domain, by its id), a slot a row.
+    """What is taken of a scope (an agent, keypair, user, group, resource group or domain, by its id), a slot a row.
 
     Changed only in the transaction that changes a kernel's status, by `UPDATE … WHERE used + n <= limit`, so that no
     committed state exceeds a limit, whatever runs concurrently. The pseudo-slot `sessions` counts sessions.

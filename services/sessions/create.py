@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import ids, inputs, permissions, slots
+from services import ids, inputs, limits, permissions, slots
 from services.bus import Wake
 from services.core import Core
 from services.db.tables import (
@@ -29,9 +29,9 @@ from services.db.tables import (
     Session,
     SessionDependency,
     Slots,
+    User,
 )
-from services.errors import Conflict, NotFound, Problems, QuotaExceeded
-from services.occupancy import SESSIONS
+from services.errors import Conflict, NotFound, Problems
 from services.permissions import Actor, Subject
 from services.sessions import gates, lifecycle
 
@@ -84,7 +84,7 @@ async def create(core: Core, actor: Actor, spec: SessionSpec) -> Session:
     Raises:
         BadInput: fields are wrong; all of them are named.
         NotFound: group, resource group, image or agent do not exist for the actor.
-        QuotaExceeded: it could never fit within a limit of the keypair, group or domain.
+        QuotaExceeded: it could never fit within a limit of the keypair, user, group, domain or resource group.
         Conflict: the actor has a live session of this name, or the idempotency key stands for something else.
     """
     problems = Problems()
@@ -105,7 +105,7 @@ async def create(core: Core, actor: Actor, spec: SessionSpec) -> Session:
                 plan.slots, plan.raised = slots.raise_to(asked, {**slots.MANDATORY, **image.minimum_slots})
                 plan.shared_memory = _shared_memory(spec, plan.slots, problems)
             problems.check()
-            await _check_limits(db, actor, group, plan)
+            await _check_limits(db, actor, group, resource_group, plan)
             session = _row(core, actor, spec, plan, group, resource_group, image)
             waits = not all(map(gates.succeeded, needed))
             session.pending_reason = gates.reason(session.created_at, session.starts_at, waits=waits)
@@ -232,45 +232,31 @@ async def _find(db: AsyncSession, actor: Actor, spec: SessionSpec) -> tuple[Grou
     return group, resource_group, image
 
 
-async def _check_limits(db: AsyncSession, actor: Actor, group: Group, plan: _Plan) -> None:
+async def _check_limits(
+    db: AsyncSession, actor: Actor, group: Group, resource_group: ResourceGroup, plan: _Plan
+) -> None:
     """Refuse at once what could never fit, even if nothing else ran."""
     found = (
         await db.execute(
-            select(ResourcePolicy, Domain)
+            select(ResourcePolicy, User, Domain)
             .select_from(Keypair)
             .join(ResourcePolicy, ResourcePolicy.id == Keypair.policy_id)
+            .join(User, User.id == Keypair.user_id)
             .join(Domain, Domain.id == group.domain_id)
             .where(Keypair.id == actor.keypair_id, Keypair.active)
         )
     ).first()
     if found is None:
         raise NotFound("Your keypair is not active. Ask an administrator, or use another one.")
-    policy, domain = found
-    limits = (
-        (f"your resource policy {policy.name!r}", policy.total_slots),
-        (f"the group {group.name!r}", group.total_slots),
-        (f"the domain {domain.name!r}", domain.total_slots),
-    )
-    for whose, limit in limits:
-        for name, amount in plan.slots.items():
-            if amount > limit.get(name, amount):
-                raise QuotaExceeded(
-                    f"The session asks for {slots.describe(name, amount)}; {whose} allows "
-                    f"{slots.describe(name, limit[name])} in all. Ask for less, or ask an administrator for more.",
-                    slot=name,
-                    whose=whose,
-                    asked=slots.render(name, amount),
-                    limit=slots.render(name, limit[name]),
-                    path="input.slots",
-                )
-    if policy.max_concurrent_sessions == 0:
-        raise QuotaExceeded(
-            f"Your resource policy {policy.name!r} allows no sessions. Ask an administrator.",
-            slot=SESSIONS,
-            whose=policy.name,
-            asked="1",
-            limit="0",
-        )
+    policy, user, domain = found
+    for limit in (
+        limits.of_policy(actor.keypair_id, policy),
+        limits.of_user(user),
+        limits.of_group(group),
+        limits.of_domain(domain),
+        limits.of_resource_group(resource_group),
+    ):
+        limits.check(limit, plan.slots, kernels=1)
 
 
 def _row(

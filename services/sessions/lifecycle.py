@@ -20,7 +20,7 @@ from typing import Any, Final
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import occupancy
+from services import limits, occupancy
 from services.bus import AnyHint, SessionChanged, Wake
 from services.db.tables import FINAL, Kernel, Session, SessionEvent, Slots
 from services.occupancy import SESSIONS
@@ -156,7 +156,7 @@ async def settle(
     status = derive(kernel.status for kernel in after)
     amounts = _release(session, released)
     if session.status in PLACED and status not in PLACED:
-        amounts[session.keypair_id, SESSIONS] = -1
+        amounts |= {(scope_id, SESSIONS): -1 for scope_id in limits.counting_sessions(session)}
     await occupancy.change(db, amounts)
     if released:
         changes.hints.append(Wake())
@@ -225,8 +225,7 @@ def derive(statuses: Iterable[str]) -> str:
 def _release(session: Session, kernels: Sequence[Was]) -> occupancy.Amounts:
     amounts: occupancy.Amounts = {}
     for kernel in kernels:
-        scopes = (session.domain_id, session.group_id, session.keypair_id, kernel.agent_id)
-        for scope_id in scopes:
+        for scope_id in (*limits.scopes(session), kernel.agent_id):
             for slot, amount in kernel.slots.items():
                 amounts[scope_id, slot] = amounts.get((scope_id, slot), 0) - amount
     return amounts

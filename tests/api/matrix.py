@@ -71,9 +71,10 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "Keypair": (OWNER, """accessKey active allowedActions:actions concurrentSessions createdAt id isMain lastUsedAt
         policy queryCount rateLimit usage user"""),
     "Login": (PRIVATE, "address createdAt current:current id lastUsedAt userAgent"),
-    "ResourceGroup": (GRANTED, """active agents allowedActions:actions capacity createdAt description grants:superadmin
-        id idleAcceleratorPercent idleCpuPercent idleTimeoutSeconds lostSessionGraceSeconds name placer
-        placerOptions sequencer sequencerOptions"""),
+    "ResourceGroup": (GRANTED, """active agents allowedActions:actions capacity concurrentSessions
+        createdAt description grants:superadmin id idleAcceleratorPercent idleCpuPercent idleTimeoutSeconds
+        lostSessionGraceSeconds maxConcurrentSessions maxKernelsPerSession name placer placerOptions
+        sequencer sequencerOptions totalSlots"""),
     "ResourcePolicy": (POLICY, """allowedActions:actions createdAt description id idleAcceleratorPercent
         idleCpuPercent idleTimeoutSeconds maxConcurrentSessions maxKernelsPerSession name totalSlots"""),
     "ResourcePreset": (EVERYBODY, "allowedActions:actions createdAt description id name sharedMemory slots"),
@@ -82,8 +83,8 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
         remainingSeconds resourceGroup result scheduledAt servicePorts:image slots startedAt startsAt startupCommand stats
         statsHistory status statusReason terminatedAt
         type unreachableSince user"""),
-    "User": (OWNER, """active allowedActions:actions createdAt description domain email fullName groups id keypairs
-        mainKeypair mustChangePassword name role sessions"""),
+    "User": (OWNER, """active allowedActions:actions concurrentSessions createdAt description domain email fullName groups
+        id keypairs mainKeypair maxConcurrentSessions mustChangePassword name role sessions totalSlots"""),
     # values
     "AgentStats": (INSIDE, "at cpuPercent devices diskTotal diskUsed kernelCount memoryTotal memoryUsed"),
     "Availability": (INSIDE, "sessions slots"),
@@ -297,17 +298,17 @@ INPUTS: Final = {
     "CreateJoinTokenInput": "expiresInSeconds resourceGroupId:rgp",
     "CreateKeypairInput": "accessKey idempotencyKey policyId:pol rateLimit secretKey userId:usr",
     "CreatePasswordLinkInput": "userId:usr",
-    "CreateResourceGroupInput": """description idempotencyKey idleAcceleratorPercent idleCpuPercent idleTimeoutSeconds
-        lostSessionGraceSeconds name placer placerOptions sequencer
-        sequencerOptions""",
-    "CreateResourcePolicyInput": """description idempotencyKey idleAcceleratorPercent idleCpuPercent idleTimeoutSeconds
-        maxConcurrentSessions
+    "CreateResourceGroupInput": """description idempotencyKey idleAcceleratorPercent idleCpuPercent
+        idleTimeoutSeconds lostSessionGraceSeconds maxConcurrentSessions maxKernelsPerSession name placer
+        placerOptions sequencer sequencerOptions totalSlots""",
+    "CreateResourcePolicyInput": """description idempotencyKey idleAcceleratorPercent idleCpuPercent
+        idleTimeoutSeconds maxConcurrentSessions
         maxKernelsPerSession name totalSlots""",
     "CreateResourcePresetInput": "description idempotencyKey name sharedMemory slots",
     "CreateSessionInput": """agentId:agt bootstrapScript dependsOn:ses environ groupId:grp idempotencyKey imageId:img
         maxDurationSeconds name priority resourceGroupId:rgp sharedMemory slots startsAt startupCommand type""",
-    "CreateUserInput": """description domainId:dom email fullName groupIds:grp idempotencyKey mustChangePassword name
-        password role""",
+    "CreateUserInput": """description domainId:dom email fullName groupIds:grp idempotencyKey maxConcurrentSessions
+        mustChangePassword name password role totalSlots""",
     "DeactivateDomainInput": "id:dom",
     "DeactivateGroupInput": "id:grp",
     "DeleteKeypairInput": "id:key",
@@ -352,15 +353,16 @@ INPUTS: Final = {
     "UpdateGroupInput": "active description id:grp name totalSlots",
     "UpdateImageInput": "active id:img minimumSlots",
     "UpdateKeypairInput": "id:key policyId:pol rateLimit",
-    "UpdateResourceGroupInput": """active description id:rgp idleAcceleratorPercent idleCpuPercent idleTimeoutSeconds
-        lostSessionGraceSeconds name placer placerOptions sequencer
-        sequencerOptions""",
-    "UpdateResourcePolicyInput": """description id:pol idleAcceleratorPercent idleCpuPercent idleTimeoutSeconds
-        maxConcurrentSessions maxKernelsPerSession
+    "UpdateResourceGroupInput": """active description id:rgp idleAcceleratorPercent idleCpuPercent
+        idleTimeoutSeconds lostSessionGraceSeconds maxConcurrentSessions maxKernelsPerSession name placer
+        placerOptions sequencer sequencerOptions totalSlots""",
+    "UpdateResourcePolicyInput": """description id:pol idleAcceleratorPercent idleCpuPercent
+        idleTimeoutSeconds maxConcurrentSessions maxKernelsPerSession
         name totalSlots""",
     "UpdateResourcePresetInput": "description id:pre name sharedMemory slots",
     "UpdateSessionInput": "id:ses name",
-    "UpdateUserInput": "description domainId:dom fullName groupIds:grp id:usr mustChangePassword name password role",
+    "UpdateUserInput": """description domainId:dom fullName groupIds:grp id:usr maxConcurrentSessions mustChangePassword name
+        password role totalSlots""",
     "UserFilter": "active domainId:dom groupId:grp role search",
     "UserOrder": "direction field",
     "UsersInput": "ids:usr",

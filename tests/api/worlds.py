@@ -157,6 +157,7 @@ async def _person(
     )
     user = await make.user(
         domain=domain, groups=groups, policy=policy, full_name=name, description=f"is {name}", rate_limit=10**6,
+        total_slots={"cpu": 32000}, max_concurrent_sessions=8,
         **more,
     )  # fmt: skip
     second = await make.keypair(user=user, policy=policy, last_used_at=core.now(), rate_limit=10**6)
@@ -185,7 +186,8 @@ async def _cluster(world: World, tenant: dict[str, Any], who: str, near: str) ->
     for key, grantee in grantees.items():
         group = await make.resource_group(
             granted=[grantee], description="nodes", sequencer_options={"a": 1}, placer_options={"b": 2},
-            lost_session_grace_seconds=60,
+            lost_session_grace_seconds=60, total_slots={"cpu": 64000}, max_concurrent_sessions=7,
+            max_kernels_per_session=2,
         )  # fmt: skip
         tenant[key] = world.add(group, granted=frozenset({grantee.id}))
     tenant["ResourcePreset"] = world.add(

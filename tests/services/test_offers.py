@@ -54,7 +54,7 @@ async def test_a_preset_is_to_be_had_later_while_others_use_the_nodes_and_never_
     assert never.obstacle.message == "It asks for 5 cpu; the node that comes nearest has 4 cpu, even empty."
 
 
-@pytest.mark.parametrize("scope", ["policy", "group", "domain"])
+@pytest.mark.parametrize("scope", ["policy", "group", "domain", "resource_group"])
 async def test_the_limit_in_the_way_is_named(core: Core, make: Factories, scope: str) -> None:
     world = await World(core).build(**{f"{scope}_slots": {"cpu": 3000}})
     actor, _ = await world.user(), await world.agent(cpu=64000, mem=64 * GIB)
@@ -71,7 +71,7 @@ async def test_the_limit_in_the_way_is_named(core: Core, make: Factories, scope:
     )  # fmt: skip
     assert (found["large"].state, never.slot, never.limit) == ("NEVER", "cpu", 3000)
     for obstacle in (later, never):
-        assert scope in obstacle.whose
+        assert scope.replace("_", " ") in obstacle.whose
         assert "3 cpu" in obstacle.message
 
 

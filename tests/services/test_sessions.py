@@ -131,7 +131,7 @@ async def test_concurrent_sessions_wait_with_the_limit_as_the_reason(core: Core)
     assert (reason["code"], reason["slot"], reason["limit"]) == ("LIMIT_REACHED", "sessions", "1")
 
 
-@pytest.mark.parametrize("scope", ["policy", "group", "domain"])
+@pytest.mark.parametrize("scope", ["policy", "group", "domain", "resource_group"])
 async def test_no_limit_is_exceeded_by_dispatchers_that_run_at_once(core: Core, scope: str) -> None:
     world = await World(core).build(**{f"{scope}_slots": {"cpu": 3000}})
     actor = await world.user()

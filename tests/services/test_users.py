@@ -160,6 +160,8 @@ EVERY_CHANGE = {
     "active": UserChanges(active=False),
     "domain_id": UserChanges(domain_id="dom_01jd0000000000000000000000"),
     "group_ids": UserChanges(group_ids=[]),
+    "total_slots": UserChanges(total_slots=[]),
+    "max_concurrent_sessions": UserChanges(max_concurrent_sessions=None),
 }
 
 

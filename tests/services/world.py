@@ -57,6 +57,8 @@ class World:
         policy_slots: dict[str, int] | None = None,
         group_slots: dict[str, int] | None = None,
         domain_slots: dict[str, int] | None = None,
+        resource_group_slots: dict[str, int] | None = None,
+        resource_group_concurrent: int | None = None,
         concurrent: int | None = None,
         grace: int | None = None,
     ) -> "World":
@@ -71,16 +73,25 @@ class World:
                     max_concurrent_sessions=concurrent,
                 )
             )
-            db.add(ResourceGroup(id=self.resource_group, name=f"r-{tag}", lost_session_grace_seconds=grace))
+            db.add(
+                ResourceGroup(
+                    id=self.resource_group,
+                    name=f"r-{tag}",
+                    lost_session_grace_seconds=grace,
+                    total_slots=resource_group_slots or {},
+                    max_concurrent_sessions=resource_group_concurrent,
+                )
+            )
             await db.flush()
             db.add(Group(id=self.group, domain_id=self.domain, name="g", total_slots=group_slots or {}))
             db.add(ResourceGroupGrant(resource_group_id=self.resource_group, grantee_id=self.domain))
         return self
 
-    async def user(self, role: str = "USER") -> Actor:
+    async def user(self, role: str = "USER", **more: Any) -> Actor:
         user, keypair = ids.new("usr"), ids.new("key")
         async with self.core.db.write() as db:
-            db.add(User(id=user, domain_id=self.domain, email=f"{user}@example.org", name=user, role=role))
+            values = {"domain_id": self.domain, "email": f"{user}@example.org", "name": user, "role": role}
+            db.add(User(id=user, **values, **more))
             await db.flush()
             db.add(GroupMember(group_id=self.group, user_id=user))
             db.add(
@@ -180,11 +191,12 @@ async def ledger_is_true(core: Core) -> bool:
             .where(Kernel.status.not_in(("PENDING", *FINAL)))
         )
         for kernel, session in rows:
-            for scope in (kernel.agent_id, session.keypair_id, session.group_id, session.domain_id):
+            own = (session.keypair_id, session.user_id, session.resource_group_id)
+            for scope in (kernel.agent_id, *own, session.group_id, session.domain_id):
                 for slot, amount in kernel.slots.items():
                     expected[scope or "", slot] = expected.get((scope or "", slot), 0) + amount
-            key = (session.keypair_id, occupancy.SESSIONS)
-            expected[key] = expected.get(key, 0) + 1
+            for scope in own:
+                expected[scope, occupancy.SESSIONS] = expected.get((scope, occupancy.SESSIONS), 0) + 1
         found = {
             (row.scope_id, row.slot): row.used for row in await db.scalars(select(Occupancy)) if row.used
         }

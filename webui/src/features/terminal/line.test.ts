@@ -177,3 +177,14 @@ test('questions of programs in the past are not answered again, those of now are
   socket().onmessage?.({ data: new ArrayBuffer(3) })
   expect(answers()).toBe(1)
 })
+
+test('what is typed while a new shell takes the place of one that ended is not lost', async () => {
+  const { line, screen, socket } = await begin()
+  socket().open()
+  socket().onmessage?.({ data: '{"exit": 3}' })
+  line.retry()
+  screen.onData.mock.calls[0]?.[0]('ls\r')
+  await vi.advanceTimersByTimeAsync(0)
+  socket().open()
+  expect(socket().sent).toContainEqual(new TextEncoder().encode('ls\r'))
+})

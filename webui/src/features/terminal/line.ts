@@ -43,7 +43,7 @@ export function connect({ sessionId, terminalId, screen, resumed, onState }: Opt
   let closed = false
   let ended = false
   let tries = 0
-  /** Keys pressed before the first connection stands; afterwards a banner says that nothing arrives. */
+  /** Keys pressed before a new shell's connection stands; after a cut a banner says that nothing arrives. */
   let early: string[] | null = []
   /** The past is coming: the terminal must not answer what programs asked it back then. */
   let past = resumed
@@ -161,6 +161,7 @@ export function connect({ sessionId, terminalId, screen, resumed, onState }: Opt
     retry() {
       ended = false
       past = false
+      early = []
       void open()
     },
   }

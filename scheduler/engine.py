@@ -13,6 +13,7 @@ Where both plug-ins are built in, a compiled engine goes through the cycle if th
 """
 
 from collections.abc import Mapping
+from operator import attrgetter
 
 import msgspec
 
@@ -101,7 +102,7 @@ def members_of(snapshot: Snapshot) -> dict[str, Members]:
             running.setdefault(at_work[kernel.agent], []).append(kernel)
     return {
         name: Members(
-            tuple(sorted([agent for agent in group if agent.schedulable], key=_place)),
+            _in_order([agent for agent in group if agent.schedulable]),
             len(group),
             tuple(running.get(name, ())),
         )
@@ -109,5 +110,8 @@ def members_of(snapshot: Snapshot) -> dict[str, Members]:
     }
 
 
-def _place(agent: AgentView) -> tuple[str, str]:
-    return agent.architecture, agent.id
+def _in_order(agents: list[AgentView]) -> tuple[AgentView, ...]:
+    """By architecture and id; two sorts by strings are faster than one by pairs."""
+    agents.sort(key=attrgetter("id"))
+    agents.sort(key=attrgetter("architecture"))
+    return tuple(agents)

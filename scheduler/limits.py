@@ -28,9 +28,8 @@ class Ledger:
         self._limits = limits
         self._cells = {(limit.scope, limit.slot): cell for cell, limit in enumerate(limits)}
         self.used = array("q", [limit.used for limit in limits])
-        self.caps = array(
-            "q", [UNLIMITED if limit.cap is None else min(limit.cap, UNLIMITED) for limit in limits]
-        )
+        caps = [limit.cap for limit in limits]
+        self.caps = array("q", [UNLIMITED if cap is None or cap > UNLIMITED else cap for cap in caps])
         #: Scope → column, cell, column, cell …; -1 is the column of sessions. Slots that nobody knows are left out.
         self.cells: dict[str, list[int]] = {}
         for cell, limit in enumerate(limits):

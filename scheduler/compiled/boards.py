@@ -1,6 +1,6 @@
 """What single devices of agents have free, and what a mix of requests would lose of it. See `scheduler.fragmentation`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -104,11 +104,13 @@ def boards_of(
         mix: empty where the gradient is not asked for.
         fullness: how many ranks there are without it.
     """
-    told = [agent.devices or () if column >= 0 else () for agent in agents]
+    told = [agent.devices or () for agent in agents] if column >= 0 else []
     most = max(map(len, told), default=0)
     on = np.zeros((len(agents), most), np.int64)
+    count = np.zeros(len(agents), np.int64)
     for place, free in enumerate(told):
         on[place, : len(free)] = free
+        count[place] = len(free)
     kinds = mix if most else ()
     needs = [with_needs(kind.needs, column) for kind in kinds]
     width = len(needs[0]) if needs else 0
@@ -116,7 +118,7 @@ def boards_of(
     bound = most * devices.WHOLE // STEP + 2
     return Boards(
         on=on,
-        devices=np.array([len(free) for free in told], np.int64),
+        devices=count,
         column=column,
         before=np.zeros((kernels if most else 0, most), np.int64),
         mix=Mix(
@@ -152,7 +154,7 @@ def with_needs(row: tuple[int, ...], column: int) -> tuple[int, ...]:
     return row if column < 0 else (*row, *devices.needs(row[column]))
 
 
-def with_devices(rows: Ints, column: int, devices_of: Sequence[Sequence[int]]) -> Ints:
+def with_devices(rows: Ints, column: int, devices_of: Iterable[Sequence[int]]) -> Ints:
     """Rows of agents, with the columns behind them."""
     if column < 0:
         return rows

@@ -121,7 +121,7 @@ class CompiledCycle:
         )
         if not placer.options.prefer_cached_images:
             bits = [-1] * len(bits)
-        whole = with_devices(capacity, column, [[WHOLE] * len(agent.devices or ()) for agent in agents])
+        whole = with_devices(capacity, column, ([WHOLE] * len(agent.devices or ()) for agent in agents))
         self._ground = Ground(field, self._asks(classes, bits), classes, whole, len(slots))
 
     def run(self, sequencer: Sequencer, *, backfill: bool) -> None:

@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Final
 
 import numpy as np
@@ -59,7 +60,11 @@ class Classes:
         self, shapes: Sequence[Shape], agents: Sequence[AgentView], slots: int, device_column: int = -1
     ) -> None:
         self.architectures, self.starts = _segments(agents)
-        position = {agent.id: place for place, agent in enumerate(agents)}
+        # An administrator's choice is rare: agents are looked up by id only then.
+        chosen = {one for shape in shapes for one in shape.designated or ()}
+        position = (
+            {agent.id: place for place, agent in enumerate(agents) if agent.id in chosen} if chosen else {}
+        )
         self._agents, self._slots = agents, slots
         rows: dict[Row, int] = {}
         self.column = np.array([rows.setdefault(shape.needs, len(rows)) for shape in shapes], np.int64)
@@ -165,7 +170,7 @@ def field_of(
     ranks = most - least + 1
     boards = boards_of(agents, device_column, kernels, mix, classes.architectures, ranks)
     small = ranks * (1 - 2 * boards.mix.offset if mix else 1) << bits < np.iinfo(np.int32).max
-    free = with_devices(free, device_column, [agent.devices or () for agent in agents])
+    free = with_devices(free, device_column, (agent.devices or () for agent in agents))
     behind = free.shape[1] - len(slots)
     return Field(
         free=free,
@@ -224,7 +229,8 @@ def image_words(agents: Sequence[AgentView], wanted: Iterable[str]) -> tuple[Wor
     """Agents × words with a bit for each image, and for each wanted image its bit: -1 where it makes no difference."""
     bits = {image: 1 << bit for bit, image in enumerate(wanted)}
     count = max(-(-len(bits) // _WORD), 1)
-    masks = [sum(map(bits.__getitem__, bits.keys() & agent.images)) for agent in agents]
+    bit_of = bits.get
+    masks = [sum(map(bit_of, agent.images, repeat(0))) for agent in agents]
     packed = b"".join([mask.to_bytes(count * _WORD // 8, "little") for mask in masks])
     words = np.frombuffer(packed, np.uint64).reshape(len(agents), count)
     some, each = 0, -1

@@ -112,12 +112,15 @@ async def _(scene: Scene) -> dict[str, Any]:
         "email": "new@example.org",
         "name": "new",
         "groupIds": [scene.built.group.id],
+        "totalSlots": SLOTS,
+        "maxConcurrentSessions": 3,
     }
 
 
 @governing("updateUser")
 async def _(scene: Scene) -> dict[str, Any]:
-    return {"id": scene.built.owner.id, "fullName": "Changed", "role": "DOMAIN_ADMIN"}
+    limits = {"totalSlots": SLOTS, "maxConcurrentSessions": None}
+    return {"id": scene.built.owner.id, "fullName": "Changed", "role": "DOMAIN_ADMIN", **limits}
 
 
 @governing("deactivateUsers")
@@ -177,12 +180,15 @@ async def _(_scene: Scene) -> dict[str, Any]:
 
 @governing("createResourceGroup")
 async def _(_scene: Scene) -> dict[str, Any]:
-    return {"name": "new", "lostSessionGraceSeconds": 600}
+    limits = {"totalSlots": SLOTS, "maxConcurrentSessions": 3, "maxKernelsPerSession": 2}
+    return {"name": "new", "lostSessionGraceSeconds": 600, **limits}
 
 
 @governing("updateResourceGroup")
 async def _(scene: Scene) -> dict[str, Any]:
-    return {"id": scene.built.resource_group.id, "description": "changed", "lostSessionGraceSeconds": None}
+    limits = {"totalSlots": [], "maxConcurrentSessions": 3, "maxKernelsPerSession": None}
+    given = {"id": scene.built.resource_group.id, "description": "changed", "lostSessionGraceSeconds": None}
+    return {**given, **limits}
 
 
 @governing("deleteResourceGroup")
@@ -234,6 +240,11 @@ async def _(scene: Scene) -> dict[str, Any]:
 async def _(scene: Scene) -> dict[str, Any]:
     image = await scene.make.image(agents=[scene.built.agent])
     return {"imageIds": [image.id], "agentIds": [scene.built.agent.id]}
+
+
+@governing("exemptSession")
+async def _(scene: Scene) -> dict[str, Any]:
+    return {"id": (await scene.running()).id}
 
 
 @own("createKeypair")
@@ -439,3 +450,27 @@ async def test_all_wrong_fields_are_told_at_once_with_their_paths(
     paths = {".".join(map(str, error["extensions"]["path"])) for error in answer["errors"]}
     assert paths == {"input.name", "input.slots.0.amount", "input.slots.1.name"}
     assert codes(answer) == {"BAD_USER_INPUT"}
+
+
+@pytest.mark.parametrize("noun", ["User", "ResourceGroup"])
+async def test_a_limit_that_is_absent_stays_and_null_lifts_it(scene: Scene, run: Run, noun: str) -> None:
+    thing, field = {
+        "User": (scene.built.owner.id, "user"),
+        "ResourceGroup": (scene.built.resource_group.id, "resourceGroup"),
+    }[noun]
+    shown = "maxConcurrentSessions totalSlots { name amount }"
+    update = (
+        f"mutation ($input: Update{noun}Input!) {{ update{noun}(input: $input) {{ {field} {{ {shown} }} }} }}"
+    )
+
+    async def after(**changes: Any) -> tuple[int | None, str | None]:
+        answer = await run(scene.built.admin, update, input={"id": thing, **changes})
+        found = answer["data"][f"update{noun}"][field]
+        cpu = next(slot["amount"] for slot in found["totalSlots"] if slot["name"] == "cpu")
+        return found["maxConcurrentSessions"], cpu
+
+    assert await after() == (None, None)
+    assert await after(maxConcurrentSessions=3, totalSlots=SLOTS) == (3, "1.5")
+    assert await after(description="changed") == (3, "1.5")
+    assert await after(maxConcurrentSessions=None) == (None, "1.5")
+    assert await after(totalSlots=[]) == (None, None)

@@ -24,7 +24,7 @@ class Mix(NamedTuple):
     needs: Ints
     #: Kind → what a device must have free to be of use.
     least: Ints
-    #: Segments × kinds: how often the mix has it, 0 where it may not run or uses no device; and of all kinds together.
+    #: Segments × kinds: how often the mix has it, 0 where it may not run; and of all kinds, those without a device too.
     weight: Ints
     total: int
     #: Growth of the loss by which ranks differ; the least growth there can be; how many ranks of fullness there are.
@@ -111,7 +111,8 @@ def boards_of(
     for place, free in enumerate(told):
         on[place, : len(free)] = free
         count[place] = len(free)
-    kinds = mix if most else ()
+    # What uses no device keeps none of it from being lost.
+    kinds = [kind for kind in mix if kind.needs[column]] if most else []
     needs = [with_needs(kind.needs, column) for kind in kinds]
     width = len(needs[0]) if needs else 0
     total = sum(kind.weight for kind in mix) or 1
@@ -131,7 +132,7 @@ def boards_of(
             .T.copy(),
             least=np.array([min(kind.needs[column], devices.WHOLE) for kind in kinds], np.int64),
             weight=np.array(
-                [[_weight(kind, one, column) for kind in kinds] for one in architectures], np.int64
+                [[_weight(kind, one) for kind in kinds] for one in architectures], np.int64
             ).reshape(len(architectures), len(kinds)),
             total=total,
             step=STEP * total,
@@ -144,9 +145,8 @@ def boards_of(
     )
 
 
-def _weight(kind: Kind, architecture: str, column: int) -> int:
-    suits = not kind.architectures or architecture in kind.architectures
-    return kind.weight if suits and kind.needs[column] else 0
+def _weight(kind: Kind, architecture: str) -> int:
+    return kind.weight if not kind.architectures or architecture in kind.architectures else 0
 
 
 def with_needs(row: tuple[int, ...], column: int) -> tuple[int, ...]:

@@ -1,9 +1,10 @@
 """The websocket as both ends see it: three methods, whatever library is beneath."""
 
-import asyncio
 import contextlib
 import logging
 from typing import Protocol
+
+from agents.deadlines import within
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +48,8 @@ async def close(connection: Connection, code: int, reason: str) -> None:
     """Close without ever raising or waiting long: the peer may be the very thing that does not answer."""
     reason = reason.encode()[:MAX_REASON].decode(errors="ignore")
     try:
-        async with asyncio.timeout(CLOSE_SECONDS):
-            with contextlib.suppress(ConnectionLost):
-                await connection.close(code, reason)
+        with contextlib.suppress(ConnectionLost):
+            await within(CLOSE_SECONDS, connection.close(code, reason))
     except TimeoutError:
         log.debug("a peer did not answer close frame %d within %g s", code, CLOSE_SECONDS)
     except Exception:  # a dead transport fails in its own library's ways, and there is nothing left to save

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from agents.accelerators.inventories import Inventory
 from agents.connections import Connection
+from agents.deadlines import within
 from agents.devices import Devices
 from agents.executor import Executor
 from agents.journal import Body, Journal
@@ -380,8 +381,7 @@ class Agent:
             self._runtime.close,
         ):
             try:
-                async with asyncio.timeout(RECOVER_SECONDS):
-                    await step()
+                await within(RECOVER_SECONDS, step())
             except Exception:
                 log.exception("a part of the agent did not close in order")
 

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from agents.deadlines import within
+
 log = logging.getLogger(__name__)
 
 #: A log is put aside at this length (bytes), and so many are kept beside it.
@@ -155,8 +157,7 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(number)
             try:
-                async with asyncio.timeout(seconds):
-                    await process.wait()
+                await within(seconds, process.wait())
             except TimeoutError:
                 log.warning("%s did not end within %g s of %s", self.name, seconds, number.name)
             else:

@@ -158,6 +158,9 @@ class ProcessRuntime:
         if not record.pid:
             await self._launch(place, record)
         await self._until_up(place, record)
+        if not record.up:
+            record.up = True
+            place.write(record)
 
     async def wait(self, kernel: str, generation: int) -> Exit:
         place = self._place(kernel, generation)
@@ -385,8 +388,11 @@ class ProcessRuntime:
 
 def _report(place: Place, record: Record) -> KernelReport:
     phase: Phase = "CREATING"
-    if record.pid:
-        phase = "RUNNING" if record.lives() else "TERMINATED"
+    if record.pid and not record.lives():
+        phase = "TERMINATED"
+    elif record.pid and (record.up or place.answers()):
+        # Before that nobody could use it: an agent that was killed has only just launched it.
+        phase = "RUNNING"
     return KernelReport(
         kernel=record.kernel,
         generation=record.generation,

@@ -49,6 +49,8 @@ class Record(msgspec.Struct):
     #: The outermost process and its start time in clock ticks since boot: a number alone may be another's by now.
     pid: int = 0
     started: int = 0
+    #: Its first program has answered once.
+    up: bool = False
     #: Control groups that hold its limits, by controller; empty where none could be made.
     groups: dict[str, str] = {}
 

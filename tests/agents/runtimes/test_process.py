@@ -275,6 +275,26 @@ async def test_links_planted_by_the_session_lead_nowhere(runtime: ProcessRuntime
     assert secret.read_text() == "the node's"
 
 
+async def test_what_was_launched_and_does_not_answer_yet_is_not_called_running(
+    runtime: ProcessRuntime,
+) -> None:
+    """The agent was killed between launching a sandbox and its first program's answer: nobody could use it yet."""
+    kernel = await up(runtime)
+    place = runtime._place(kernel, 1)
+    record = place.read()
+    assert record is not None
+    assert record.up
+    # As it is in that moment: launched, never seen to answer, no socket.
+    record.up = False
+    place.write(record)
+    (place.run / "s").unlink()
+    assert [report.phase for report in await runtime.recover()] == ["CREATING"]
+    # One that has answered before goes on, whatever the session does to its socket.
+    record.up = True
+    place.write(record)
+    assert [report.phase for report in await runtime.recover()] == ["RUNNING"]
+
+
 async def test_a_shell_outlives_the_agent_and_comes_back_with_its_scrollback(
     runtime: ProcessRuntime, tmp_path: Path
 ) -> None:

@@ -70,6 +70,7 @@ class ResourceGroupMutations:
             idle_timeout_seconds=input.idle_timeout_seconds,
             idle_cpu_percent=input.idle_cpu_percent,
             idle_accelerator_percent=input.idle_accelerator_percent,
+            start_retries=input.start_retries,
             idempotency_key=input.idempotency_key,
         )
         row = await resource_groups.create(info.context.core, info.context.viewer, spec)
@@ -96,6 +97,7 @@ class ResourceGroupMutations:
             idle_timeout_seconds=input.idle_timeout_seconds,
             idle_cpu_percent=input.idle_cpu_percent,
             idle_accelerator_percent=input.idle_accelerator_percent,
+            start_retries=input.start_retries,
         )
         row = await resource_groups.edit(info.context.core, info.context.viewer, str(input.id), changes)
         return types.UpdateResourceGroupPayload(resource_group=ResourceGroup.of(row))

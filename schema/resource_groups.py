@@ -79,6 +79,9 @@ class ResourceGroup(Node):
     idle_accelerator_percent: int = said(
         "Accelerator load above it counts as use, in percent of what a session was given; 100: none does."
     )
+    start_retries: int = said(
+        "A start that fails for a reason of its node is tried again at most so often, elsewhere if another node fits."
+    )
 
     @classmethod
     def of(cls, row: tables.ResourceGroup) -> "ResourceGroup":
@@ -99,6 +102,7 @@ class ResourceGroup(Node):
             idle_timeout_seconds=row.idle_timeout_seconds,
             idle_cpu_percent=row.idle_cpu_percent,
             idle_accelerator_percent=row.idle_accelerator_percent,
+            start_retries=row.start_retries,
         )
 
     @strawberry.field(description="Its agents, as far as you see them.")
@@ -207,6 +211,10 @@ class CreateResourceGroupInput:
         "Accelerator load above it counts as use, in percent of what a session was given; 100: none does.",
         default=5,
     )
+    start_retries: int = said(
+        "A start that fails for a reason of its node is tried again at most so often, elsewhere if another node fits.",
+        default=2,
+    )
     idempotency_key: str | None = said(
         "The same key gives the same object again, for 24 hours.", default=None
     )
@@ -241,6 +249,10 @@ class UpdateResourceGroupInput:
     )
     idle_accelerator_percent: int | None = said(
         "Accelerator load above it counts as use, in percent of what a session was given; 100: none does.",
+        default=None,
+    )
+    start_retries: int | None = said(
+        "A start that fails for a reason of its node is tried again at most so often, elsewhere if another node fits.",
         default=None,
     )
 

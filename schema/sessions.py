@@ -88,7 +88,7 @@ class StatusReason:
 class PendingReason:
     session_id: strawberry.Private[str]
     code: str = said(
-        "Stable, for programs: LIMIT_REACHED, NO_AGENTS, NO_AGENT_FITS, STARTS_LATER, WAITS_FOR_SESSIONS …"
+        "Stable, for programs: LIMIT_REACHED, NO_AGENTS, NO_AGENT_FITS, STARTS_LATER, WAITS_FOR_SESSIONS, RETRY_LATER …"
     )
     message: str = said("A sentence with the numbers.")
     position: int = said(
@@ -102,14 +102,14 @@ class PendingReason:
     asked: str | None = said("What it asks for of that slot.")
     free: str | None = said("What is free of it.")
     limit: str | None = said("The limit, or the largest that any agent has.")
-    starts_at: datetime | None = said("STARTS_LATER: the moment that it waits for.")
+    starts_at: datetime | None = said("STARTS_LATER, RETRY_LATER: the moment that it waits for; else null.")
 
     @classmethod
     def of(cls, row: tables.Session) -> "PendingReason | None":
         stored = row.pending_reason
         if not stored:
             return None
-        moment = row.starts_at if stored["code"] == "STARTS_LATER" else None
+        moment = {"STARTS_LATER": row.starts_at, "RETRY_LATER": row.retry_at}.get(stored["code"])
         return cls(session_id=row.id, starts_at=moment, **stored)
 
 
@@ -293,6 +293,10 @@ class Session(Node):
         if self.row.type != "BATCH" or self.row.status not in ("TERMINATED", "ERROR"):
             return None
         return BatchResult.SUCCESS if sessions.succeeded(self.row) else BatchResult.FAILURE
+
+    @strawberry.field(description="Starts of it that failed for a reason of their node and were tried again.")
+    def start_retries(self) -> int:
+        return len(self.row.failed_agent_ids)
 
     @strawberry.field(description="What it occupies, or will.")
     def slots(self) -> list[Slot]:

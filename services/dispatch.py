@@ -65,6 +65,10 @@ class _View:
     versions: dict[str, int] = field(default_factory=dict[str, int])
     reasons: dict[str, dict[str, Any] | None] = field(default_factory=dict[str, dict[str, Any] | None])
     groups: dict[str, ResourceGroup] = field(default_factory=dict[str, ResourceGroup])
+    #: Resource group → agents that take work: id, architecture, what is free of them.
+    free: dict[str, list[tuple[str, str, Slots]]] = field(
+        default_factory=dict[str, list[tuple[str, str, Slots]]]
+    )
     #: Id → as a sentence calls it.
     names: dict[str, str] = field(default_factory=dict[str, str])
 
@@ -194,7 +198,7 @@ async def _read(core: Core) -> _View:
             slots=sizes.needs(session.slots),
             architectures=[architecture],
             image_id=session.image_id,
-            designated=[session.designated_agent_id] if session.designated_agent_id else None,
+            designated=_designated(view, session, architecture, sizes.needs(session.slots)),
             scopes=limits.scopes(session),
             queued=int(max(session.created_at, session.starts_at or session.created_at).timestamp() * 1e6),
             priority=session.priority,
@@ -204,6 +208,21 @@ async def _read(core: Core) -> _View:
         )
     view.snapshot = build.build()
     return view
+
+
+def _designated(view: _View, session: Session, architecture: str, needs: Slots) -> list[str] | None:
+    """The only agents that it may go to; None: any. After failed starts those where none failed, if one of them fits."""
+    if session.designated_agent_id:
+        return [session.designated_agent_id]
+    if not session.failed_agent_ids:
+        return None
+    others = [
+        (agent_id, free)
+        for agent_id, of, free in view.free.get(session.resource_group_id, ())
+        if of == architecture and agent_id not in session.failed_agent_ids
+    ]
+    fits = any(all(free.get(slot, 0) >= amount for slot, amount in needs.items()) for _, free in others)
+    return [agent_id for agent_id, _ in others] if fits else None
 
 
 async def _read_agents(
@@ -218,6 +237,9 @@ async def _read_agents(
     for agent in agents:
         view.names[agent.id] = agent.name
         capacity, taken = sizes.of(agent, used.get(agent.id, {}))
+        if agent.schedulable:
+            left = {slot: amount - taken.get(slot, 0) for slot, amount in capacity.items()}
+            view.free.setdefault(agent.resource_group_id, []).append((agent.id, agent.architecture, left))
         build.agent(
             agent.id,
             resource_group=agent.resource_group_id,

@@ -34,6 +34,7 @@ from services.permissions import Actor, Reach
 _LONGEST_GRACE: Final = 366 * 24 * 3600
 _MOST_AT_ONCE: Final = 500
 _MOST_KERNELS: Final = 1000
+_MOST_RETRIES: Final = 20
 _GRANTEES: Final[dict[str, type[Base]]] = {"dom": Domain, "grp": Group, "usr": User}
 
 Kind = Literal["SEQUENCER", "PLACER"]
@@ -69,6 +70,8 @@ class ResourceGroupSpec:
     #: Load above it is use, in percent of what a session was given; 100: such load is no use.
     idle_cpu_percent: int = 5
     idle_accelerator_percent: int = 5
+    #: A start that fails for a reason of its node is tried again at most so often.
+    start_retries: int = 2
     idempotency_key: str | None = None
 
 
@@ -91,6 +94,7 @@ class ResourceGroupChanges:
     idle_timeout_seconds: int | None = None
     idle_cpu_percent: int | None = None
     idle_accelerator_percent: int | None = None
+    start_retries: int | None = None
 
 
 @dataclass(frozen=True)
@@ -174,6 +178,7 @@ async def create(core: Core, actor: Actor, spec: ResourceGroupSpec) -> ResourceG
     limits = _check_limits(spec, problems)
     _check_grace(spec.lost_session_grace_seconds, problems)
     inputs.check_idle(spec, problems)
+    _check_retries(spec.start_retries, problems)
     _check_plugin(sequencers, "sequencer", spec.sequencer, spec.sequencer_options, problems)
     _check_plugin(placers, "placer", spec.placer, spec.placer_options, problems)
     problems.check()
@@ -196,6 +201,7 @@ async def create(core: Core, actor: Actor, spec: ResourceGroupSpec) -> ResourceG
             idle_timeout_seconds=spec.idle_timeout_seconds,
             idle_cpu_percent=spec.idle_cpu_percent,
             idle_accelerator_percent=spec.idle_accelerator_percent,
+            start_retries=spec.start_retries,
             created_at=core.now(),
         )
         db.add(group)
@@ -223,6 +229,7 @@ async def edit(
     limits = _check_limits(changes, problems)
     _check_grace(changes.lost_session_grace_seconds, problems)
     inputs.check_idle(changes, problems)
+    _check_retries(changes.start_retries, problems)
     problems.check()
     try:
         async with core.db.write() as db:
@@ -243,6 +250,8 @@ async def edit(
             if changes.lost_session_grace_seconds is not UNSET:
                 group.lost_session_grace_seconds = changes.lost_session_grace_seconds
             inputs.take_idle(group, changes)
+            if changes.start_retries is not None:
+                group.start_retries = changes.start_retries
             _change_plugins(group, changes)
     except IntegrityError as error:
         raise idempotency.clash(error, _taken(changes.name or "")) from error
@@ -362,6 +371,11 @@ def _check_limits(given: ResourceGroupSpec | ResourceGroupChanges, problems: Pro
 def _check_grace(seconds: int | UnsetType | None, problems: Problems) -> None:
     if seconds is not None and seconds is not UNSET:
         inputs.check_number(seconds, problems, "input.lostSessionGraceSeconds", least=0, most=_LONGEST_GRACE)
+
+
+def _check_retries(count: int | None, problems: Problems) -> None:
+    if count is not None:
+        inputs.check_number(count, problems, "input.startRetries", least=0, most=_MOST_RETRIES)
 
 
 def _check_grantees(grantee_ids: Sequence[str]) -> None:

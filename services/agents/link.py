@@ -36,6 +36,7 @@ from services.errors import Unauthenticated
 from services.sessions import lifecycle, observe
 from services.sessions.lifecycle import Changes, Reason
 from services.sessions.observe import Stray
+from services.sessions.retries import start_again
 from services.sessions.terminate import fail, publish
 
 #: Progress of one pull is passed on at most this often (seconds).
@@ -258,7 +259,10 @@ async def expire_leases(core: Core) -> int:
 
 
 async def give_up_lost(core: Core) -> int:
-    """End sessions whose node has been lost for longer than their resource group waits. Returns how many."""
+    """End sessions whose node has been lost for longer than their resource group waits. Returns how many.
+
+    What was only about to start there may be tried again elsewhere.
+    """
     async with core.db.read() as db:
         lost = await db.execute(
             select(Agent.id, Agent.lost_at, ResourceGroup.lost_session_grace_seconds)
@@ -279,7 +283,10 @@ async def give_up_lost(core: Core) -> int:
                 reason = Reason(
                     "NODE_LOST", "Its node did not come back in the time that its resource group waits."
                 )
-                await fail(core, db, session, changes, reason=reason)
+                kernels = await lifecycle.kernels_of(db, session.id)
+                ending = any(kernel.status == "TERMINATING" for kernel in kernels)
+                if ending or not await start_again(core, db, session, kernels, changes, reason=reason):
+                    await fail(core, db, session, changes, reason=reason)
         await publish(core, changes)
     return len(sessions)
 

@@ -254,6 +254,8 @@ class ResourceGroup(Base):
     #: Load above it is use, in percent of what a kernel was given; 100: such load is no use.
     idle_cpu_percent: Mapped[int] = mapped_column(default=5)
     idle_accelerator_percent: Mapped[int] = mapped_column(default=5)
+    #: A start that fails for a reason of its node is tried again at most so often.
+    start_retries: Mapped[int] = mapped_column(default=2)
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -425,6 +427,9 @@ class Session(Base):
     starts_at: Mapped[datetime | None]
     #: From RUNNING on.
     max_duration_seconds: Mapped[int | None]
+    #: Where its starts have failed, in their order, and when it may be tried again.
+    failed_agent_ids: Mapped[list[str]] = mapped_column(default=list)
+    retry_at: Mapped[datetime | None]
     #: When it was last seen in use; written now and then.
     last_used_at: Mapped[datetime | None]
     #: When it was said that it will be ended for being unused; None: not since it was used last.

@@ -1,6 +1,7 @@
 """What holds a session back before the scheduler looks at it.
 
     starts_at     a moment that has not come
+    retry_at      the same, after a start that failed
     depends_on    sessions that have not succeeded: a batch session succeeds when its command ends by itself with exit
                   code 0; one that ends in any other way never will, and who depends on it is cancelled
 
@@ -39,7 +40,11 @@ def succeeded(session: Session) -> bool:
 
 def passed(now: datetime) -> ColumnElement[bool]:
     """Sessions that nothing holds back."""
-    return and_(or_(Session.starts_at.is_(None), Session.starts_at <= now), ~_depends_where(_UNMET))
+    return and_(
+        or_(Session.starts_at.is_(None), Session.starts_at <= now),
+        or_(Session.retry_at.is_(None), Session.retry_at <= now),
+        ~_depends_where(_UNMET),
+    )
 
 
 def hopeless() -> ColumnElement[bool]:
@@ -107,6 +112,13 @@ def reason(now: datetime, starts_at: datetime | None, *, waits: bool) -> dict[st
     if starts_at is not None and starts_at > now:
         return _document("STARTS_LATER", f"It is not to start before {starts_at:%Y-%m-%d %H:%M:%S} UTC.")
     return None
+
+
+def retried(moment: datetime) -> dict[str, Any]:
+    """Why one waits whose start has failed."""
+    return _document(
+        "RETRY_LATER", f"Its start failed; it is tried again from {moment:%Y-%m-%d %H:%M:%S} UTC on."
+    )
 
 
 def _document(code: str, message: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
     PENDING ─▶ SCHEDULED ─▶ PREPARING ─▶ PULLING ─▶ PREPARED ─▶ CREATING ─▶ RUNNING ─▶ TERMINATING ─▶ TERMINATED
        ▲           │             └────────── steps may be left out ─────────┘  │            ▲
        └───────────┘ (the node refused: back to the queue)                     └────────────┘ (ended by itself)
+       └── from any state before RUNNING, and from TERMINATING if it never ran: its start failed and is tried again
 
     CANCELLED   from any state before RUNNING, when somebody wanted it ended
     ERROR       from any state that is not final, with a reason
@@ -34,7 +35,7 @@ LIVE: Final = ("PENDING", *PLACED)
 
 #: status → those it may be reached from.
 FROM: Final[Mapping[str, tuple[str, ...]]] = {
-    "PENDING": ("SCHEDULED",),
+    "PENDING": (*_STARTING, "TERMINATING"),
     "SCHEDULED": ("PENDING",),
     "PREPARING": ("SCHEDULED",),
     "PULLING": ("SCHEDULED", "PREPARING"),

@@ -13,6 +13,7 @@ from services.core import Core
 from services.db.tables import FINAL, Kernel, KernelLog
 from services.sessions import lifecycle
 from services.sessions.lifecycle import Changes, Reason, Was
+from services.sessions.retries import start_again
 
 #: A kept log is not inflated beyond this, whatever an agent sends (bytes).
 _MAX_INFLATED = protocol.MAX_KEPT_LOG + 1024
@@ -48,14 +49,11 @@ async def phase(
         return Stray(report.kernel, report.generation) if alive else None
     before = Was.all(kernels)
     at = core.now()
-    moved = await lifecycle.move_kernel(
-        db,
-        kernel,
-        _status(kernel, report),
-        at=at,
-        reason=_reason(kernel, report),
-        values=_values(report),
-    )
+    status, reason = _status(kernel, report), _reason(kernel, report)
+    # ERROR is what the node tells only when nothing of it lives: it may run elsewhere.
+    if status == "ERROR" and await start_again(core, db, session, kernels, changes, reason=reason):
+        return None
+    moved = await lifecycle.move_kernel(db, kernel, status, at=at, reason=reason, values=_values(report))
     if moved:
         await lifecycle.settle(db, session, before, changes, at=at, deadlines=core.settings.phase_deadlines)
     return None

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services import permissions, subjects
 from services.bus import Deliver
 from services.core import Core
-from services.db.tables import FINAL, Agent, Session
+from services.db.tables import FINAL, Agent, Kernel, Session
 from services.errors import BerthError, Conflict, NotFound
 from services.permissions import Actor
 from services.sessions import lifecycle
@@ -80,12 +80,29 @@ async def end(
             to = "TERMINATED" if kernel.started_at else "CANCELLED"
             await lifecycle.move_kernel(db, kernel, "TERMINATING", at=at, reason=reason)
             await lifecycle.move_kernel(db, kernel, to, at=at, reason=reason, abandon=True)
+        elif kernel.status == "TERMINATING":
+            await _ask_as_well(db, kernel, reason)
         else:
             await lifecycle.move_kernel(db, kernel, "TERMINATING", at=at, reason=reason)
         if kernel.agent_id:
             changes.hints.append(Deliver(agent_id=kernel.agent_id))
     await lifecycle.settle(
         db, session, before, changes, at=at, deadlines=core.settings.phase_deadlines, reason=reason
+    )
+
+
+async def _ask_as_well(db: AsyncSession, kernel: Kernel, reason: Reason) -> None:
+    """A failed start that its node is still clearing away is not to be tried again: now its end is asked for."""
+    await db.execute(
+        update(Kernel)
+        .where(
+            Kernel.id == kernel.id,
+            Kernel.generation == kernel.generation,
+            Kernel.status == "TERMINATING",
+            Kernel.started_at.is_(None),
+        )
+        .values(reason_code=reason.code, reason_message=reason.message)
+        .execution_options(synchronize_session=False)
     )
 
 

@@ -74,13 +74,14 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "ResourceGroup": (GRANTED, """active agents allowedActions:actions capacity concurrentSessions
         createdAt description grants:superadmin id idleAcceleratorPercent idleCpuPercent idleTimeoutSeconds
         lostSessionGraceSeconds maxConcurrentSessions maxKernelsPerSession name placer placerOptions
-        sequencer sequencerOptions totalSlots"""),
+        sequencer sequencerOptions startRetries totalSlots"""),
     "ResourcePolicy": (POLICY, """allowedActions:actions createdAt description id idleAcceleratorPercent
         idleCpuPercent idleTimeoutSeconds maxConcurrentSessions maxKernelsPerSession name totalSlots"""),
     "ResourcePreset": (EVERYBODY, "allowedActions:actions createdAt description id name sharedMemory slots"),
     "Session": (OWNER, """allowedActions:actions bootstrapScript createdAt dependsOn domain elapsedSeconds endsAt environ events exitCode
         group id idle image kernels keypair logs:log maxDurationSeconds name pendingReason phaseDeadline priority pull raised
-        remainingSeconds resourceGroup result scheduledAt servicePorts:image slots startedAt startsAt startupCommand stats
+        remainingSeconds resourceGroup result scheduledAt servicePorts:image slots startRetries startedAt startsAt startupCommand
+        stats
         statsHistory status statusReason terminatedAt
         type unreachableSince user"""),
     "User": (OWNER, """active allowedActions:actions concurrentSessions createdAt description domain email fullName groups
@@ -300,7 +301,7 @@ INPUTS: Final = {
     "CreatePasswordLinkInput": "userId:usr",
     "CreateResourceGroupInput": """description idempotencyKey idleAcceleratorPercent idleCpuPercent
         idleTimeoutSeconds lostSessionGraceSeconds maxConcurrentSessions maxKernelsPerSession name placer
-        placerOptions sequencer sequencerOptions totalSlots""",
+        placerOptions sequencer sequencerOptions startRetries totalSlots""",
     "CreateResourcePolicyInput": """description idempotencyKey idleAcceleratorPercent idleCpuPercent
         idleTimeoutSeconds maxConcurrentSessions
         maxKernelsPerSession name totalSlots""",
@@ -355,7 +356,7 @@ INPUTS: Final = {
     "UpdateKeypairInput": "id:key policyId:pol rateLimit",
     "UpdateResourceGroupInput": """active description id:rgp idleAcceleratorPercent idleCpuPercent
         idleTimeoutSeconds lostSessionGraceSeconds maxConcurrentSessions maxKernelsPerSession name placer
-        placerOptions sequencer sequencerOptions totalSlots""",
+        placerOptions sequencer sequencerOptions startRetries totalSlots""",
     "UpdateResourcePolicyInput": """description id:pol idleAcceleratorPercent idleCpuPercent
         idleTimeoutSeconds maxConcurrentSessions maxKernelsPerSession
         name totalSlots""",

@@ -32,12 +32,25 @@ async def cluster(root: Path, engine: OwnEngine) -> AsyncGenerator[Cluster]:
         await cluster.close()
 
 
+WITHOUT_RETRIES = (
+    "mutation($i: UpdateResourceGroupInput!) { updateResourceGroup(input: $i) { resourceGroup { id } } }"
+)
+
+
+async def fails_at_once(client: Any) -> None:
+    """What is seen here is the failure of one start: no second one follows it."""
+    groups = (await client("{ resourceGroups { nodes { id } } }"))["resourceGroups"]["nodes"]
+    for group in groups:
+        await client(WITHOUT_RETRIES, i={"id": group["id"], "startRetries": 0})
+
+
 async def kernel_of(client: Any, session_id: str) -> str:
     return (await state(client, session_id))["kernels"][0]["id"]
 
 
 async def test_an_engine_that_is_killed_takes_no_session_with_it(cluster: Cluster, engine: OwnEngine) -> None:
     client = await cluster.client()
+    await fails_at_once(client)
     survivor = await launch(client)
     await reaches(cluster, client, survivor, "RUNNING")
     kernel_id = await kernel_of(client, survivor)
@@ -90,6 +103,7 @@ async def test_a_full_disk_under_the_engine_is_said_and_spares_what_runs(
     cluster: Cluster, engine: OwnEngine
 ) -> None:
     client = await cluster.client()
+    await fails_at_once(client)
     survivor = await launch(client)
     await reaches(cluster, client, survivor, "RUNNING")
     engine.disk.fill()
@@ -111,6 +125,7 @@ async def test_a_full_disk_under_the_agent_is_said_and_spares_what_runs(root: Pa
         cluster.add_agent(BERTH_STATE_DIR=str(disk.path / "agent"))
         await ready(cluster)
         client = await cluster.client()
+        await fails_at_once(client)
         survivor = await launch(client)
         await reaches(cluster, client, survivor, "RUNNING")
         disk.fill()

@@ -61,6 +61,7 @@ class World:
         resource_group_concurrent: int | None = None,
         concurrent: int | None = None,
         grace: int | None = None,
+        retries: int = 0,
     ) -> "World":
         tag = self.domain[-6:]
         async with self.core.db.write() as db:
@@ -80,6 +81,7 @@ class World:
                     lost_session_grace_seconds=grace,
                     total_slots=resource_group_slots or {},
                     max_concurrent_sessions=resource_group_concurrent,
+                    start_retries=retries,
                 )
             )
             await db.flush()

@@ -18,6 +18,8 @@ PARALLEL = 3
 REFRESH_SECONDS = 60.0
 #: Seconds for the engine to list its images.
 LIST_SECONDS = 20.0
+#: Seconds between two reports of how far one pull is: engines tell of every chunk of every layer.
+REPORT_SECONDS = 0.25
 
 Policy = Literal["if-not-present", "always", "never"]
 
@@ -28,6 +30,11 @@ class _Pull:
     #: How many wait for it; nobody: it is given up.
     waiting: int = 0
     kernels: list[str] = field(default_factory=list[str])
+    #: Bytes that have come, of how many; `None` before anything is known.
+    arrived: tuple[int, int] | None = None
+    #: Runs while a report is too recent for another one.
+    pause: asyncio.TimerHandle | None = None
+    untold: bool = False
 
 
 class Images:
@@ -100,6 +107,7 @@ class Images:
         pull.waiting += 1
         if kernel:
             pull.kernels.append(kernel)
+            self._tell(image, pull)
         try:
             await asyncio.shield(pull.task)
         finally:
@@ -125,8 +133,27 @@ class Images:
         await self.refresh()
 
     def _report(self, image: str, current: int, total: int) -> None:
-        pull = self._pulls.get(image)
-        self._progress(PullProgress(image, current, total, tuple(pull.kernels) if pull else ()))
+        if (pull := self._pulls.get(image)) is not None:
+            pull.arrived = (current, total)
+            self._tell(image, pull)
+
+    def _tell(self, image: str, pull: _Pull) -> None:
+        """Pass on how far a pull is: now, or as soon as the last report is old enough.
+
+        Not dropped in between: when a network stalls, what came last is what is to be seen.
+        """
+        if pull.arrived is None or pull.task.done():
+            return
+        if pull.pause is not None:
+            pull.untold = True
+            return
+        self._progress(PullProgress(image, *pull.arrived, tuple(pull.kernels)))
+        pull.pause = asyncio.get_running_loop().call_later(REPORT_SECONDS, self._resume, image, pull)
+
+    def _resume(self, image: str, pull: _Pull) -> None:
+        untold, pull.untold, pull.pause = pull.untold, False, None
+        if untold:
+            self._tell(image, pull)
 
     def _has(self, image: str) -> bool:
         return any(image in (info.reference, info.digest) for info in self._known)

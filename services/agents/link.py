@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
 
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -39,9 +38,6 @@ from services.sessions.observe import Stray
 from services.sessions.retries import start_again
 from services.sessions.terminate import fail, publish
 
-#: Progress of one pull is passed on at most this often (seconds).
-_PROGRESS_INTERVAL: Final = 0.25
-
 
 @dataclass
 class _Connection:
@@ -51,6 +47,8 @@ class _Connection:
     #: Kernels that should be there and were not reported: judged once everything that happened meanwhile was replayed.
     missing: list[KernelRef] = field(default_factory=list[KernelRef])
     replay_until: int = 0
+    #: Kernels whose images come → their sessions.
+    pulling: dict[str, str] = field(default_factory=dict[str, str])
 
 
 class AgentLinks:
@@ -60,8 +58,6 @@ class AgentLinks:
         self._core = core
         self._connections: dict[str, _Connection] = {}
         self._alive: dict[str, float] = {}
-        self._sessions_of: dict[str, str] = {}
-        self._progress_at: dict[str, float] = {}
         #: Kernels to be destroyed though no row wants them so: agent → kernels.
         self.strays: dict[str, set[Stray]] = {}
 
@@ -113,7 +109,7 @@ class AgentLinks:
                 self._alive[agent_id] = time.monotonic()
                 await self._core.stats.report(agent_id, message)
             case PullProgress():
-                await self._progress(message)
+                await self._progress(agent_id, message)
             case Resources():
                 if (connection := self._connections.get(agent_id)) is not None:
                     await resources.change(self._core, agent_id, connection.epoch, message)
@@ -195,14 +191,11 @@ class AgentLinks:
             await observe.phase(self._core, db, agent_id, report, changes)
         connection.missing = []
 
-    async def _progress(self, message: PullProgress) -> None:
-        now = time.monotonic()
-        last = message.total and message.current >= message.total
+    async def _progress(self, agent_id: str, message: PullProgress) -> None:
+        if (connection := self._connections.get(agent_id)) is None:
+            return
         for kernel_id in message.kernels:
-            if not last and now - self._progress_at.get(kernel_id, 0) < _PROGRESS_INTERVAL:
-                continue
-            self._progress_at[kernel_id] = now
-            session_id = await self._session_of(kernel_id)
+            session_id = await self._session_of(agent_id, kernel_id, connection.pulling)
             if session_id is not None:
                 await self._core.bus.publish(
                     PullAdvanced(
@@ -212,18 +205,17 @@ class AgentLinks:
                         total=message.total,
                     )
                 )
-            if last:
-                self._progress_at.pop(kernel_id, None)
-                self._sessions_of.pop(kernel_id, None)
 
-    async def _session_of(self, kernel_id: str) -> str | None:
-        if kernel_id not in self._sessions_of:
+    async def _session_of(self, agent_id: str, kernel_id: str, known: dict[str, str]) -> str | None:
+        """The session of a kernel of this agent; of nobody else's."""
+        if kernel_id not in known:
+            whose = select(Kernel.session_id).where(Kernel.id == kernel_id, Kernel.agent_id == agent_id)
             async with self._core.db.read() as db:
-                session_id = await db.scalar(select(Kernel.session_id).where(Kernel.id == kernel_id))
+                session_id = await db.scalar(whose)
             if session_id is None:
                 return None
-            self._sessions_of[kernel_id] = session_id
-        return self._sessions_of[kernel_id]
+            known[kernel_id] = session_id
+        return known[kernel_id]
 
 
 async def expire_leases(core: Core) -> int:

@@ -56,10 +56,12 @@ class Agent:
     async def run(self, sent: list[int], ready: asyncio.Semaphore) -> None:
         headers = {"authorization": f"Bearer {self.id}.{self.secret}"}
         async with ready:
-            socket = await connect(self._url, subprotocols=[SUBPROTOCOL], additional_headers=headers)  # pyright: ignore
+            socket = await connect(  # as agents do it
+                self._url, subprotocols=[SUBPROTOCOL], additional_headers=headers, compression=None
+            )
             hello = Hello(PROTOCOL, "bench", "b", "docker", "x86_64", {"cpu": 8000}, Hardware(), (), ())
             await socket.send(encode(hello))
-            welcome = decode_to_agent(await socket.recv())
+            welcome = decode_to_agent(await socket.recv(decode=False))
             assert isinstance(welcome, Welcome)
         await asyncio.sleep(random.random() * welcome.stats_seconds)
         turn = 0
@@ -129,13 +131,16 @@ async def main(count: int, seconds: float) -> None:
             await asyncio.sleep(0.2)
         manager = psutil.Process(cluster.manager.pid)
         before, began, first = manager.cpu_times(), time.monotonic(), sent[0]
-        busy = await latencies(client, seconds)
-        after, took = manager.cpu_times(), time.monotonic() - began
-        cpu = (after.user + after.system - before.user - before.system) / took
+        await asyncio.sleep(seconds)
+        after, took, messages = manager.cpu_times(), time.monotonic() - began, sent[0] - first
+        cpu = after.user + after.system - before.user - before.system
         print(
-            f"{count} agents, {(sent[0] - first) / took:.0f} stats messages/s of 20 kernels: {cpu:.0%} of a core; "
-            f"query p99 {p99(busy):.0f} ms, idle {p99(idle):.0f} ms: ratio {p99(busy) / p99(idle):.1f} (aim: 3)"
+            f"{count} agents, {messages / took:.0f} stats messages/s of 20 kernels: {cpu / took:.0%} of a core, "
+            f"{cpu / messages * 1e6:.0f} µs each, {manager.memory_info().rss / 2**20:.0f} MiB"
         )
+        busy = await latencies(client, seconds)
+        ratio = p99(busy) / p99(idle)
+        print(f"query p99 {p99(busy):.0f} ms, idle {p99(idle):.0f} ms: ratio {ratio:.1f} (aim: 3)")
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

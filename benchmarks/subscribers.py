@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 import uvicorn
-from sqlalchemy import select
+from sqlalchemy import select, update
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.asyncio.client import connect
@@ -28,7 +28,7 @@ from agents.protocol import KernelStats, NodeStats, Stats
 from server.app import make_app
 from server.config import Config
 from services import auth
-from services.db.tables import Image, Kernel, ResourceGroup
+from services.db.tables import Image, Kernel, Keypair, ResourceGroup
 from services.sessions import SessionSpec, create
 from tests.flow.cluster import free_port
 
@@ -95,6 +95,7 @@ async def main(count: int, samples: int) -> None:
     core, first = app.state.manager.core, app.state.manager.first_run
     result = await auth.login(core, "a@example.org", "correct-horse-9", address="")
     async with core.db.write() as db:
+        await db.execute(update(Keypair).values(rate_limit=1_000_000))  # all watch as one user
         db.add(Image(id="img_" + "0" * 26, reference="x/y:1", architecture="none", name="y"))
         group = (await db.scalars(select(ResourceGroup.id))).one()
     spec = SessionSpec(first.group_id, group, "img_" + "0" * 26, [("cpu", "1"), ("mem", str(2**28))])

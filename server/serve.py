@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -86,6 +87,8 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         if self.started:
+            # What is here now stays: collections need not walk the schema, the mappers and the modules again and again.
+            gc.freeze()
             await self._on_ready()
 
     @contextlib.contextmanager

@@ -42,8 +42,6 @@ _WARNING: Final = timedelta(minutes=5)
 _COARSE: Final = timedelta(seconds=15)
 #: Used less long ago than this is shown as in use.
 _NOW: Final = timedelta(seconds=30)
-#: Newest samples of a kernel that are looked at: more come between two looks than this only if they come very often.
-_SAMPLES: Final = 5
 #: Sessions warned and ended by one look.
 _MOST: Final = 500
 
@@ -225,7 +223,7 @@ def _ends_at(rule: Rule, used_at: datetime, warned_at: datetime) -> datetime:
 def _loaded(core: Core, one: _Watched) -> bool:
     """Is one of its kernels busy, or not to be seen?"""
     for kernel_id, slots in one.kernels:
-        samples = core.stats.recent(kernel_id, _SAMPLES)
+        samples = core.stats.recent(kernel_id)
         if not samples:
             return True
         cores = slots.get("cpu", 1000) / 1000

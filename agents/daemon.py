@@ -230,7 +230,8 @@ class Agent:
         pool = await self.devices.detect()
         self._state = State(self._fingerprint.slots, await self._journal.phases(), pool)
         log.info("%d kernels found", len(reports))
-        await self._carry_out(self._state.handle(Recovered(tuple(reports)), time.monotonic()), None)
+        instructions = self._state.handle(Recovered(tuple(reports)), time.monotonic())
+        await self._carry_out([(instruction, None) for instruction in instructions])
 
     async def _reports(self) -> Sequence[KernelReport] | None:
         try:
@@ -243,12 +244,24 @@ class Agent:
         return None
 
     async def _process(self) -> None:
-        """Feed the state machine: events as they come, ticks when they are due."""
+        """Feed the state machine: events as they come, ticks when they are due.
+
+        What came while the journal was written is handled together, with one write: the disk is what is slow.
+        """
         while True:
-            item = await self._next()
-            await self._carry_out(self.state.handle(item.event, time.monotonic()), item.reply)
-            if item.done:
-                item.done.set()
+            items = [await self._next()]
+            while not self._queue.empty():
+                items.append(self._queue.get_nowait())
+            await self._carry_out(
+                [
+                    (instruction, item.reply)
+                    for item in items
+                    for instruction in self.state.handle(item.event, time.monotonic())
+                ]
+            )
+            for item in items:
+                if item.done:
+                    item.done.set()
 
     async def _next(self) -> _Item:
         due = self.state.next_deadline()
@@ -271,23 +284,19 @@ class Agent:
     def _feed(self, event: StateEvent) -> None:
         self._queue.put_nowait(_Item(event))
 
-    async def _carry_out(self, instructions: Sequence[Instruction], reply: Replies | None) -> None:
-        bodies: list[Body] = []
-        for instruction in instructions:
+    async def _carry_out(self, instructions: Sequence[tuple[Instruction, Replies | None]]) -> None:
+        """Journal all events, then do the rest in order."""
+        await self._write([one.body for one, _ in instructions if isinstance(one, Emit)])
+        for instruction, reply in instructions:
             if isinstance(instruction, Emit):
-                bodies.append(instruction.body)
                 continue
             if isinstance(instruction, Answer):
                 if reply:
                     reply(Reply(instruction.request, instruction.error, instruction.message))
-                continue
-            await self._write(bodies)
-            bodies = []
-            if isinstance(instruction, Cancel):
+            elif isinstance(instruction, Cancel):
                 self.executor.cancel(instruction.ref)
             else:
                 self.executor.start(instruction)
-        await self._write(bodies)
         self.devices.tell(self.state.attempts)
 
     async def _write(self, bodies: Sequence[Body]) -> None:

@@ -1,6 +1,6 @@
 """The manager's end of the wire: who is connected, what was asked of them, what they tell. No database here.
 
-    route ── serve(connection, agent_id, on_hello, on_message)
+    route ── serve(connection, agent_id, on_hello, on_message, on_events)
                 Hello ──▶ older link fenced ──▶ on_hello ──▶ Welcome ──▶ on_ready      (one at a time for each agent)
                 what the agent tells ──▶ on_message                                       (see `served`)
     caller ── call(agent_id, make, deadline=…) ──▶ Reply
@@ -39,7 +39,7 @@ from agents.protocol import (
     decode_to_manager,
     encode,
 )
-from agents.served import Flood, LinkEnd, OnMessage, OnReady, Report, ServedLink
+from agents.served import Flood, LinkEnd, OnEvents, OnMessage, OnReady, Report, ServedLink
 
 __all__ = [
     "AgentOffline",
@@ -141,6 +141,7 @@ class Hub:
         agent_id: str,
         on_hello: OnHello,
         on_message: OnMessage,
+        on_events: OnEvents,
         on_ready: OnReady | None = None,
     ) -> LinkEnd:
         """Serve an accepted websocket of an authenticated agent until it ends; it is closed on return.
@@ -148,10 +149,9 @@ class Hub:
         Args:
             on_hello: decides what to answer; may raise `LinkRefused`. By then nothing of an older connection of this
                 agent is being delivered any more.
-            on_message: takes what the agent tells. Events come in order and one at a time, each once a connection,
-                and are acknowledged by the `Ack` returned (None: a later one covers it); raising ends the link, and
-                the event comes again on the next. The others are fresh or not at all: raising is only logged. It may
-                run for an event and for another message at the same time.
+            on_message: takes what is fresh or not at all; raising is only logged. It may run while `on_events` does.
+            on_events: takes events in order, each once a connection, as many at once as have come meanwhile; they are
+                acknowledged by the `Ack` returned. Raising ends the link, and they come again on the next.
             on_ready: called in a task of the link once `call` reaches the agent.
 
         Raises nothing but cancellation.
@@ -160,7 +160,7 @@ class Hub:
         try:
             hello = await self._hello(connection)
             link = await self._open(connection, agent_id, hello, on_hello)
-            end = await link.run(on_message, on_ready)
+            end = await link.run(on_message, on_events, on_ready)
         except ConnectionLost as lost:
             end = LinkEnd(lost.code, lost.reason)
         except LinkRefused as refused:

@@ -1,7 +1,7 @@
 """One agent's link as the manager serves it, from its Welcome to its end.
 
     reader     Heartbeat, Stats, PullProgress, Resources ──▶ on_message;  Reply ──▶ the call that waits for it
-    deliverer  Event, in order, each once a connection ──▶ on_message ──▶ Ack
+    deliverer  Events, in order, each once a connection ──▶ on_events ──▶ Ack
     watchdog   ends a link that has been silent for the lease time
 
 Events have a queue of their own because they end in transactions: a slow database must not make heartbeats late and
@@ -10,7 +10,7 @@ a living node look lost. The queue is bounded, and so is what an honest agent se
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
 from agents.connections import Connection, ConnectionLost
@@ -37,10 +37,13 @@ from agents.protocol import (
 
 log = logging.getLogger(__name__)
 
-Report = Heartbeat | Stats | PullProgress | Resources | Event
-OnMessage = Callable[[Report], Awaitable[Ack | None]]
+Report = Heartbeat | Stats | PullProgress | Resources
+OnMessage = Callable[[Report], Awaitable[None]]
+OnEvents = Callable[[Sequence[Event]], Awaitable[Ack]]
 OnReady = Callable[[], Awaitable[None]]
 
+#: Events handed over at once, at most: half of what an agent sends ahead, so that it goes on meanwhile.
+BATCH = EVENT_WINDOW // 2
 #: Seconds for what a link is doing to come to its end before it is cancelled.
 SETTLE_SECONDS = 10.0
 #: A frame costs one token, and one more for each of these bytes.
@@ -116,10 +119,10 @@ class ServedLink:
         if self._deliverer and self._deliverer_waits:
             self._deliverer.cancel()
 
-    async def run(self, on_message: OnMessage, on_ready: OnReady | None) -> LinkEnd:
+    async def run(self, on_message: OnMessage, on_events: OnEvents, on_ready: OnReady | None) -> LinkEnd:
         """Serve until either end stops."""
         self._reader = asyncio.create_task(self._guard(self._read(on_message)))
-        self._deliverer = asyncio.create_task(self._guard(self._deliver(on_message)))
+        self._deliverer = asyncio.create_task(self._guard(self._deliver(on_events)))
         tasks = {self._reader, self._deliverer}
         if on_ready:
             tasks.add(asyncio.create_task(self._guard(_call(on_ready))))
@@ -157,7 +160,7 @@ class ServedLink:
             if not self._afford(len(frame)):
                 return self.stop(CLOSE_FLOOD, "too many messages; send less and connect again")
             message = decode_to_manager(frame)
-            if isinstance(message, Stats | Heartbeat | PullProgress | Resources):
+            if isinstance(message, Report):
                 try:
                     await on_message(message)
                 except (
@@ -191,20 +194,16 @@ class ServedLink:
             await self.connection.send(encode(Ack(self._acknowledged)))
         # else: it is in the queue, and is acknowledged from there.
 
-    async def _deliver(self, on_message: OnMessage) -> None:
-        unsent = 0
+    async def _deliver(self, on_events: OnEvents) -> None:
         while self.end is None:
             self._deliverer_waits = True
-            event = await self._events.get()
+            events = [await self._events.get()]
             self._deliverer_waits = False
-            ack = await on_message(event)
-            if ack is None:
-                continue
+            while len(events) < BATCH and not self._events.empty():
+                events.append(self._events.get_nowait())
+            ack = await on_events(events)
             self._acknowledged = max(self._acknowledged, ack.seq)
-            unsent += 1
-            if self._events.empty() or unsent >= EVENT_WINDOW // 2:
-                unsent = 0
-                await self.connection.send(encode(Ack(self._acknowledged)))
+            await self.connection.send(encode(Ack(self._acknowledged)))
 
     async def _watch(self) -> None:
         while self.end is None:

@@ -203,7 +203,7 @@ class Cancel:
 
 @dataclass(frozen=True)
 class Emit:
-    """Journal this event before carrying out what follows."""
+    """Journal this event; before any of the work that was asked for with it is begun."""
 
     body: KernelPhase | KernelLog
 

@@ -145,6 +145,7 @@ class _Doors:
             agent_id,
             on_hello,
             lambda message: links.take(agent_id, message),
+            lambda events: links.take_events(agent_id, events),
             on_ready=lambda: commands.deliver([agent_id]),
         )
         links.left(agent_id, end.epoch)

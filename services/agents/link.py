@@ -5,6 +5,7 @@ show, and sends again what is missing. Silence for the lease's time makes an age
 stay as they are until it returns or somebody gives them up.
 """
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -37,6 +38,8 @@ from services.sessions.lifecycle import Changes, Reason
 from services.sessions.observe import Stray
 from services.sessions.retries import start_again
 from services.sessions.terminate import fail, publish
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -98,10 +101,8 @@ class AgentLinks:
             remove=tuple(remove),
         )
 
-    async def take(
-        self, agent_id: str, message: Heartbeat | Stats | PullProgress | Resources | Event
-    ) -> Ack | None:
-        """Take one message. An event is committed when this returns its acknowledgement."""
+    async def take(self, agent_id: str, message: Heartbeat | Stats | PullProgress | Resources) -> None:
+        """Take what is fresh or worth nothing."""
         match message:
             case Heartbeat():
                 self._alive[agent_id] = time.monotonic()
@@ -113,9 +114,18 @@ class AgentLinks:
             case Resources():
                 if (connection := self._connections.get(agent_id)) is not None:
                     await resources.change(self._core, agent_id, connection.epoch, message)
-            case Event():
-                return await self._event(agent_id, message)
-        return None
+
+    async def take_events(self, agent_id: str, events: Sequence[Event]) -> Ack:
+        """Take events in order. They are committed when this returns their acknowledgement."""
+        if len(events) > 1:
+            try:
+                return await self._commit(agent_id, events)
+            except Exception:
+                # One of them is at fault, or two transactions waited for each other: the others are not held up.
+                log.exception("%d events of agent %s are taken one by one", len(events), agent_id)
+        for event in events[:-1]:
+            await self._commit(agent_id, [event])
+        return await self._commit(agent_id, events[-1:])
 
     def left(self, agent_id: str, epoch: int | None = None) -> None:
         """The connection ended. Nothing is judged yet: the lease runs on."""
@@ -142,24 +152,29 @@ class AgentLinks:
         async with self._core.db.write() as db:
             await (await db.connection()).execute(renewal, held)
 
-    async def _event(self, agent_id: str, event: Event) -> Ack:
+    async def _commit(self, agent_id: str, events: Sequence[Event]) -> Ack:
         core, changes = self._core, Changes()
-        stray: Stray | None = None
+        strays: set[Stray] = set()
+        newest = events[-1].seq
         async with core.db.write() as db:
             acknowledged = await db.scalar(
                 select(Agent.acknowledged).where(Agent.id == agent_id).with_for_update()
             )
-            if acknowledged is not None and event.seq > acknowledged:
-                stray = await self._apply(db, agent_id, event, changes)
-                await db.execute(update(Agent).where(Agent.id == agent_id).values(acknowledged=event.seq))
+            if acknowledged is not None and newest > acknowledged:
+                fresh = [event for event in events if event.seq > acknowledged]
+                await _lock_sessions(db, fresh)
+                for event in fresh:
+                    if (stray := await self._apply(db, agent_id, event, changes)) is not None:
+                        strays.add(stray)
+                await db.execute(update(Agent).where(Agent.id == agent_id).values(acknowledged=newest))
             connection = self._connections.get(agent_id)
-            if connection is not None and connection.missing and event.seq >= connection.replay_until:
+            if connection is not None and connection.missing and newest >= connection.replay_until:
                 await self._judge_missing(db, agent_id, connection, changes)
-        if stray is not None:
-            self.strays.setdefault(agent_id, set()).add(stray)
+        if strays:
+            self.strays.setdefault(agent_id, set()).update(strays)
             await core.bus.publish(Deliver(agent_id=agent_id))
         await publish(core, changes)
-        return Ack(seq=event.seq)
+        return Ack(seq=newest)
 
     async def _apply(self, db: AsyncSession, agent_id: str, event: Event, changes: Changes) -> Stray | None:
         match event.body:
@@ -216,6 +231,16 @@ class AgentLinks:
                 return None
             known[kernel_id] = session_id
         return known[kernel_id]
+
+
+async def _lock_sessions(db: AsyncSession, events: Sequence[Event]) -> None:
+    """Hold all sessions that several events are about, in one order, so that two transactions do not wait in a circle."""
+    kernels = {event.body.kernel for event in events if isinstance(event.body, protocol.KernelPhase)}
+    if len(kernels) > 1:
+        sessions = select(Kernel.session_id).where(Kernel.id.in_(kernels))
+        await db.execute(
+            select(Session.id).where(Session.id.in_(sessions)).order_by(Session.id).with_for_update()
+        )
 
 
 async def expire_leases(core: Core) -> int:

@@ -316,7 +316,9 @@ class FakeManager:
         if agent is None:
             await websocket.close(CLOSE_BAD_CREDENTIAL, "unknown credential")
         elif path == "/agents/link":
-            end = await self.hub.serve(ServedSocket(websocket), agent, self._on_hello, self._on_message)
+            end = await self.hub.serve(
+                ServedSocket(websocket), agent, self._on_hello, self._on_message, self._on_events
+            )
             self.ends.append(end)
             self.changes.say()
         else:
@@ -340,17 +342,17 @@ class FakeManager:
     def reported(self, hello: Hello) -> tuple[KernelRef, ...]:
         return tuple(KernelRef(report.kernel, report.generation) for report in hello.kernels)
 
-    async def _on_message(self, message: Heartbeat | Stats | PullProgress | Resources | Event) -> Ack | None:
-        if not isinstance(message, Event):
-            self.others.append(message)
-            self.changes.say()
-            return None
+    async def _on_message(self, message: Heartbeat | Stats | PullProgress | Resources) -> None:
+        self.others.append(message)
+        self.changes.say()
+
+    async def _on_events(self, events: Sequence[Event]) -> Ack:
         if self.stuck:
             await self.stuck.wait()
-        self.events.append(message)
-        self.acknowledged = message.seq
+        self.events += events
+        self.acknowledged = events[-1].seq
         self.changes.say()
-        return Ack(message.seq)
+        return Ack(self.acknowledged)
 
     def phases(self, kernel: str = "knl_1") -> list[str]:
         bodies = (event.body for event in self.events)

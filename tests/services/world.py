@@ -172,7 +172,7 @@ class World:
     async def send(self, agent: str, body: KernelPhase | KernelLog) -> None:
         """The agent's next numbered event."""
         self.sequences[agent] = self.sequences.get(agent, 0) + 1
-        await self.links.take(agent, Event(self.sequences[agent], time.time(), body))
+        await self.links.take_events(agent, [Event(self.sequences[agent], time.time(), body)])
 
     async def dispatch(self) -> Dispatcher:
         """Run one dispatcher until it places nothing more."""

@@ -5,32 +5,24 @@ from datetime import timedelta
 
 import strawberry
 
-from resolvers.inputs import given, orders
+from resolvers.listings import listing
 from schema import agents as types
 from schema.agents import Agent, AgentEvent, AgentStats, EventKind
 from schema.context import Info
-from schema.paging import After, Before, Connection, First, Last, page_args
 from schema.subscriptions import AgentId, Resume
 from services import agents
 
 
 @strawberry.type
 class AgentQueries:
-    @strawberry.field(description="Worker nodes; for superadmins.")
-    def agents(
-        self,
-        info: Info,
-        first: First = None,
-        after: After = None,
-        last: Last = None,
-        before: Before = None,
-        filter: types.AgentFilter | None = None,
-        order_by: list[types.AgentOrder] | None = None,
-    ) -> Connection[Agent]:
-        order = orders(order_by, agents.ORDERS, "CREATED_AT")
-        return info.context.search(
-            "agents", page_args(first, after, last, before), order=order, where=given(filter)
-        )
+    agents = listing(
+        "agents",
+        agents.ORDERS,
+        of=Agent,
+        filter=types.AgentFilter,
+        order=types.AgentOrder,
+        description="Worker nodes; for superadmins.",
+    )
 
 
 @strawberry.type

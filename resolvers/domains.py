@@ -2,11 +2,10 @@
 
 import strawberry
 
-from resolvers.inputs import given, orders
+from resolvers.listings import listing
 from schema import domains as types
 from schema.context import Info
 from schema.domains import Domain
-from schema.paging import After, Before, Connection, First, Last, page_args
 from schema.slots import pairs
 from services import domains
 from services.domains import DomainChanges, DomainSpec
@@ -14,21 +13,14 @@ from services.domains import DomainChanges, DomainSpec
 
 @strawberry.type
 class DomainQueries:
-    @strawberry.field(description="Domains that you see.")
-    def domains(
-        self,
-        info: Info,
-        first: First = None,
-        after: After = None,
-        last: Last = None,
-        before: Before = None,
-        filter: types.DomainFilter | None = None,
-        order_by: list[types.DomainOrder] | None = None,
-    ) -> Connection[Domain]:
-        order = orders(order_by, domains.ORDERS, "CREATED_AT")
-        return info.context.search(
-            "domains", page_args(first, after, last, before), order=order, where=given(filter)
-        )
+    domains = listing(
+        "domains",
+        domains.ORDERS,
+        of=Domain,
+        filter=types.DomainFilter,
+        order=types.DomainOrder,
+        description="Domains that you see.",
+    )
 
 
 @strawberry.type
@@ -41,8 +33,7 @@ class DomainMutations:
 
     @strawberry.field(description="Change a domain.")
     async def update_domain(self, info: Info, input: types.UpdateDomainInput) -> types.UpdateDomainPayload:
-        limits = None if input.total_slots is None else pairs(input.total_slots)
-        changes = DomainChanges(input.name, input.description, limits, input.active)
+        changes = DomainChanges(input.name, input.description, pairs(input.total_slots), input.active)
         row = await domains.edit(info.context.core, info.context.viewer, str(input.id), changes)
         return types.UpdateDomainPayload(domain=Domain.of(row))
 

@@ -2,11 +2,10 @@
 
 import strawberry
 
-from resolvers.inputs import given, orders
+from resolvers.listings import listing
 from schema import groups as types
 from schema.context import Info
 from schema.groups import Group
-from schema.paging import After, Before, Connection, First, Last, page_args
 from schema.slots import pairs
 from services import groups
 from services.groups import GroupChanges, GroupSpec
@@ -14,21 +13,14 @@ from services.groups import GroupChanges, GroupSpec
 
 @strawberry.type
 class GroupQueries:
-    @strawberry.field(description="Groups that you see.")
-    def groups(
-        self,
-        info: Info,
-        first: First = None,
-        after: After = None,
-        last: Last = None,
-        before: Before = None,
-        filter: types.GroupFilter | None = None,
-        order_by: list[types.GroupOrder] | None = None,
-    ) -> Connection[Group]:
-        order = orders(order_by, groups.ORDERS, "CREATED_AT")
-        return info.context.search(
-            "groups", page_args(first, after, last, before), order=order, where=given(filter)
-        )
+    groups = listing(
+        "groups",
+        groups.ORDERS,
+        of=Group,
+        filter=types.GroupFilter,
+        order=types.GroupOrder,
+        description="Groups that you see.",
+    )
 
 
 @strawberry.type
@@ -47,8 +39,7 @@ class GroupMutations:
 
     @strawberry.field(description="Change a group.")
     async def update_group(self, info: Info, input: types.UpdateGroupInput) -> types.UpdateGroupPayload:
-        limits = None if input.total_slots is None else pairs(input.total_slots)
-        changes = GroupChanges(input.name, input.description, limits, input.active)
+        changes = GroupChanges(input.name, input.description, pairs(input.total_slots), input.active)
         row = await groups.edit(info.context.core, info.context.viewer, str(input.id), changes)
         return types.UpdateGroupPayload(group=Group.of(row))
 

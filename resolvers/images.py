@@ -2,33 +2,25 @@
 
 import strawberry
 
-from resolvers.inputs import given, orders
+from resolvers.listings import listing
 from schema import images as types
 from schema.context import Info
 from schema.errors import Problem
 from schema.images import Image
-from schema.paging import After, Before, Connection, First, Last, page_args
 from schema.slots import pairs
 from services import images
 
 
 @strawberry.type
 class ImageQueries:
-    @strawberry.field(description="Images that you may use; for administrators all.")
-    def images(
-        self,
-        info: Info,
-        first: First = None,
-        after: After = None,
-        last: Last = None,
-        before: Before = None,
-        filter: types.ImageFilter | None = None,
-        order_by: list[types.ImageOrder] | None = None,
-    ) -> Connection[Image]:
-        order = orders(order_by, images.ORDERS, "CREATED_AT")
-        return info.context.search(
-            "images", page_args(first, after, last, before), order=order, where=given(filter)
-        )
+    images = listing(
+        "images",
+        images.ORDERS,
+        of=Image,
+        filter=types.ImageFilter,
+        order=types.ImageOrder,
+        description="Images that you may use; for administrators all.",
+    )
 
 
 @strawberry.type
@@ -39,7 +31,7 @@ class ImageMutations:
             info.context.core,
             info.context.viewer,
             str(input.id),
-            minimum_slots=None if input.minimum_slots is None else pairs(input.minimum_slots),
+            minimum_slots=pairs(input.minimum_slots),
             active=input.active,
         )
         return types.UpdateImagePayload(image=Image.of(row))

@@ -1,13 +1,12 @@
 """From inputs of the schema to what services take."""
 
-from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 import strawberry
+from msgspec import UNSET, UnsetType
 
-from schema.paging import Direction
-from services.paging import Order
+T = TypeVar("T")
 
 
 def given(filter_input: Any) -> dict[str, Any]:
@@ -21,11 +20,9 @@ def given(filter_input: Any) -> dict[str, Any]:
     }
 
 
-def orders(wanted: Sequence[Any] | None, columns: Mapping[str, Any], default: str) -> list[Order]:
-    """An `orderBy` as columns; the newest first when nothing is asked for."""
-    if not wanted:
-        return [Order(columns[default], descending=True)]
-    return [Order(columns[one.field.value], descending=one.direction is Direction.DESC) for one in wanted]
+def changed(value: "strawberry.Some[T] | None") -> T | UnsetType:
+    """What a field that may be changed to nothing is to become; UNSET: it was left out."""
+    return UNSET if value is None else value.value
 
 
 def _plain(value: Any) -> Any:

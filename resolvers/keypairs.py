@@ -4,33 +4,25 @@ from collections.abc import Sequence
 
 import strawberry
 
-from resolvers.inputs import given, orders
+from resolvers.listings import listing
 from schema import keypairs as types
 from schema.context import Info
 from schema.errors import Problem
 from schema.keypairs import Keypair
-from schema.paging import After, Before, Connection, First, Last, page_args
 from services import keypairs
 from services.keypairs import KeypairChanges, KeypairSpec
 
 
 @strawberry.type
 class KeypairQueries:
-    @strawberry.field(description="Keypairs that you see.")
-    def keypairs(
-        self,
-        info: Info,
-        first: First = None,
-        after: After = None,
-        last: Last = None,
-        before: Before = None,
-        filter: types.KeypairFilter | None = None,
-        order_by: list[types.KeypairOrder] | None = None,
-    ) -> Connection[Keypair]:
-        order = orders(order_by, keypairs.ORDERS, "CREATED_AT")
-        return info.context.search(
-            "keypairs", page_args(first, after, last, before), order=order, where=given(filter)
-        )
+    keypairs = listing(
+        "keypairs",
+        keypairs.ORDERS,
+        of=Keypair,
+        filter=types.KeypairFilter,
+        order=types.KeypairOrder,
+        description="Keypairs that you see.",
+    )
 
 
 @strawberry.type

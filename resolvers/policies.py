@@ -1,12 +1,11 @@
 """Root fields about resource policies."""
 
 import strawberry
-from msgspec import UNSET
 
-from resolvers.inputs import given, orders
+from resolvers.inputs import changed
+from resolvers.listings import listing
 from schema import policies as types
 from schema.context import Info
-from schema.paging import After, Before, Connection, First, Last, page_args
 from schema.policies import ResourcePolicy
 from schema.slots import pairs
 from services import policies
@@ -15,21 +14,14 @@ from services.policies import PolicyChanges, PolicySpec
 
 @strawberry.type
 class PolicyQueries:
-    @strawberry.field(description="Resource policies that you see.")
-    def resource_policies(
-        self,
-        info: Info,
-        first: First = None,
-        after: After = None,
-        last: Last = None,
-        before: Before = None,
-        filter: types.ResourcePolicyFilter | None = None,
-        order_by: list[types.ResourcePolicyOrder] | None = None,
-    ) -> Connection[ResourcePolicy]:
-        order = orders(order_by, policies.ORDERS, "CREATED_AT")
-        return info.context.search(
-            "policies", page_args(first, after, last, before), order=order, where=given(filter)
-        )
+    resource_policies = listing(
+        "policies",
+        policies.ORDERS,
+        of=ResourcePolicy,
+        filter=types.ResourcePolicyFilter,
+        order=types.ResourcePolicyOrder,
+        description="Resource policies that you see.",
+    )
 
 
 @strawberry.type
@@ -56,12 +48,11 @@ class PolicyMutations:
     async def update_resource_policy(
         self, info: Info, input: types.UpdateResourcePolicyInput
     ) -> types.UpdateResourcePolicyPayload:
-        concurrent = input.max_concurrent_sessions
         changes = PolicyChanges(
             name=input.name,
             description=input.description,
-            total_slots=None if input.total_slots is None else pairs(input.total_slots),
-            max_concurrent_sessions=UNSET if concurrent is None else concurrent.value,
+            total_slots=pairs(input.total_slots),
+            max_concurrent_sessions=changed(input.max_concurrent_sessions),
             max_kernels_per_session=input.max_kernels_per_session,
             idle_timeout_seconds=input.idle_timeout_seconds,
             idle_cpu_percent=input.idle_cpu_percent,

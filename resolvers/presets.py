@@ -3,12 +3,11 @@
 from typing import Annotated
 
 import strawberry
-from msgspec import UNSET
 
-from resolvers.inputs import given, orders
+from resolvers.inputs import changed
+from resolvers.listings import listing
 from schema import presets as types
 from schema.context import Info
-from schema.paging import After, Before, Connection, First, Last, page_args
 from schema.presets import PresetAvailability, ResourcePreset
 from schema.slots import pairs
 from services import offers, presets
@@ -17,21 +16,14 @@ from services.presets import PresetChanges, PresetSpec
 
 @strawberry.type
 class PresetQueries:
-    @strawberry.field(description="Resource presets.")
-    def resource_presets(
-        self,
-        info: Info,
-        first: First = None,
-        after: After = None,
-        last: Last = None,
-        before: Before = None,
-        filter: types.ResourcePresetFilter | None = None,
-        order_by: list[types.ResourcePresetOrder] | None = None,
-    ) -> Connection[ResourcePreset]:
-        order = orders(order_by, presets.ORDERS, "CREATED_AT")
-        return info.context.search(
-            "presets", page_args(first, after, last, before), order=order, where=given(filter)
-        )
+    resource_presets = listing(
+        "presets",
+        presets.ORDERS,
+        of=ResourcePreset,
+        filter=types.ResourcePresetFilter,
+        order=types.ResourcePresetOrder,
+        description="Resource presets.",
+    )
 
     @strawberry.field(
         description="All presets by name (at most 500), each with whether you can have it in a group and a resource group."
@@ -70,12 +62,11 @@ class PresetMutations:
     async def update_resource_preset(
         self, info: Info, input: types.UpdateResourcePresetInput
     ) -> types.UpdateResourcePresetPayload:
-        shared = input.shared_memory
         changes = PresetChanges(
             name=input.name,
             description=input.description,
-            slots=None if input.slots is None else pairs(input.slots),
-            shared_memory=UNSET if shared is None else shared.value,
+            slots=pairs(input.slots),
+            shared_memory=changed(input.shared_memory),
         )
         row = await presets.edit(info.context.core, info.context.viewer, str(input.id), changes)
         return types.UpdateResourcePresetPayload(resource_preset=ResourcePreset.of(row))

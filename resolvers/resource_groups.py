@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import strawberry
-from msgspec import UNSET
 from strawberry.scalars import JSON
 
-from resolvers.inputs import given, orders
+from resolvers.inputs import changed
+from resolvers.listings import listing
 from schema import resource_groups as types
 from schema.context import Info
-from schema.paging import After, Before, Connection, First, Last, page_args
 from schema.resource_groups import ResourceGroup, Scheduler, SchedulerKind
 from schema.slots import pairs
 from services import resource_groups
@@ -20,21 +19,14 @@ from services.resource_groups import ResourceGroupChanges, ResourceGroupSpec
 
 @strawberry.type
 class ResourceGroupQueries:
-    @strawberry.field(description="Resource groups that you see.")
-    def resource_groups(
-        self,
-        info: Info,
-        first: First = None,
-        after: After = None,
-        last: Last = None,
-        before: Before = None,
-        filter: types.ResourceGroupFilter | None = None,
-        order_by: list[types.ResourceGroupOrder] | None = None,
-    ) -> Connection[ResourceGroup]:
-        order = orders(order_by, resource_groups.ORDERS, "CREATED_AT")
-        return info.context.search(
-            "resource_groups", page_args(first, after, last, before), order=order, where=given(filter)
-        )
+    resource_groups = listing(
+        "resource_groups",
+        resource_groups.ORDERS,
+        of=ResourceGroup,
+        filter=types.ResourceGroupFilter,
+        order=types.ResourceGroupOrder,
+        description="Resource groups that you see.",
+    )
 
     @strawberry.field(description="Installed scheduler plug-ins.")
     def schedulers(self, info: Info) -> list[Scheduler]:
@@ -80,20 +72,18 @@ class ResourceGroupMutations:
     async def update_resource_group(
         self, info: Info, input: types.UpdateResourceGroupInput
     ) -> types.UpdateResourceGroupPayload:
-        grace = input.lost_session_grace_seconds
-        sessions, kernels = input.max_concurrent_sessions, input.max_kernels_per_session
         changes = ResourceGroupChanges(
             name=input.name,
             description=input.description,
             active=input.active,
-            total_slots=None if input.total_slots is None else pairs(input.total_slots),
-            max_concurrent_sessions=UNSET if sessions is None else sessions.value,
-            max_kernels_per_session=UNSET if kernels is None else kernels.value,
+            total_slots=pairs(input.total_slots),
+            max_concurrent_sessions=changed(input.max_concurrent_sessions),
+            max_kernels_per_session=changed(input.max_kernels_per_session),
             sequencer=input.sequencer,
             sequencer_options=_options(input.sequencer_options, "input.sequencerOptions"),
             placer=input.placer,
             placer_options=_options(input.placer_options, "input.placerOptions"),
-            lost_session_grace_seconds=UNSET if grace is None else grace.value,
+            lost_session_grace_seconds=changed(input.lost_session_grace_seconds),
             idle_timeout_seconds=input.idle_timeout_seconds,
             idle_cpu_percent=input.idle_cpu_percent,
             idle_accelerator_percent=input.idle_accelerator_percent,

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import strawberry
 
-from resolvers.inputs import given, orders
+from resolvers.inputs import given
+from resolvers.listings import listing
 from schema import session_mutations as types
 from schema.context import Info
 from schema.errors import Problem
-from schema.paging import After, Before, Connection, First, Last, page_args
 from schema.scalars import ByteSize
 from schema.sessions import KernelStats, LogChunk, Session, SessionEvent
 from schema.slots import Slot, pairs
@@ -22,26 +22,18 @@ Tail = Annotated[
     ByteSize | None,
     strawberry.argument(description="Begin so many bytes before the end; by default at most 1 MiB."),
 ]
-Which = Annotated[types.SessionFilter | None, strawberry.argument(description="Which; by default all.")]
 
 
 @strawberry.type
 class SessionQueries:
-    @strawberry.field(description="Sessions that you see, by default the newest first.")
-    def sessions(
-        self,
-        info: Info,
-        first: First = None,
-        after: After = None,
-        last: Last = None,
-        before: Before = None,
-        filter: Which = None,
-        order_by: list[types.SessionOrder] | None = None,
-    ) -> Connection[Session]:
-        order = orders(order_by, sessions.ORDERS, "CREATED_AT")
-        return info.context.search(
-            "sessions", page_args(first, after, last, before), order=order, where=given(filter)
-        )
+    sessions = listing(
+        "sessions",
+        sessions.ORDERS,
+        of=Session,
+        filter=types.SessionFilter,
+        order=types.SessionOrder,
+        description="Sessions that you see, by default the newest first.",
+    )
 
 
 @strawberry.type
@@ -124,7 +116,7 @@ class SessionMutations:
 class SessionSubscriptions:
     @strawberry.subscription(description="Sessions that you see, as they change.")
     async def session_events(
-        self, info: Info, filter: Which = None, after: Resume = None
+        self, info: Info, filter: types.SessionFilter | None = None, after: Resume = None
     ) -> AsyncGenerator[SessionEvent]:
         where = given(filter)
         if not await info.context.sees(where):

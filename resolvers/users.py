@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 import strawberry
-from msgspec import UNSET
 
-from resolvers.inputs import given, orders
+from resolvers.inputs import changed
+from resolvers.listings import listing
 from schema import users as types
 from schema.context import Info
 from schema.errors import Problem
-from schema.paging import After, Before, Connection, First, Last, page_args
 from schema.slots import pairs
 from schema.users import User
 from services import users
@@ -18,21 +17,14 @@ from services.users import UserChanges, UserSpec
 
 @strawberry.type
 class UserQueries:
-    @strawberry.field(description="Users that you see.")
-    def users(
-        self,
-        info: Info,
-        first: First = None,
-        after: After = None,
-        last: Last = None,
-        before: Before = None,
-        filter: types.UserFilter | None = None,
-        order_by: list[types.UserOrder] | None = None,
-    ) -> Connection[User]:
-        order = orders(order_by, users.ORDERS, "CREATED_AT")
-        return info.context.search(
-            "users", page_args(first, after, last, before), order=order, where=given(filter)
-        )
+    users = listing(
+        "users",
+        users.ORDERS,
+        of=User,
+        filter=types.UserFilter,
+        order=types.UserOrder,
+        description="Users that you see.",
+    )
 
 
 @strawberry.type
@@ -60,7 +52,6 @@ class UserMutations:
 
     @strawberry.field(description="Change a user.")
     async def update_user(self, info: Info, input: types.UpdateUserInput) -> types.UpdateUserPayload:
-        sessions = input.max_concurrent_sessions
         changes = UserChanges(
             name=input.name,
             full_name=input.full_name,
@@ -70,8 +61,8 @@ class UserMutations:
             role=input.role.name if input.role else None,
             domain_id=str(input.domain_id) if input.domain_id else None,
             group_ids=None if input.group_ids is None else [str(group) for group in input.group_ids],
-            total_slots=None if input.total_slots is None else pairs(input.total_slots),
-            max_concurrent_sessions=UNSET if sessions is None else sessions.value,
+            total_slots=pairs(input.total_slots),
+            max_concurrent_sessions=changed(input.max_concurrent_sessions),
         )
         row = await users.edit(info.context.core, info.context.viewer, str(input.id), changes)
         return types.UpdateUserPayload(user=User.of(row))

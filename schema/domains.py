@@ -61,7 +61,7 @@ class Domain(Node):
 
 @strawberry.input(description="Which domains; all given conditions hold together.")
 class DomainFilter:
-    search: str | None = said("Part of the name.", default=None)
+    search: str | None = said("Part of the name or description, or the beginning of the id.", default=None)
     active: bool | None = said("Only active (true) or deactivated (false) ones.", default=None)
 
 

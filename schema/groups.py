@@ -58,7 +58,7 @@ class Group(Node):
 
 @strawberry.input(description="Which groups; all given conditions hold together.")
 class GroupFilter:
-    search: str | None = said("Part of the name.", default=None)
+    search: str | None = said("Part of the name or description, or the beginning of the id.", default=None)
     active: bool | None = said("Only active (true) or deactivated (false) ones.", default=None)
     domain_id: strawberry.ID | None = said("Only those of this domain.", default=None)
     user_id: strawberry.ID | None = said("Only those that this user is a member of.", default=None)

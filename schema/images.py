@@ -108,7 +108,9 @@ class Image(Node):
 
 @strawberry.input(description="Which images; all given conditions hold together.")
 class ImageFilter:
-    search: str | None = said("Part of the reference or the language.", default=None)
+    search: str | None = said(
+        "Part of the reference or the language, or the beginning of the id.", default=None
+    )
     active: bool | None = said("Only usable (true) or hidden (false) ones.", default=None)
     architecture: str | None = said("Only of this architecture.", default=None)
     language: str | None = said("Only of this language or framework.", default=None)

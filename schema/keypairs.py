@@ -72,7 +72,9 @@ class KeypairFilter:
     active: bool | None = said("Only active (true) or inactive (false) ones.", default=None)
     user_id: strawberry.ID | None = said("Only those of this user.", default=None)
     policy_id: strawberry.ID | None = said("Only those with this policy.", default=None)
-    search: str | None = said("Part of the access key or the user's e-mail address.", default=None)
+    search: str | None = said(
+        "Part of the access key or the user's e-mail address, or the beginning of the id.", default=None
+    )
 
 
 @strawberry.enum(description="What lists of keypairs are ordered by.")

@@ -52,7 +52,7 @@ class ResourcePolicy(Node):
 
 @strawberry.input(description="Which policies.")
 class ResourcePolicyFilter:
-    search: str | None = said("Part of the name.", default=None)
+    search: str | None = said("Part of the name or description, or the beginning of the id.", default=None)
 
 
 @strawberry.enum(description="What lists of resource policies are ordered by.")

@@ -91,7 +91,7 @@ class PresetAvailability:
 
 @strawberry.input(description="Which presets.")
 class ResourcePresetFilter:
-    search: str | None = said("Part of the name or description.", default=None)
+    search: str | None = said("Part of the name or description, or the beginning of the id.", default=None)
 
 
 @strawberry.enum(description="What lists of resource presets are ordered by.")

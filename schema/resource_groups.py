@@ -167,7 +167,7 @@ class Availability:
 
 @strawberry.input(description="Which resource groups; all given conditions hold together.")
 class ResourceGroupFilter:
-    search: str | None = said("Part of the name.", default=None)
+    search: str | None = said("Part of the name or description, or the beginning of the id.", default=None)
     active: bool | None = said("Only active (true) or inactive (false) ones.", default=None)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from enum import Enum
+from typing import overload
 
 import strawberry
 
@@ -100,5 +101,10 @@ def slot_type(name: str) -> SlotType:
     return SlotType.of(kind)
 
 
-def pairs(inputs: list[SlotInput]) -> list[tuple[str, str]]:
-    return [(one.name, one.amount) for one in inputs]
+@overload
+def pairs(inputs: list[SlotInput]) -> list[tuple[str, str]]: ...
+@overload
+def pairs(inputs: list[SlotInput] | None) -> list[tuple[str, str]] | None: ...
+def pairs(inputs: list[SlotInput] | None) -> list[tuple[str, str]] | None:
+    """As services take amounts; None: none were given."""
+    return None if inputs is None else [(one.name, one.amount) for one in inputs]

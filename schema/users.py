@@ -100,7 +100,9 @@ class User(Node):
 
 @strawberry.input(description="Which users; all given conditions hold together.")
 class UserFilter:
-    search: str | None = said("Part of the e-mail address or a name.", default=None)
+    search: str | None = said(
+        "Part of the e-mail address or a name, or the beginning of the id.", default=None
+    )
     active: bool | None = said("Only active (true) or deactivated (false) ones.", default=None)
     role: Role | None = said("Only those of this role.", default=None)
     domain_id: strawberry.ID | None = said("Only those of this domain.", default=None)

@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import ColumnElement, or_, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import idempotency, ids, inputs, permissions, slots
+from services import ids, inputs, permissions, slots
 from services.bus import Wake
 from services.core import Core
 from services.db.tables import Domain
-from services.errors import Conflict, Problems
-from services.nouns import Noun
-from services.permissions import Actor
+from services.errors import Conflict, NotFound, Problems
+from services.filters import Conditions, equal, searched
+from services.nouns import Named
+from services.permissions import Actor, Subject
 
 
 @dataclass(frozen=True)
@@ -47,23 +47,14 @@ class DomainChanges:
 ORDERS: Final = {"NAME": Domain.name, "CREATED_AT": Domain.id}
 
 
-def _conditions(where: DomainFilter) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
-    if where.active is not None:
-        found.append(Domain.active == where.active)
-    if where.search:
-        text = inputs.searchable(where.search)
-        found.append(
-            or_(
-                Domain.name.icontains(text, autoescape=True),
-                Domain.description.icontains(text, autoescape=True),
-                Domain.id.startswith(text.lower(), autoescape=True),
-            )
-        )
-    return found
+def _conditions(where: DomainFilter) -> Conditions:
+    return [
+        *equal(Domain.active, where.active),
+        *searched(where.search, Domain.id, Domain.name, Domain.description),
+    ]
 
 
-_noun = Noun(Domain, "dom", _conditions)
+_noun = Named(Domain, "dom", _conditions)
 page, total, many, get = _noun.page, _noun.total, _noun.many, _noun.get
 
 
@@ -75,15 +66,13 @@ async def create(core: Core, actor: Actor, spec: DomainSpec) -> Domain:
     """
     permissions.require_role(actor, "createDomain")
     problems = Problems()
-    inputs.check_name(spec.name, problems)
-    inputs.check_description(spec.description, problems)
+    inputs.check_title(spec, problems)
     inputs.check_idempotency_key(spec.idempotency_key, problems)
     limits = slots.parse(spec.total_slots, problems, "input.totalSlots")
     problems.check()
 
-    async def make(db: AsyncSession) -> Domain:
-        await _check_free(db, spec.name)
-        domain = Domain(
+    async def make(_: AsyncSession) -> Domain:
+        return Domain(
             id=ids.new("dom"),
             name=spec.name,
             description=spec.description,
@@ -91,13 +80,8 @@ async def create(core: Core, actor: Actor, spec: DomainSpec) -> Domain:
             total_slots=limits,
             created_at=core.now(),
         )
-        db.add(domain)
-        return domain
 
-    domain, _ = await idempotency.once(
-        core, actor, "createDomain", spec, Domain, make, taken=_taken(spec.name)
-    )
-    return domain
+    return await _noun.create(core, actor, "createDomain", spec, make)
 
 
 async def edit(core: Core, actor: Actor, domain_id: str, changes: DomainChanges) -> Domain:
@@ -107,26 +91,14 @@ async def edit(core: Core, actor: Actor, domain_id: str, changes: DomainChanges)
         BadInput, NotFound, Forbidden, Conflict.
     """
     problems = Problems()
-    if changes.name is not None:
-        inputs.check_name(changes.name, problems)
-    if changes.description is not None:
-        inputs.check_description(changes.description, problems)
+    inputs.check_title(changes, problems)
     limits = slots.parse(changes.total_slots or (), problems, "input.totalSlots")
     problems.check()
-    try:
-        async with core.db.write() as db:
-            domain = await _noun.take(db, actor, domain_id, "updateDomain")
-            if changes.name is not None and changes.name != domain.name:
-                await _check_free(db, changes.name)
-                domain.name = changes.name
-            if changes.description is not None:
-                domain.description = changes.description
-            if changes.total_slots is not None:
-                domain.total_slots = limits
-            if changes.active is not None:
-                _set_active(actor, domain, active=changes.active)
-    except IntegrityError as error:
-        raise idempotency.clash(error, _taken(changes.name or "")) from error
+    async with _noun.change(core, actor, domain_id, "updateDomain", changes) as domain:
+        if changes.total_slots is not None:
+            domain.total_slots = limits
+        if changes.active is not None:
+            _set_active(actor, domain, active=changes.active)
     _tell(core, changes.active)
     # What waits may fit now.
     await core.bus.publish(Wake())
@@ -146,6 +118,23 @@ async def deactivate(core: Core, actor: Actor, domain_id: str) -> Domain:
     return domain
 
 
+async def require(db: AsyncSession, actor: Actor, domain_id: str, action: str) -> None:
+    """Check that the actor may do something within a domain.
+
+    Raises:
+        NotFound: the domain does not exist or is not the actor's to see.
+        Forbidden.
+    """
+    known = None
+    if ids.kind(domain_id) == "dom":
+        known = await db.scalar(
+            select(Domain.id).where(Domain.id == domain_id, permissions.visible(actor, Domain))
+        )
+    if known is None:
+        raise NotFound("There is no such domain, or it is not yours to see.", path="input.domainId")
+    permissions.require(actor, action, Subject(domain_id=domain_id))
+
+
 def _set_active(actor: Actor, domain: Domain, *, active: bool) -> None:
     if not active and domain.id == actor.domain_id:
         raise Conflict(
@@ -158,12 +147,3 @@ def _tell(core: Core, active: bool | None) -> None:
     """A domain may have very many users: other managers notice when their cached checks have had their time."""
     if active is not None:
         core.standings.clear()
-
-
-async def _check_free(db: AsyncSession, name: str) -> None:
-    if await db.scalar(select(Domain.id).where(Domain.name == name)) is not None:
-        raise _taken(name)
-
-
-def _taken(name: str) -> Conflict:
-    return Conflict(f"There is a domain named {name!r} already. Choose another name.", path="input.name")

@@ -2,20 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import ColumnElement, delete, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import idempotency, ids, inputs, permissions, slots
+from services import domains, ids, inputs, permissions, slots
 from services.bus import Wake
 from services.core import Core
-from services.db.tables import Domain, Group, GroupMember, User
-from services.errors import BadInput, Conflict, Forbidden, NotFound, Problems
-from services.nouns import Noun
-from services.permissions import RANK, Actor, Subject
+from services.db.engine import insert_into
+from services.db.tables import Group, GroupMember, User
+from services.errors import BadInput, Forbidden, NotFound, Problems
+from services.filters import Conditions, equal, linked, searched
+from services.nouns import Named, amend
+from services.permissions import RANK, Actor
 
 
 @dataclass(frozen=True)
@@ -54,28 +54,16 @@ ORDERS: Final = {"NAME": Group.name, "CREATED_AT": Group.id}
 _MOST_AT_ONCE: Final = 500
 
 
-def _conditions(where: GroupFilter) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
-    if where.domain_id is not None:
-        found.append(Group.domain_id == inputs.searchable(where.domain_id))
-    if where.active is not None:
-        found.append(Group.active == where.active)
-    if where.member_id is not None:
-        member = GroupMember.user_id == inputs.searchable(where.member_id)
-        found.append(Group.id.in_(select(GroupMember.group_id).where(member)))
-    if where.search:
-        text = inputs.searchable(where.search)
-        found.append(
-            or_(
-                Group.name.icontains(text, autoescape=True),
-                Group.description.icontains(text, autoescape=True),
-                Group.id.startswith(text.lower(), autoescape=True),
-            )
-        )
-    return found
+def _conditions(where: GroupFilter) -> Conditions:
+    return [
+        *equal(Group.domain_id, where.domain_id),
+        *equal(Group.active, where.active),
+        *linked(Group.id, GroupMember.group_id, GroupMember.user_id, where.member_id),
+        *searched(where.search, Group.id, Group.name, Group.description),
+    ]
 
 
-_noun = Noun(Group, "grp", _conditions)
+_noun = Named(Group, "grp", _conditions, within=Group.domain_id)
 page, total, many, get = _noun.page, _noun.total, _noun.many, _noun.get
 
 
@@ -102,16 +90,14 @@ async def create(core: Core, actor: Actor, spec: GroupSpec) -> Group:
     """
     permissions.require_role(actor, "createGroup")
     problems = Problems()
-    inputs.check_name(spec.name, problems)
-    inputs.check_description(spec.description, problems)
+    inputs.check_title(spec, problems)
     inputs.check_idempotency_key(spec.idempotency_key, problems)
     limits = slots.parse(spec.total_slots, problems, "input.totalSlots")
     problems.check()
 
     async def make(db: AsyncSession) -> Group:
-        await _check_domain(db, actor, spec.domain_id)
-        await _check_free(db, spec.domain_id, spec.name)
-        group = Group(
+        await domains.require(db, actor, spec.domain_id, "createGroup")
+        return Group(
             id=ids.new("grp"),
             domain_id=spec.domain_id,
             name=spec.name,
@@ -120,11 +106,8 @@ async def create(core: Core, actor: Actor, spec: GroupSpec) -> Group:
             total_slots=limits,
             created_at=core.now(),
         )
-        db.add(group)
-        return group
 
-    group, _ = await idempotency.once(core, actor, "createGroup", spec, Group, make, taken=_taken(spec.name))
-    return group
+    return await _noun.create(core, actor, "createGroup", spec, make)
 
 
 async def edit(core: Core, actor: Actor, group_id: str, changes: GroupChanges) -> Group:
@@ -134,26 +117,13 @@ async def edit(core: Core, actor: Actor, group_id: str, changes: GroupChanges) -
         BadInput, NotFound, Forbidden, Conflict.
     """
     problems = Problems()
-    if changes.name is not None:
-        inputs.check_name(changes.name, problems)
-    if changes.description is not None:
-        inputs.check_description(changes.description, problems)
+    inputs.check_title(changes, problems)
     limits = slots.parse(changes.total_slots or (), problems, "input.totalSlots")
     problems.check()
-    try:
-        async with core.db.write() as db:
-            group = await _noun.take(db, actor, group_id, "updateGroup")
-            if changes.name is not None and changes.name != group.name:
-                await _check_free(db, group.domain_id, changes.name)
-                group.name = changes.name
-            if changes.description is not None:
-                group.description = changes.description
-            if changes.total_slots is not None:
-                group.total_slots = limits
-            if changes.active is not None:
-                group.active = changes.active
-    except IntegrityError as error:
-        raise idempotency.clash(error, _taken(changes.name or "")) from error
+    async with _noun.change(core, actor, group_id, "updateGroup", changes) as group:
+        if changes.total_slots is not None:
+            group.total_slots = limits
+        amend(group, changes, "active")
     # What waits may fit now.
     await core.bus.publish(Wake())
     return group
@@ -213,9 +183,8 @@ async def join(db: AsyncSession, members: Sequence[tuple[str, str]]) -> None:
     """Write down (group, user) pairs, in one order for all, so that two requests cannot wait for each other."""
     if not members:
         return
-    dialect = postgresql if db.get_bind().dialect.name == "postgresql" else sqlite
-    rows: list[dict[str, Any]] = [{"group_id": group, "user_id": user} for group, user in sorted(members)]
-    await db.execute(dialect.insert(GroupMember).on_conflict_do_nothing(), rows)
+    rows = [{"group_id": group, "user_id": user} for group, user in sorted(members)]
+    await db.execute(insert_into(db, GroupMember).on_conflict_do_nothing(), rows)
 
 
 async def find_all(
@@ -245,28 +214,6 @@ async def _users(db: AsyncSession, actor: Actor, user_ids: Sequence[str]) -> lis
     return list(rows)
 
 
-async def _check_domain(db: AsyncSession, actor: Actor, domain_id: str) -> None:
-    known = None
-    if ids.kind(domain_id) == "dom":
-        known = await db.scalar(
-            select(Domain).where(Domain.id == domain_id, permissions.visible(actor, Domain))
-        )
-    if known is None:
-        raise NotFound("There is no such domain, or it is not yours to see.", path="input.domainId")
-    permissions.require(actor, "createGroup", Subject(domain_id=domain_id))
-
-
 def _forget(core: Core, user_ids: Sequence[str]) -> None:
     for user_id in user_ids:
         core.standings.forget(user_id)
-
-
-async def _check_free(db: AsyncSession, domain_id: str, name: str) -> None:
-    if (
-        await db.scalar(select(Group.id).where(Group.domain_id == domain_id, Group.name == name))
-    ) is not None:
-        raise _taken(name)
-
-
-def _taken(name: str) -> Conflict:
-    return Conflict(f"The domain has a group named {name!r} already. Choose another name.", path="input.name")

@@ -8,18 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Select, delete, or_, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from agents.hub import AgentOffline, AgentRefused, CallTimedOut
 from agents.protocol import ImageInfo, PullImage, RemoveImage
-from services import ids, paging, permissions, slots
+from services import ids, permissions, slots
 from services.bus import AgentChanged
 from services.core import Core
 from services.db.tables import FINAL, Agent, AgentImage, Image, Session, Slots
 from services.errors import BerthError, Conflict, NotFound, Problems, Unavailable
-from services.paging import Order, Page, PageArgs, Total
+from services.filters import Conditions, equal, linked, searched
+from services.nouns import Noun
 from services.permissions import Actor, Subject
 
 #: Seconds that a node has to bring an image.
@@ -76,31 +77,26 @@ class Outcome:
     error: BerthError | None = None
 
 
-async def page(
-    core: Core, actor: Actor, where: ImageFilter, order: Sequence[Order], args: PageArgs
-) -> Page[Image]:
-    async with core.db.read() as db:
-        return await paging.fetch(db, _query(actor, where), Image, order, args)
+def _conditions(where: ImageFilter) -> Conditions:
+    return [
+        *searched(where.search, Image.id, Image.reference, Image.language),
+        *equal(Image.active, where.active),
+        *equal(Image.architecture, where.architecture),
+        *equal(Image.language, where.language),
+        *_installed(where.installed),
+        *linked(Image.id, AgentImage.image_id, AgentImage.agent_id, where.agent_id),
+    ]
 
 
-async def total(core: Core, actor: Actor, where: ImageFilter) -> Total:
-    async with core.db.read() as db:
-        return await paging.count(db, _query(actor, where))
+def _installed(somewhere: bool | None) -> Conditions:
+    if somewhere is None:
+        return []
+    present = Image.id.in_(select(AgentImage.image_id))
+    return [present if somewhere else ~present]
 
 
-async def many(core: Core, actor: Actor, image_ids: Sequence[str]) -> dict[str, Image]:
-    async with core.db.read() as db:
-        rows = await db.scalars(
-            select(Image).where(Image.id.in_(image_ids), permissions.visible(actor, Image))
-        )
-        return {row.id: row for row in rows}
-
-
-async def get(core: Core, actor: Actor, image_id: str) -> Image:
-    found = await many(core, actor, [image_id])
-    if image_id not in found:
-        raise NotFound("There is no such image, or it is not yours to see.")
-    return found[image_id]
+_noun = Noun(Image, "img", _conditions)
+page, total, many, get = _noun.page, _noun.total, _noun.many, _noun.get
 
 
 async def on_agents(core: Core, actor: Actor, agent_ids: Sequence[str]) -> dict[str, list[Image]]:
@@ -362,29 +358,3 @@ async def _visible(db: AsyncSession, actor: Actor, image_id: str, path: str) -> 
     if image is None:
         raise NotFound("There is no such image, or it is not yours to see.", path=path)
     return image
-
-
-def _query(actor: Actor, where: ImageFilter) -> Select[Image]:
-    query = select(Image).where(permissions.visible(actor, Image))
-    if where.search:
-        query = query.where(
-            or_(
-                Image.reference.icontains(where.search, autoescape=True),
-                Image.language.icontains(where.search, autoescape=True),
-            )
-        )
-    for column, value in (
-        (Image.active, where.active),
-        (Image.architecture, where.architecture),
-        (Image.language, where.language),
-    ):
-        if value is not None:
-            query = query.where(column == value)
-    if where.installed is not None:
-        present = Image.id.in_(select(AgentImage.image_id))
-        query = query.where(present if where.installed else ~present)
-    if where.agent_id is not None:
-        query = query.where(
-            Image.id.in_(select(AgentImage.image_id).where(AgentImage.agent_id == where.agent_id))
-        )
-    return query

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UnsetType
 
 from services.errors import Problems
 
@@ -24,6 +24,7 @@ _LONGEST_IDLE: Final = 366 * 24 * 3600
 _MAX_DESCRIPTION: Final = 4096
 _MAX_PERSON: Final = 64
 _MOST_SESSIONS: Final = 1_000_000
+_MOST_KERNELS: Final = 1000
 _MAX_JSON: Final = 16 * 1024
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _UNSTORABLE: Final = re.compile(r"[\x00\ud800-\udfff]")
@@ -66,10 +67,28 @@ def normal_email(value: str) -> str:
     return value.strip().lower()
 
 
-def check_number(value: int, problems: Problems, path: str, *, least: int, most: int) -> int:
-    if not least <= value <= most:
+def check_number(
+    value: int | UnsetType | None, problems: Problems, path: str, *, least: int, most: int
+) -> None:
+    """A number within bounds; none at all is always right."""
+    if isinstance(value, int) and not least <= value <= most:
         problems.add(path, f"Between {least} and {most}.")
-    return value
+
+
+class Titled(Protocol):
+    """A name and a description, as they are asked for; None: as it is."""
+
+    @property
+    def name(self) -> str | None: ...
+    @property
+    def description(self) -> str | None: ...
+
+
+def check_title(given: Titled, problems: Problems) -> None:
+    if given.name is not None:
+        check_name(given.name, problems)
+    if given.description is not None:
+        check_description(given.description, problems)
 
 
 class IdleRule(Protocol):
@@ -83,40 +102,22 @@ class IdleRule(Protocol):
     def idle_accelerator_percent(self) -> int | None: ...
 
 
-class KeptIdleRule(Protocol):
-    """A row with such a rule."""
-
-    idle_timeout_seconds: Any
-    idle_cpu_percent: Any
-    idle_accelerator_percent: Any
-
-
 def check_idle(rule: IdleRule, problems: Problems) -> None:
-    timeout = rule.idle_timeout_seconds
-    if timeout is not None and timeout != 0:
+    if rule.idle_timeout_seconds != 0:
+        timeout = rule.idle_timeout_seconds
         check_number(timeout, problems, "input.idleTimeoutSeconds", least=_SHORTEST_IDLE, most=_LONGEST_IDLE)
-    for name, percent in (
-        ("idleCpuPercent", rule.idle_cpu_percent),
-        ("idleAcceleratorPercent", rule.idle_accelerator_percent),
-    ):
-        if percent is not None:
-            check_number(percent, problems, f"input.{name}", least=0, most=100)
-
-
-def take_idle(row: KeptIdleRule, changes: IdleRule) -> None:
-    """Change what is to be changed of a row's rule."""
-    if changes.idle_timeout_seconds is not None:
-        row.idle_timeout_seconds = changes.idle_timeout_seconds
-    if changes.idle_cpu_percent is not None:
-        row.idle_cpu_percent = changes.idle_cpu_percent
-    if changes.idle_accelerator_percent is not None:
-        row.idle_accelerator_percent = changes.idle_accelerator_percent
+    check_number(rule.idle_cpu_percent, problems, "input.idleCpuPercent", least=0, most=100)
+    check_number(rule.idle_accelerator_percent, problems, "input.idleAcceleratorPercent", least=0, most=100)
 
 
 def check_sessions(value: int | UnsetType | None, problems: Problems) -> None:
     """How many sessions at once; None: unlimited."""
-    if value is not None and value is not UNSET:
-        check_number(value, problems, "input.maxConcurrentSessions", least=0, most=_MOST_SESSIONS)
+    check_number(value, problems, "input.maxConcurrentSessions", least=0, most=_MOST_SESSIONS)
+
+
+def check_kernels(value: int | UnsetType | None, problems: Problems) -> None:
+    """How many containers a session may have."""
+    check_number(value, problems, "input.maxKernelsPerSession", least=1, most=_MOST_KERNELS)
 
 
 def check_idempotency_key(value: str | None, problems: Problems) -> None:

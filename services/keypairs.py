@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy import delete as delete_from
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services import idempotency, ids, inputs, permissions, subjects
@@ -16,6 +15,7 @@ from services.bus import Revoked, Wake
 from services.core import Core
 from services.db.tables import Keypair, Nonce, ResourcePolicy, Session, User
 from services.errors import BerthError, Conflict, Forbidden, NotFound, Problems
+from services.filters import Conditions, equal, searched
 from services.nouns import Noun
 from services.permissions import Actor, Reach
 from services.policies import DEFAULT
@@ -85,24 +85,18 @@ ORDERS: Final = {
 }
 
 
-def _conditions(where: KeypairFilter) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
-    if where.user_id is not None:
-        found.append(Keypair.user_id == inputs.searchable(where.user_id))
-    if where.policy_id is not None:
-        found.append(Keypair.policy_id == inputs.searchable(where.policy_id))
-    if where.active is not None:
-        found.append(Keypair.active == where.active)
-    if where.search:
-        text = inputs.searchable(where.search)
-        found.append(
-            or_(
-                Keypair.access_key.icontains(text, autoescape=True),
-                Keypair.id.startswith(text.lower(), autoescape=True),
-                Keypair.user_id.in_(select(User.id).where(User.email.icontains(text, autoescape=True))),
-            )
-        )
-    return found
+_OWNERS_EMAIL: Final = (
+    select(User.email).where(User.id == Keypair.user_id).correlate(Keypair).scalar_subquery()
+)
+
+
+def _conditions(where: KeypairFilter) -> Conditions:
+    return [
+        *equal(Keypair.user_id, where.user_id),
+        *equal(Keypair.policy_id, where.policy_id),
+        *equal(Keypair.active, where.active),
+        *searched(where.search, Keypair.id, Keypair.access_key, _OWNERS_EMAIL),
+    ]
 
 
 _noun = Noun(Keypair, "key", _conditions)
@@ -126,8 +120,7 @@ async def create(core: Core, actor: Actor, spec: KeypairSpec) -> NewKeypair:
         problems.add(
             "input.secretKey", "A secret key has 32 to 128 printable ASCII characters, without spaces."
         )
-    if spec.rate_limit is not None:
-        inputs.check_number(spec.rate_limit, problems, "input.rateLimit", least=1, most=_HIGHEST_RATE)
+    inputs.check_number(spec.rate_limit, problems, "input.rateLimit", least=1, most=_HIGHEST_RATE)
     problems.check()
 
     async def add(db: AsyncSession) -> Keypair:
@@ -159,8 +152,7 @@ async def edit(core: Core, actor: Actor, keypair_id: str, changes: KeypairChange
         BadInput, NotFound, Forbidden.
     """
     problems = Problems()
-    if changes.rate_limit is not None:
-        inputs.check_number(changes.rate_limit, problems, "input.rateLimit", least=1, most=_HIGHEST_RATE)
+    inputs.check_number(changes.rate_limit, problems, "input.rateLimit", least=1, most=_HIGHEST_RATE)
     problems.check()
     async with core.db.write() as db:
         keypair = await _noun.take(db, actor, keypair_id, "updateKeypair")
@@ -190,23 +182,19 @@ async def delete(core: Core, actor: Actor, keypair_id: str) -> str:
     Raises:
         NotFound, Forbidden, Conflict: a session was made with it, or it is its user's main one.
     """
-    try:
-        async with core.db.write() as db:
-            keypair = await _noun.take(db, actor, keypair_id, "deleteKeypair")
-            user = await db.get(User, keypair.user_id)
-            if user is not None and user.main_keypair_id == keypair.id:
-                raise Conflict(
-                    "This is the user's main keypair, which counts at the console. Deactivate it instead."
-                )
-            if (
-                await db.scalar(select(Session.id).where(Session.keypair_id == keypair.id).limit(1))
-                is not None
-            ):
-                raise _made_sessions()
-            await db.execute(delete_from(Nonce).where(Nonce.keypair_id == keypair.id))
-            await db.delete(keypair)
-    except IntegrityError as error:
-        raise _made_sessions() from error
+
+    async def clear(db: AsyncSession, keypair: Keypair) -> None:
+        user = await db.get(User, keypair.user_id)
+        if user is not None and user.main_keypair_id == keypair.id:
+            raise Conflict(
+                "This is the user's main keypair, which counts at the console. Deactivate it instead."
+            )
+        used = select(Session.id).where(Session.keypair_id == keypair.id).limit(1)
+        if await db.scalar(used) is not None:
+            raise Conflict("Sessions were made with this keypair; history keeps it. Deactivate it instead.")
+        await db.execute(delete_from(Nonce).where(Nonce.keypair_id == keypair.id))
+
+    keypair = await _noun.delete(core, actor, keypair_id, "deleteKeypair", first=clear)
     core.standings.forget(keypair.user_id)
     return keypair_id
 
@@ -318,7 +306,3 @@ async def _check_free(db: AsyncSession, access_key: str) -> None:
 
 def _taken() -> Conflict:
     return Conflict("This access key is taken. Choose another, or leave it out.", path="input.accessKey")
-
-
-def _made_sessions() -> Conflict:
-    return Conflict("Sessions were made with this keypair; history keeps it. Deactivate it instead.")

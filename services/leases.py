@@ -7,10 +7,10 @@ A holder that was paused and wakes up late still believes that it has the duty; 
 from datetime import timedelta
 
 from sqlalchemy import or_, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.core import Core
+from services.db.engine import insert_into
 from services.db.tables import Lease
 
 
@@ -18,9 +18,8 @@ async def acquire(core: Core, name: str, life: timedelta) -> int | None:
     """Take or renew a duty. Returns its fencing number, None while another manager has it."""
     now = core.now()
     async with core.db.write() as db:
-        dialect = postgresql if db.get_bind().dialect.name == "postgresql" else sqlite
         await db.execute(
-            dialect.insert(Lease)
+            insert_into(db, Lease)
             .values(name=name, holder="", fence=0, expires_at=now)
             .on_conflict_do_nothing()
         )

@@ -1,15 +1,24 @@
-"""What the lists of all governed nouns have in common: a page, a total, many by id, one, one to be changed."""
+"""What all governed nouns have in common: how one is listed, found, made, changed and deleted.
 
-from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+`Noun` reads and locks rows within what the actor may see; `Named` also writes rows that go by a name, which is taken
+once. A noun's module adds what is its own: `services/presets.py` is a short one to begin the next from.
+"""
+
+import dataclasses
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
-from services import ids, paging, permissions, subjects
+from services import idempotency, ids, inputs, paging, permissions, subjects
 from services.core import Core
 from services.db.tables import Base
-from services.errors import NotFound
+from services.errors import Conflict, NotFound
+from services.filters import Conditions
 from services.paging import Order, Page, PageArgs, Total
 from services.permissions import Actor
 
@@ -17,17 +26,24 @@ Row = TypeVar("Row", bound=Base)
 Filter = TypeVar("Filter")
 
 
+def amend(row: Base, changes: Any, *fields: str) -> None:
+    """Give a row these fields of a dataclass; a field at its default was not asked for, and stays as it is."""
+    defaults = {field.name: field.default for field in dataclasses.fields(changes)}
+    for field in fields:
+        value = getattr(changes, field)
+        if value is not defaults[field]:
+            setattr(row, field, value)
+
+
 class Noun(Generic[Row, Filter]):
     """Reading one noun, scoped by `permissions.visible`.
 
     Args:
         prefix: of its ids (`services.ids.KINDS`).
-        conditions: its filter as SQL; all hold together.
+        conditions: its filter as SQL.
     """
 
-    def __init__(
-        self, table: type[Row], prefix: str, conditions: Callable[[Filter], list[ColumnElement[bool]]]
-    ) -> None:
+    def __init__(self, table: type[Row], prefix: str, conditions: Callable[[Filter], Conditions]) -> None:
         self._table = table
         self._prefix = prefix
         self._conditions = conditions
@@ -44,6 +60,7 @@ class Noun(Generic[Row, Filter]):
             return await paging.fetch(db, self._query(actor, where), self._table, order, args)
 
     async def total(self, core: Core, actor: Actor, where: Filter) -> Total:
+        """How many there are of what the actor may see and the filter lets through."""
         async with core.db.read() as db:
             return await paging.count(db, self._query(actor, where))
 
@@ -58,7 +75,7 @@ class Noun(Generic[Row, Filter]):
             )
             return {row.id: row for row in rows}  # pyright: ignore
 
-    async def get(self, core: Core, actor: Actor, row_id: str, *, path: str = "") -> Row:
+    async def get(self, core: Core, actor: Actor, row_id: str, *, path: str | None = None) -> Row:
         """One row.
 
         Args:
@@ -94,6 +111,33 @@ class Noun(Generic[Row, Filter]):
         permissions.require(actor, action, await subjects.one(db, actor, row))
         return row
 
+    async def delete(
+        self,
+        core: Core,
+        actor: Actor,
+        row_id: str,
+        action: str,
+        *,
+        first: Callable[[AsyncSession, Row], Awaitable[None]] | None = None,
+    ) -> Row:
+        """Delete one row. Returns what it was.
+
+        Args:
+            first: deletes what goes with the row; raises Conflict when it is in use.
+
+        Raises:
+            NotFound, Forbidden, Conflict.
+        """
+        try:
+            async with core.db.write() as db:
+                row = await self.take(db, actor, row_id, action)
+                if first is not None:
+                    await first(db, row)
+                await db.delete(row)
+        except IntegrityError as error:
+            raise Conflict(f"The {self._kind} has come into use just now. Read it again.") from error
+        return row
+
     def _query(self, actor: Actor, where: Filter) -> Select[Row]:
         return select(self._table).where(permissions.visible(actor, self._table), *self._conditions(where))
 
@@ -104,7 +148,86 @@ class Noun(Generic[Row, Filter]):
     def _id(self) -> ColumnElement[str]:
         return self._table.id  # pyright: ignore
 
-    def _missing(self, path: str) -> NotFound:
-        return NotFound(
-            f"There is no such {ids.KINDS[self._prefix]}, or it is not yours to see.", path=path or None
+    @property
+    def _kind(self) -> str:
+        return ids.KINDS[self._prefix]
+
+    def _missing(self, path: str | None) -> NotFound:
+        return NotFound(f"There is no such {self._kind}, or it is not yours to see.", path=path)
+
+
+class Named(Noun[Row, Filter]):
+    """A noun whose rows have a description, and a name that no other has.
+
+    Args:
+        within: names are taken once in each of these, such as in a domain; None: once in all.
+    """
+
+    def __init__(
+        self,
+        table: type[Row],
+        prefix: str,
+        conditions: Callable[[Filter], Conditions],
+        *,
+        within: InstrumentedAttribute[str] | None = None,
+    ) -> None:
+        super().__init__(table, prefix, conditions)
+        self._within = within
+
+    async def create(
+        self,
+        core: Core,
+        actor: Actor,
+        mutation: str,
+        spec: Any,
+        make: Callable[[AsyncSession], Awaitable[Row]],
+    ) -> Row:
+        """Write a new row, once for each idempotency key of `spec`.
+
+        Args:
+            make: checks what the row refers to, and returns it.
+
+        Raises:
+            Conflict: the name is taken, or the key stands for another request.
+        """
+
+        async def add(db: AsyncSession) -> Row:
+            row = await make(db)
+            await self._check_free(db, row, spec.name)
+            db.add(row)
+            return row
+
+        taken = self._taken(spec.name)
+        row, _ = await idempotency.once(core, actor, mutation, spec, self._table, add, taken=taken)
+        return row
+
+    @asynccontextmanager
+    async def change(
+        self, core: Core, actor: Actor, row_id: str, mutation: str, changes: inputs.Titled
+    ) -> AsyncGenerator[Row]:
+        """Lock a row, and rename and describe it as asked; what the block does to it is committed with that.
+
+        Raises:
+            NotFound, Forbidden, Conflict: the name is taken.
+        """
+        try:
+            async with core.db.write() as db:
+                row = await self.take(db, actor, row_id, mutation)
+                if changes.name is not None and changes.name != row.name:  # pyright: ignore
+                    await self._check_free(db, row, changes.name)
+                amend(row, changes, "name", "description")
+                yield row
+        except IntegrityError as error:
+            raise idempotency.clash(error, self._taken(changes.name or "")) from error
+
+    async def _check_free(self, db: AsyncSession, row: Row, name: str) -> None:
+        same = [self._table.name == name]  # pyright: ignore
+        if self._within is not None:
+            same.append(self._within == getattr(row, self._within.key))
+        if await db.scalar(select(self._id).where(*same)) is not None:
+            raise self._taken(name)
+
+    def _taken(self, name: str) -> Conflict:
+        return Conflict(
+            f"There is a {self._kind} named {name!r} already. Choose another name.", path="input.name"
         )

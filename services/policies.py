@@ -5,21 +5,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from msgspec import UNSET, UnsetType
-from sqlalchemy import ColumnElement, or_, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import idempotency, ids, inputs, permissions, slots
+from services import ids, inputs, permissions, slots
 from services.bus import Wake
 from services.core import Core
 from services.db.tables import Keypair, ResourcePolicy
 from services.errors import Conflict, Problems
-from services.nouns import Noun
+from services.filters import Conditions, searched
+from services.nouns import Named, amend
 from services.permissions import Actor
 
 #: The policy of new keypairs, unless another is asked for.
 DEFAULT: Final = "default"
-_MOST_KERNELS: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -63,20 +62,11 @@ class PolicyChanges:
 ORDERS: Final = {"NAME": ResourcePolicy.name, "CREATED_AT": ResourcePolicy.id}
 
 
-def _conditions(where: PolicyFilter) -> list[ColumnElement[bool]]:
-    if not where.search:
-        return []
-    text = inputs.searchable(where.search)
-    return [
-        or_(
-            ResourcePolicy.name.icontains(text, autoescape=True),
-            ResourcePolicy.description.icontains(text, autoescape=True),
-            ResourcePolicy.id.startswith(text.lower(), autoescape=True),
-        )
-    ]
+def _conditions(where: PolicyFilter) -> Conditions:
+    return searched(where.search, ResourcePolicy.id, ResourcePolicy.name, ResourcePolicy.description)
 
 
-_noun = Noun(ResourcePolicy, "pol", _conditions)
+_noun = Named(ResourcePolicy, "pol", _conditions)
 page, total, many, get = _noun.page, _noun.total, _noun.many, _noun.get
 
 
@@ -88,16 +78,14 @@ async def create(core: Core, actor: Actor, spec: PolicySpec) -> ResourcePolicy:
     """
     permissions.require_role(actor, "createResourcePolicy")
     problems = Problems()
-    inputs.check_name(spec.name, problems)
-    inputs.check_description(spec.description, problems)
+    inputs.check_title(spec, problems)
     inputs.check_idempotency_key(spec.idempotency_key, problems)
     limits = slots.parse(spec.total_slots, problems, "input.totalSlots")
     _check_numbers(spec, problems)
     problems.check()
 
-    async def make(db: AsyncSession) -> ResourcePolicy:
-        await _check_free(db, spec.name)
-        policy = ResourcePolicy(
+    async def make(_: AsyncSession) -> ResourcePolicy:
+        return ResourcePolicy(
             id=ids.new("pol"),
             name=spec.name,
             description=spec.description,
@@ -109,13 +97,8 @@ async def create(core: Core, actor: Actor, spec: PolicySpec) -> ResourcePolicy:
             idle_accelerator_percent=spec.idle_accelerator_percent,
             created_at=core.now(),
         )
-        db.add(policy)
-        return policy
 
-    policy, _ = await idempotency.once(
-        core, actor, "createResourcePolicy", spec, ResourcePolicy, make, taken=_taken(spec.name)
-    )
-    return policy
+    return await _noun.create(core, actor, "createResourcePolicy", spec, make)
 
 
 async def edit(core: Core, actor: Actor, policy_id: str, changes: PolicyChanges) -> ResourcePolicy:
@@ -125,30 +108,22 @@ async def edit(core: Core, actor: Actor, policy_id: str, changes: PolicyChanges)
         BadInput, NotFound, Forbidden, Conflict.
     """
     problems = Problems()
-    if changes.name is not None:
-        inputs.check_name(changes.name, problems)
-    if changes.description is not None:
-        inputs.check_description(changes.description, problems)
+    inputs.check_title(changes, problems)
     limits = slots.parse(changes.total_slots or (), problems, "input.totalSlots")
     _check_numbers(changes, problems)
     problems.check()
-    try:
-        async with core.db.write() as db:
-            policy = await _noun.take(db, actor, policy_id, "updateResourcePolicy")
-            if changes.name is not None and changes.name != policy.name:
-                await _check_free(db, changes.name)
-                policy.name = changes.name
-            if changes.description is not None:
-                policy.description = changes.description
-            if changes.total_slots is not None:
-                policy.total_slots = limits
-            if changes.max_concurrent_sessions is not UNSET:
-                policy.max_concurrent_sessions = changes.max_concurrent_sessions
-            if changes.max_kernels_per_session is not None:
-                policy.max_kernels_per_session = changes.max_kernels_per_session
-            inputs.take_idle(policy, changes)
-    except IntegrityError as error:
-        raise idempotency.clash(error, _taken(changes.name or "")) from error
+    async with _noun.change(core, actor, policy_id, "updateResourcePolicy", changes) as policy:
+        if changes.total_slots is not None:
+            policy.total_slots = limits
+        amend(
+            policy,
+            changes,
+            "max_concurrent_sessions",
+            "max_kernels_per_session",
+            "idle_timeout_seconds",
+            "idle_cpu_percent",
+            "idle_accelerator_percent",
+        )
     # What waits may fit now.
     await core.bus.publish(Wake())
     return policy
@@ -160,36 +135,17 @@ async def delete(core: Core, actor: Actor, policy_id: str) -> str:
     Raises:
         NotFound, Forbidden, Conflict: a keypair has it.
     """
-    try:
-        async with core.db.write() as db:
-            policy = await _noun.take(db, actor, policy_id, "deleteResourcePolicy")
-            if await db.scalar(select(Keypair.id).where(Keypair.policy_id == policy.id).limit(1)) is not None:
-                raise _in_use(policy.name)
-            await db.delete(policy)
-    except IntegrityError as error:
-        raise _in_use(policy_id) from error
-    return policy_id
+
+    async def check(db: AsyncSession, policy: ResourcePolicy) -> None:
+        if await db.scalar(select(Keypair.id).where(Keypair.policy_id == policy.id).limit(1)) is not None:
+            raise Conflict(
+                f"The resource policy {policy.name!r} is in use. Give its keypairs another one first."
+            )
+
+    return (await _noun.delete(core, actor, policy_id, "deleteResourcePolicy", first=check)).id
 
 
 def _check_numbers(spec: PolicySpec | PolicyChanges, problems: Problems) -> None:
     inputs.check_sessions(spec.max_concurrent_sessions, problems)
-    if spec.max_kernels_per_session is not None:
-        inputs.check_number(
-            spec.max_kernels_per_session, problems, "input.maxKernelsPerSession", least=1, most=_MOST_KERNELS
-        )
+    inputs.check_kernels(spec.max_kernels_per_session, problems)
     inputs.check_idle(spec, problems)
-
-
-async def _check_free(db: AsyncSession, name: str) -> None:
-    if await db.scalar(select(ResourcePolicy.id).where(ResourcePolicy.name == name)) is not None:
-        raise _taken(name)
-
-
-def _taken(name: str) -> Conflict:
-    return Conflict(
-        f"There is a resource policy named {name!r} already. Choose another name.", path="input.name"
-    )
-
-
-def _in_use(name: str) -> Conflict:
-    return Conflict(f"The resource policy {name!r} is in use. Give its keypairs another one first.")

@@ -5,15 +5,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from msgspec import UNSET, UnsetType
-from sqlalchemy import ColumnElement, or_, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import idempotency, ids, inputs, permissions, slots
+from services import ids, inputs, permissions, slots
 from services.core import Core
 from services.db.tables import ResourcePreset, Slots
-from services.errors import Conflict, Problems
-from services.nouns import Noun
+from services.errors import Problems
+from services.filters import Conditions, searched
+from services.nouns import Named, amend
 from services.permissions import Actor
 
 #: Bytes; less is of no use to anybody who shares memory.
@@ -58,20 +57,11 @@ class PresetChanges:
 ORDERS: Final = {"NAME": ResourcePreset.name, "CREATED_AT": ResourcePreset.id}
 
 
-def _conditions(where: PresetFilter) -> list[ColumnElement[bool]]:
-    if not where.search:
-        return []
-    text = inputs.searchable(where.search)
-    return [
-        or_(
-            ResourcePreset.name.icontains(text, autoescape=True),
-            ResourcePreset.description.icontains(text, autoescape=True),
-            ResourcePreset.id.startswith(text.lower(), autoescape=True),
-        )
-    ]
+def _conditions(where: PresetFilter) -> Conditions:
+    return searched(where.search, ResourcePreset.id, ResourcePreset.name, ResourcePreset.description)
 
 
-_noun = Noun(ResourcePreset, "pre", _conditions)
+_noun = Named(ResourcePreset, "pre", _conditions)
 page, total, many, get = _noun.page, _noun.total, _noun.many, _noun.get
 
 
@@ -83,16 +73,14 @@ async def create(core: Core, actor: Actor, spec: PresetSpec) -> ResourcePreset:
     """
     permissions.require_role(actor, "createResourcePreset")
     problems = Problems()
-    inputs.check_name(spec.name, problems)
-    inputs.check_description(spec.description, problems)
+    inputs.check_title(spec, problems)
     inputs.check_idempotency_key(spec.idempotency_key, problems)
     amounts = _parse(spec.slots, problems)
     _check_shared_memory(spec.shared_memory, amounts, problems)
     problems.check()
 
-    async def make(db: AsyncSession) -> ResourcePreset:
-        await _check_free(db, spec.name)
-        preset = ResourcePreset(
+    async def make(_: AsyncSession) -> ResourcePreset:
+        return ResourcePreset(
             id=ids.new("pre"),
             name=spec.name,
             description=spec.description,
@@ -100,13 +88,8 @@ async def create(core: Core, actor: Actor, spec: PresetSpec) -> ResourcePreset:
             shared_memory=spec.shared_memory,
             created_at=core.now(),
         )
-        db.add(preset)
-        return preset
 
-    preset, _ = await idempotency.once(
-        core, actor, "createResourcePreset", spec, ResourcePreset, make, taken=_taken(spec.name)
-    )
-    return preset
+    return await _noun.create(core, actor, "createResourcePreset", spec, make)
 
 
 async def edit(core: Core, actor: Actor, preset_id: str, changes: PresetChanges) -> ResourcePreset:
@@ -116,28 +99,15 @@ async def edit(core: Core, actor: Actor, preset_id: str, changes: PresetChanges)
         BadInput, NotFound, Forbidden, Conflict.
     """
     problems = Problems()
-    if changes.name is not None:
-        inputs.check_name(changes.name, problems)
-    if changes.description is not None:
-        inputs.check_description(changes.description, problems)
+    inputs.check_title(changes, problems)
     amounts = None if changes.slots is None else _parse(changes.slots, problems)
     problems.check()
-    try:
-        async with core.db.write() as db:
-            preset = await _noun.take(db, actor, preset_id, "updateResourcePreset")
-            if changes.name is not None and changes.name != preset.name:
-                await _check_free(db, changes.name)
-                preset.name = changes.name
-            if changes.description is not None:
-                preset.description = changes.description
-            if amounts is not None:
-                preset.slots = amounts
-            if changes.shared_memory is not UNSET:
-                preset.shared_memory = changes.shared_memory
-            _check_shared_memory(preset.shared_memory, preset.slots, problems)
-            problems.check()
-    except IntegrityError as error:
-        raise idempotency.clash(error, _taken(changes.name or "")) from error
+    async with _noun.change(core, actor, preset_id, "updateResourcePreset", changes) as preset:
+        if amounts is not None:
+            preset.slots = amounts
+        amend(preset, changes, "shared_memory")
+        _check_shared_memory(preset.shared_memory, preset.slots, problems)
+        problems.check()
     return preset
 
 
@@ -147,9 +117,7 @@ async def delete(core: Core, actor: Actor, preset_id: str) -> str:
     Raises:
         NotFound, Forbidden.
     """
-    async with core.db.write() as db:
-        await db.delete(await _noun.take(db, actor, preset_id, "deleteResourcePreset"))
-    return preset_id
+    return (await _noun.delete(core, actor, preset_id, "deleteResourcePreset")).id
 
 
 async def add_first(core: Core, db: AsyncSession) -> None:
@@ -184,12 +152,3 @@ def _check_shared_memory(shared_memory: int | None, amounts: Slots, problems: Pr
             "input.sharedMemory",
             f"Shared memory is part of the memory: at least {LEAST_SHARED_MEMORY} bytes, less than {most}.",
         )
-
-
-async def _check_free(db: AsyncSession, name: str) -> None:
-    if await db.scalar(select(ResourcePreset.id).where(ResourcePreset.name == name)) is not None:
-        raise _taken(name)
-
-
-def _taken(name: str) -> Conflict:
-    return Conflict(f"There is a preset named {name!r} already. Choose another name.", path="input.name")

@@ -5,16 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
 from msgspec import UNSET, UnsetType
-from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy import delete as delete_from
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from scheduler.plugins import PluginError, Registry, UnknownPlugin, placers, sequencers
-from services import idempotency, ids, inputs, permissions, slots
+from services import ids, inputs, permissions, slots
 from services.bus import Wake
 from services.core import Core
+from services.db.engine import insert_into
 from services.db.tables import (
     Agent,
     Base,
@@ -28,12 +27,12 @@ from services.db.tables import (
     User,
 )
 from services.errors import BadInput, Conflict, NotFound, Problems
-from services.nouns import Noun
+from services.filters import Conditions, equal, linked, searched
+from services.nouns import Named, amend
 from services.permissions import Actor, Reach
 
 _LONGEST_GRACE: Final = 366 * 24 * 3600
 _MOST_AT_ONCE: Final = 500
-_MOST_KERNELS: Final = 1000
 _MOST_RETRIES: Final = 20
 _GRANTEES: Final[dict[str, type[Base]]] = {"dom": Domain, "grp": Group, "usr": User}
 
@@ -112,26 +111,16 @@ class Scheduler:
 ORDERS: Final = {"NAME": ResourceGroup.name, "CREATED_AT": ResourceGroup.id}
 
 
-def _conditions(where: ResourceGroupFilter) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
-    if where.active is not None:
-        found.append(ResourceGroup.active == where.active)
-    if where.grantee_id is not None:
-        grantee = ResourceGroupGrant.grantee_id == inputs.searchable(where.grantee_id)
-        found.append(ResourceGroup.id.in_(select(ResourceGroupGrant.resource_group_id).where(grantee)))
-    if where.search:
-        text = inputs.searchable(where.search)
-        found.append(
-            or_(
-                ResourceGroup.name.icontains(text, autoescape=True),
-                ResourceGroup.description.icontains(text, autoescape=True),
-                ResourceGroup.id.startswith(text.lower(), autoescape=True),
-            )
-        )
-    return found
+def _conditions(where: ResourceGroupFilter) -> Conditions:
+    granted, grantee = ResourceGroupGrant.resource_group_id, ResourceGroupGrant.grantee_id
+    return [
+        *equal(ResourceGroup.active, where.active),
+        *linked(ResourceGroup.id, granted, grantee, where.grantee_id),
+        *searched(where.search, ResourceGroup.id, ResourceGroup.name, ResourceGroup.description),
+    ]
 
 
-_noun = Noun(ResourceGroup, "rgp", _conditions)
+_noun = Named(ResourceGroup, "rgp", _conditions)
 page, total, many, get = _noun.page, _noun.total, _noun.many, _noun.get
 
 
@@ -172,20 +161,15 @@ async def create(core: Core, actor: Actor, spec: ResourceGroupSpec) -> ResourceG
     """
     permissions.require_role(actor, "createResourceGroup")
     problems = Problems()
-    inputs.check_name(spec.name, problems)
-    inputs.check_description(spec.description, problems)
+    inputs.check_title(spec, problems)
     inputs.check_idempotency_key(spec.idempotency_key, problems)
     limits = _check_limits(spec, problems)
-    _check_grace(spec.lost_session_grace_seconds, problems)
-    inputs.check_idle(spec, problems)
-    _check_retries(spec.start_retries, problems)
     _check_plugin(sequencers, "sequencer", spec.sequencer, spec.sequencer_options, problems)
     _check_plugin(placers, "placer", spec.placer, spec.placer_options, problems)
     problems.check()
 
-    async def make(db: AsyncSession) -> ResourceGroup:
-        await _check_free(db, spec.name)
-        group = ResourceGroup(
+    async def make(_: AsyncSession) -> ResourceGroup:
+        return ResourceGroup(
             id=ids.new("rgp"),
             name=spec.name,
             description=spec.description,
@@ -204,13 +188,8 @@ async def create(core: Core, actor: Actor, spec: ResourceGroupSpec) -> ResourceG
             start_retries=spec.start_retries,
             created_at=core.now(),
         )
-        db.add(group)
-        return group
 
-    group, _ = await idempotency.once(
-        core, actor, "createResourceGroup", spec, ResourceGroup, make, taken=_taken(spec.name)
-    )
-    return group
+    return await _noun.create(core, actor, "createResourceGroup", spec, make)
 
 
 async def edit(
@@ -222,39 +201,25 @@ async def edit(
         BadInput, NotFound, Forbidden, Conflict.
     """
     problems = Problems()
-    if changes.name is not None:
-        inputs.check_name(changes.name, problems)
-    if changes.description is not None:
-        inputs.check_description(changes.description, problems)
+    inputs.check_title(changes, problems)
     limits = _check_limits(changes, problems)
-    _check_grace(changes.lost_session_grace_seconds, problems)
-    inputs.check_idle(changes, problems)
-    _check_retries(changes.start_retries, problems)
     problems.check()
-    try:
-        async with core.db.write() as db:
-            group = await _noun.take(db, actor, resource_group_id, "updateResourceGroup")
-            if changes.name is not None and changes.name != group.name:
-                await _check_free(db, changes.name)
-                group.name = changes.name
-            if changes.description is not None:
-                group.description = changes.description
-            if changes.active is not None:
-                group.active = changes.active
-            if changes.total_slots is not None:
-                group.total_slots = limits
-            if changes.max_concurrent_sessions is not UNSET:
-                group.max_concurrent_sessions = changes.max_concurrent_sessions
-            if changes.max_kernels_per_session is not UNSET:
-                group.max_kernels_per_session = changes.max_kernels_per_session
-            if changes.lost_session_grace_seconds is not UNSET:
-                group.lost_session_grace_seconds = changes.lost_session_grace_seconds
-            inputs.take_idle(group, changes)
-            if changes.start_retries is not None:
-                group.start_retries = changes.start_retries
-            _change_plugins(group, changes)
-    except IntegrityError as error:
-        raise idempotency.clash(error, _taken(changes.name or "")) from error
+    async with _noun.change(core, actor, resource_group_id, "updateResourceGroup", changes) as group:
+        if changes.total_slots is not None:
+            group.total_slots = limits
+        amend(
+            group,
+            changes,
+            "active",
+            "max_concurrent_sessions",
+            "max_kernels_per_session",
+            "lost_session_grace_seconds",
+            "idle_timeout_seconds",
+            "idle_cpu_percent",
+            "idle_accelerator_percent",
+            "start_retries",
+        )
+        _change_plugins(group, changes)
     await core.bus.publish(Wake())
     return group
 
@@ -265,19 +230,18 @@ async def delete(core: Core, actor: Actor, resource_group_id: str) -> str:
     Raises:
         NotFound, Forbidden, Conflict: it had some; deactivate it instead.
     """
-    try:
-        async with core.db.write() as db:
-            group = await _noun.take(db, actor, resource_group_id, "deleteResourceGroup")
-            for row in (Agent, Session):
-                used = select(row.id).where(row.resource_group_id == group.id).limit(1)
-                if await db.scalar(used) is not None:
-                    raise _in_use(group.name)
-            for row in (ResourceGroupGrant, JoinToken):
-                await db.execute(delete_from(row).where(row.resource_group_id == group.id))
-            await db.delete(group)
-    except IntegrityError as error:
-        raise _in_use(resource_group_id) from error
-    return resource_group_id
+
+    async def empty(db: AsyncSession, group: ResourceGroup) -> None:
+        for row in (Agent, Session):
+            used = select(row.id).where(row.resource_group_id == group.id).limit(1)
+            if await db.scalar(used) is not None:
+                raise Conflict(
+                    f"The resource group {group.name!r} has, or had, agents or sessions. Deactivate it instead."
+                )
+        for row in (ResourceGroupGrant, JoinToken):
+            await db.execute(delete_from(row).where(row.resource_group_id == group.id))
+
+    return (await _noun.delete(core, actor, resource_group_id, "deleteResourceGroup", first=empty)).id
 
 
 async def grant(
@@ -318,11 +282,8 @@ async def revoke(
 
 
 async def add_grants(db: AsyncSession, resource_group_id: str, grantee_ids: Sequence[str]) -> None:
-    dialect = postgresql if db.get_bind().dialect.name == "postgresql" else sqlite
-    rows: list[dict[str, Any]] = [
-        {"resource_group_id": resource_group_id, "grantee_id": one} for one in sorted(set(grantee_ids))
-    ]
-    await db.execute(dialect.insert(ResourceGroupGrant).on_conflict_do_nothing(), rows)
+    rows = [{"resource_group_id": resource_group_id, "grantee_id": one} for one in sorted(set(grantee_ids))]
+    await db.execute(insert_into(db, ResourceGroupGrant).on_conflict_do_nothing(), rows)
 
 
 def _change_plugins(group: ResourceGroup, changes: ResourceGroupChanges) -> None:
@@ -360,22 +321,18 @@ def _check_plugin(
 
 def _check_limits(given: ResourceGroupSpec | ResourceGroupChanges, problems: Problems) -> Slots:
     """The limits by slot; what is wrong with any limit goes to `problems`."""
-    limits = slots.parse(given.total_slots or (), problems, "input.totalSlots")
     inputs.check_sessions(given.max_concurrent_sessions, problems)
-    kernels = given.max_kernels_per_session
-    if kernels is not None and kernels is not UNSET:
-        inputs.check_number(kernels, problems, "input.maxKernelsPerSession", least=1, most=_MOST_KERNELS)
-    return limits
-
-
-def _check_grace(seconds: int | UnsetType | None, problems: Problems) -> None:
-    if seconds is not None and seconds is not UNSET:
-        inputs.check_number(seconds, problems, "input.lostSessionGraceSeconds", least=0, most=_LONGEST_GRACE)
-
-
-def _check_retries(count: int | None, problems: Problems) -> None:
-    if count is not None:
-        inputs.check_number(count, problems, "input.startRetries", least=0, most=_MOST_RETRIES)
+    inputs.check_kernels(given.max_kernels_per_session, problems)
+    inputs.check_idle(given, problems)
+    inputs.check_number(
+        given.lost_session_grace_seconds,
+        problems,
+        "input.lostSessionGraceSeconds",
+        least=0,
+        most=_LONGEST_GRACE,
+    )
+    inputs.check_number(given.start_retries, problems, "input.startRetries", least=0, most=_MOST_RETRIES)
+    return slots.parse(given.total_slots or (), problems, "input.totalSlots")
 
 
 def _check_grantees(grantee_ids: Sequence[str]) -> None:
@@ -405,18 +362,3 @@ def _described(kind: Kind, registry: Registry[Any], name: str) -> Scheduler:
         return Scheduler(kind, name, registry.options_schema(name), "")
     except PluginError as error:
         return Scheduler(kind, name, None, error.message)
-
-
-async def _check_free(db: AsyncSession, name: str) -> None:
-    if await db.scalar(select(ResourceGroup.id).where(ResourceGroup.name == name)) is not None:
-        raise _taken(name)
-
-
-def _taken(name: str) -> Conflict:
-    return Conflict(
-        f"There is a resource group named {name!r} already. Choose another name.", path="input.name"
-    )
-
-
-def _in_use(name: str) -> Conflict:
-    return Conflict(f"The resource group {name!r} has, or had, agents or sessions. Deactivate it instead.")

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import bindparam, func, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services import limits, permissions
 from services.bus import Wake
 from services.core import Core
+from services.db.engine import insert_into
 from services.db.tables import Kernel, Occupancy, Session
 from services.errors import Unavailable
 from services.occupancy import SESSIONS, Amounts
@@ -120,11 +120,10 @@ def _differences(recorded: Amounts, occupied: Amounts) -> list[Correction]:
 async def _write(db: AsyncSession, corrections: list[Correction]) -> None:
     if not corrections:
         return
-    dialect = postgresql if db.get_bind().dialect.name == "postgresql" else sqlite
     rows: list[dict[str, Any]] = [
         {"scope_id": one.scope_id, "slot": one.slot, "used": 0} for one in corrections
     ]
-    await db.execute(dialect.insert(Occupancy).on_conflict_do_nothing(), rows)
+    await db.execute(insert_into(db, Occupancy).on_conflict_do_nothing(), rows)
     connection = await db.connection()
     await connection.execute(
         update(Occupancy)

@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from msgspec import UNSET, UnsetType
-from sqlalchemy import ColumnElement, delete, or_, select
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import groups, idempotency, ids, inputs, keypairs, passwords, permissions, slots
+from services import domains, groups, idempotency, ids, inputs, keypairs, passwords, permissions, slots
 from services.auth import change, standing
 from services.bus import AnyHint, Wake
 from services.core import Core
-from services.db.tables import FINAL, Domain, GroupMember, Keypair, Session, Slots, User
-from services.errors import BerthError, Conflict, Forbidden, NotFound, Problems
+from services.db.tables import FINAL, GroupMember, Keypair, Session, Slots, User
+from services.errors import BerthError, Conflict, Forbidden, Problems
+from services.filters import Conditions, equal, linked, searched
 from services.nouns import Noun
 from services.permissions import RANK, Actor, Reach, Subject
 
@@ -98,28 +99,14 @@ class Outcome:
 ORDERS: Final = {"EMAIL": User.email, "NAME": User.name, "CREATED_AT": User.id, "ROLE": User.role}
 
 
-def _conditions(where: UserFilter) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
-    if where.domain_id is not None:
-        found.append(User.domain_id == inputs.searchable(where.domain_id))
-    if where.group_id is not None:
-        member = GroupMember.group_id == inputs.searchable(where.group_id)
-        found.append(User.id.in_(select(GroupMember.user_id).where(member)))
-    if where.role is not None:
-        found.append(User.role == where.role)
-    if where.active is not None:
-        found.append(User.active == where.active)
-    if where.search:
-        text = inputs.searchable(where.search)
-        found.append(
-            or_(
-                User.email.icontains(text, autoescape=True),
-                User.name.icontains(text, autoescape=True),
-                User.full_name.icontains(text, autoescape=True),
-                User.id.startswith(text.lower(), autoescape=True),
-            )
-        )
-    return found
+def _conditions(where: UserFilter) -> Conditions:
+    return [
+        *equal(User.domain_id, where.domain_id),
+        *linked(User.id, GroupMember.user_id, GroupMember.group_id, where.group_id),
+        *equal(User.role, where.role),
+        *equal(User.active, where.active),
+        *searched(where.search, User.id, User.email, User.name, User.full_name),
+    ]
 
 
 _noun = Noun(User, "usr", _conditions)
@@ -149,7 +136,7 @@ async def create(core: Core, actor: Actor, spec: UserSpec) -> NewUser:
     hashed = await passwords.hash_password(spec.password) if spec.password is not None else None
 
     async def make(db: AsyncSession) -> User:
-        await _check_domain(db, actor, spec.domain_id, "createUser")
+        await domains.require(db, actor, spec.domain_id, "createUser")
         joined = await groups.find_all(db, spec.domain_id, spec.group_ids)
         policy_id = await keypairs.find_policy(db, spec.policy_id)
         if await db.scalar(select(User.id).where(User.email == email)) is not None:
@@ -311,7 +298,7 @@ async def _check_not_last(db: AsyncSession, user: User) -> None:
 async def _move(db: AsyncSession, actor: Actor, user: User, domain_id: str) -> None:
     if permissions.reach(actor, "updateUser") is not Reach.EVERYTHING:
         raise Forbidden("Only a superadmin moves users to another domain.", path="input.domainId")
-    await _check_domain(db, actor, domain_id, "updateUser")
+    await domains.require(db, actor, domain_id, "updateUser")
     live = select(Session.id).where(Session.user_id == user.id, Session.status.not_in(FINAL)).limit(1)
     if await db.scalar(live) is not None:
         raise Conflict(
@@ -345,17 +332,6 @@ def _change_limits(
         user.max_concurrent_sessions = changes.max_concurrent_sessions
     # What waits may fit now.
     hints.append(Wake())
-
-
-async def _check_domain(db: AsyncSession, actor: Actor, domain_id: str, action: str) -> None:
-    known = None
-    if ids.kind(domain_id) == "dom":
-        known = await db.scalar(
-            select(Domain.id).where(Domain.id == domain_id, permissions.visible(actor, Domain))
-        )
-    if known is None:
-        raise NotFound("There is no such domain, or it is not yours to see.", path="input.domainId")
-    permissions.require(actor, action, Subject(domain_id=domain_id))
 
 
 def _check_role(role: str, problems: Problems) -> None:

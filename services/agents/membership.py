@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -16,6 +15,7 @@ from agents.protocol import CLOSE_REMOVED, PROTOCOL
 from services import ids, permissions
 from services.bus import AgentChanged, AnyHint, Wake
 from services.core import Core
+from services.db.engine import insert_into
 from services.db.tables import FINAL, Agent, AgentEvent, AgentImage, JoinToken, Kernel, ResourceGroup, Session
 from services.errors import BadInput, Conflict, NotFound, Unauthenticated
 from services.keys import digest
@@ -68,9 +68,8 @@ async def admit(
     at: datetime,
 ) -> None:
     """Let a token in once; one that is known already stays as it is."""
-    dialect = postgresql if db.get_bind().dialect.name == "postgresql" else sqlite
     await db.execute(
-        dialect.insert(JoinToken)
+        insert_into(db, JoinToken)
         .values(
             token_hash=digest(token),
             resource_group_id=resource_group_id,

@@ -4,15 +4,16 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import func, select
 
-from services import paging, permissions
+from services import permissions
 from services.bus import AgentChanged, Lagged
 from services.core import Core
 from services.db.tables import Agent, AgentEvent, AgentImage
-from services.errors import BadInput, NotFound
+from services.errors import BadInput
+from services.filters import Conditions, among, equal, linked, searched
+from services.nouns import Noun
 from services.occupancy import of
-from services.paging import Order, Page, PageArgs, Total
 from services.permissions import Actor
 from services.stats import KernelSample, Latest, NodeSample
 
@@ -46,31 +47,18 @@ class AgentNotice:
     event: AgentEvent | None = None
 
 
-async def page(
-    core: Core, actor: Actor, where: AgentFilter, order: Sequence[Order], args: PageArgs
-) -> Page[Agent]:
-    async with core.db.read() as db:
-        return await paging.fetch(db, _query(actor, where), Agent, order, args)
+def _conditions(where: AgentFilter) -> Conditions:
+    return [
+        *among(Agent.status, where.status_in),
+        *equal(Agent.resource_group_id, where.resource_group_id),
+        *equal(Agent.schedulable, where.schedulable),
+        *linked(Agent.id, AgentImage.agent_id, AgentImage.image_id, where.image_id),
+        *searched(where.search, Agent.id, Agent.name, Agent.address),
+    ]
 
 
-async def total(core: Core, actor: Actor, where: AgentFilter) -> Total:
-    async with core.db.read() as db:
-        return await paging.count(db, _query(actor, where))
-
-
-async def many(core: Core, actor: Actor, agent_ids: Sequence[str]) -> dict[str, Agent]:
-    async with core.db.read() as db:
-        rows = await db.scalars(
-            select(Agent).where(Agent.id.in_(agent_ids), permissions.visible(actor, Agent))
-        )
-        return {row.id: row for row in rows}
-
-
-async def get(core: Core, actor: Actor, agent_id: str, *, path: str | None = None) -> Agent:
-    found = await many(core, actor, [agent_id])
-    if agent_id not in found:
-        raise NotFound("There is no such agent, or it is not yours to see.", path=path)
-    return found[agent_id]
+_noun = Noun(Agent, "agt", _conditions)
+page, total, many, get = _noun.page, _noun.total, _noun.many, _noun.get
 
 
 async def occupied(core: Core, agent_ids: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -158,26 +146,3 @@ async def _notices(core: Core, actor: Actor, changed: dict[str, int], cursor: in
 async def _newest(core: Core) -> int:
     async with core.db.read() as db:
         return (await db.scalar(select(func.max(AgentEvent.id)))) or 0
-
-
-def _query(actor: Actor, where: AgentFilter) -> Select[Agent]:
-    query = select(Agent).where(permissions.visible(actor, Agent))
-    if where.status_in is not None:
-        query = query.where(Agent.status.in_(where.status_in))
-    if where.resource_group_id is not None:
-        query = query.where(Agent.resource_group_id == where.resource_group_id)
-    if where.schedulable is not None:
-        query = query.where(Agent.schedulable == where.schedulable)
-    if where.image_id is not None:
-        query = query.where(
-            Agent.id.in_(select(AgentImage.agent_id).where(AgentImage.image_id == where.image_id))
-        )
-    if where.search:
-        query = query.where(
-            or_(
-                Agent.name.icontains(where.search, autoescape=True),
-                Agent.address.icontains(where.search, autoescape=True),
-                Agent.id.startswith(where.search.lower(), autoescape=True),
-            )
-        )
-    return query

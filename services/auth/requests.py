@@ -4,12 +4,12 @@ from datetime import timedelta
 from typing import Final
 
 from sqlalchemy import delete, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services import idempotency, tokens
 from services.auth import standing
 from services.core import Core
+from services.db.engine import insert_into
 from services.db.tables import (
     Domain,
     IdempotencyKey,
@@ -145,9 +145,8 @@ async def _count(core: Core, keypair_id: str, limit: int) -> str:
 async def _first_time(core: Core, keypair_id: str, claims: RequestClaims) -> bool:
     """Remember the token's id, and count the query; False when it was remembered before."""
     async with core.db.write() as db:
-        dialect = postgresql if db.get_bind().dialect.name == "postgresql" else sqlite
         new = await db.scalar(
-            dialect.insert(Nonce)
+            insert_into(db, Nonce)
             .values(keypair_id=keypair_id, jti=claims.jti, expires_at=claims.void_at)
             .on_conflict_do_nothing()
             .returning(Nonce.jti)

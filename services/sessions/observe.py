@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from agents import protocol
 from services.core import Core
+from services.db.engine import insert_into
 from services.db.tables import FINAL, Kernel, KernelLog
 from services.sessions import lifecycle
 from services.sessions.lifecycle import Changes, Reason, Was
@@ -76,8 +76,7 @@ async def keep_log(db: AsyncSession, agent_id: str, report: protocol.KernelLog) 
         return
     if not _inflates(report.data):
         return
-    dialect = postgresql if db.get_bind().dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(KernelLog).values(kernel_id=kernel.id, data=report.data, size=report.size)
+    statement = insert_into(db, KernelLog).values(kernel_id=kernel.id, data=report.data, size=report.size)
     await db.execute(
         statement.on_conflict_do_update(
             index_elements=[KernelLog.kernel_id], set_={"data": report.data, "size": report.size}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from agents.hub import AgentOffline, AgentRefused, CallTimedOut, Stream, Target
@@ -15,8 +15,10 @@ from agents.protocol import MAX_KEPT_LOG, LogTarget
 from services import paging, permissions
 from services.core import Core
 from services.db.tables import FINAL, Kernel, KernelLog, Session, SessionEvent
-from services.errors import NotFound, Unavailable
-from services.paging import Order, Page, PageArgs, Total
+from services.errors import Unavailable
+from services.filters import Conditions, among, equal, linked, searched
+from services.nouns import Noun
+from services.paging import Page, PageArgs, Total
 from services.permissions import Actor
 from services.sessions.lifecycle import LIVE
 
@@ -62,40 +64,33 @@ ORDERS: Final = {
 }
 
 
-async def page(
-    core: Core, actor: Actor, where: SessionFilter, order: Sequence[Order], args: PageArgs
-) -> Page[Session]:
-    async with core.db.read() as db:
-        return await paging.fetch(db, _query(actor, where), Session, order, args)
+def conditions(where: SessionFilter) -> Conditions:
+    """The filter as SQL."""
+    return [
+        *among(Session.status, where.status_in),
+        *among(Session.status, CATEGORIES[where.category] if where.category else None),
+        *searched(where.search, Session.id, Session.name),
+        *equal(Session.user_id, where.user_id),
+        *equal(Session.group_id, where.group_id),
+        *equal(Session.domain_id, where.domain_id),
+        *equal(Session.resource_group_id, where.resource_group_id),
+        *equal(Session.type, where.type),
+        *linked(Session.id, Kernel.session_id, Kernel.agent_id, where.agent_id),
+        *_created(where),
+    ]
 
 
-async def total(core: Core, actor: Actor, where: SessionFilter) -> Total:
-    async with core.db.read() as db:
-        return await paging.count(db, _query(actor, where))
+def _created(where: SessionFilter) -> Conditions:
+    found: Conditions = []
+    if where.created_after is not None:
+        found.append(Session.created_at >= where.created_after)
+    if where.created_before is not None:
+        found.append(Session.created_at < where.created_before)
+    return found
 
 
-async def many(core: Core, actor: Actor, ids: Sequence[str]) -> dict[str, Session]:
-    """Sessions by id; what the actor may not see is left out."""
-    async with core.db.read() as db:
-        rows = await db.scalars(
-            select(Session).where(Session.id.in_(ids), permissions.visible(actor, Session))
-        )
-        return {row.id: row for row in rows}
-
-
-async def get(core: Core, actor: Actor, session_id: str, *, path: str | None = None) -> Session:
-    """One session.
-
-    Args:
-        path: of the input that names it.
-
-    Raises:
-        NotFound: it does not exist or is not the actor's to see.
-    """
-    found = await many(core, actor, [session_id])
-    if session_id not in found:
-        raise NotFound("There is no such session, or it is not yours to see.", path=path)
-    return found[session_id]
+_noun = Noun(Session, "ses", conditions)
+page, total, many, get = _noun.page, _noun.total, _noun.many, _noun.get
 
 
 async def kernels(core: Core, actor: Actor, session_ids: Sequence[str]) -> dict[str, list[Kernel]]:
@@ -242,42 +237,7 @@ async def counts(core: Core, actor: Actor) -> dict[str, int]:
         return dict(rows.all())
 
 
-def _query(actor: Actor, where: SessionFilter) -> Select[Session]:
-    return select(Session).where(permissions.visible(actor, Session), *conditions(where))
-
-
 def _kernels_on(actor: Actor, agent_id: str) -> Select[Kernel]:
     return select(Kernel).where(
         Kernel.agent_id == agent_id, Kernel.status.not_in(FINAL), permissions.visible(actor, Kernel)
     )
-
-
-def conditions(where: SessionFilter) -> list[ColumnElement[bool]]:
-    """The filter as SQL."""
-    found: list[ColumnElement[bool]] = []
-    if where.status_in is not None:
-        found.append(Session.status.in_(where.status_in))
-    if where.category is not None:
-        found.append(Session.status.in_(CATEGORIES[where.category]))
-    if where.search:
-        found.append(
-            or_(
-                Session.name.icontains(where.search, autoescape=True),
-                Session.id.startswith(where.search.lower(), autoescape=True),
-            )
-        )
-    equal = {
-        Session.user_id: where.user_id,
-        Session.group_id: where.group_id,
-        Session.domain_id: where.domain_id,
-        Session.resource_group_id: where.resource_group_id,
-        Session.type: where.type,
-    }
-    found += [column == value for column, value in equal.items() if value is not None]
-    if where.agent_id is not None:
-        found.append(Session.id.in_(select(Kernel.session_id).where(Kernel.agent_id == where.agent_id)))
-    if where.created_after is not None:
-        found.append(Session.created_at >= where.created_after)
-    if where.created_before is not None:
-        found.append(Session.created_at < where.created_before)
-    return found

@@ -1,6 +1,9 @@
 """Ends that come of themselves: of a session that has run for as long as it may, and of one that waits in vain."""
 
-from sqlalchemy import select
+from collections.abc import Awaitable, Callable
+
+from sqlalchemy import Select, select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.core import Core
 from services.db.tables import FINAL, Session, SessionDependency
@@ -14,27 +17,13 @@ _MOST = 500
 
 async def end_overlong(core: Core) -> int:
     """End what has run for its maximum duration. Returns how many sessions."""
-    async with core.db.read() as db:
-        due = (
-            await db.scalars(
-                select(Session.id)
-                .where(Session.ends_at <= core.now(), Session.status == "RUNNING")
-                .order_by(Session.ends_at)
-                .limit(_MOST)
-            )
-        ).all()
-    count = 0
-    for session_id in due:
-        changes = Changes()
-        async with core.db.write() as db:
-            session = await lifecycle.lock(db, session_id)
-            if session is None or session.status != "RUNNING":
-                continue
-            why = f"It has run for its maximum duration of {session.max_duration_seconds} seconds."
-            await end(core, db, session, changes, reason=Reason("MAX_DURATION", why))
-            count += 1
-        await publish(core, changes)
-    return count
+
+    async def reason(_: AsyncSession, session: Session) -> Reason:
+        seconds = session.max_duration_seconds
+        return Reason("MAX_DURATION", f"It has run for its maximum duration of {seconds} seconds.")
+
+    due = select(Session.id).where(Session.ends_at <= core.now()).order_by(Session.ends_at)
+    return await _end_each(core, "RUNNING", due, reason)
 
 
 async def cancel_hopeless(core: Core) -> int:
@@ -42,33 +31,48 @@ async def cancel_hopeless(core: Core) -> int:
 
     Those that depend on them in turn are found by the next call.
     """
+
+    async def reason(db: AsyncSession, session: Session) -> Reason | None:
+        needed = await db.scalars(
+            select(Session)
+            .join(SessionDependency, SessionDependency.depends_on_id == Session.id)
+            .where(SessionDependency.session_id == session.id, Session.status.in_(FINAL))
+            .order_by(Session.id)
+        )
+        failed = next((one for one in needed if not gates.succeeded(one)), None)
+        if failed is None:
+            return None
+        why = f"It depends on {failed.name!r}, which has ended without success ({failed.reason_code})."
+        return Reason("DEPENDENCY_FAILED", why)
+
+    due = select(Session.id).where(gates.hopeless()).order_by(Session.id)
+    return await _end_each(core, "PENDING", due, reason)
+
+
+async def _end_each(
+    core: Core,
+    status: str,
+    due: Select[str],
+    reason: Callable[[AsyncSession, Session], Awaitable[Reason | None]],
+) -> int:
+    """End sessions of a status that are due, each in a transaction of its own. Returns how many.
+
+    Args:
+        reason: why a session ends, seen when it is locked; None: it is no longer due.
+    """
     async with core.db.read() as db:
-        waiting = (
-            await db.scalars(
-                select(Session.id)
-                .where(Session.status == "PENDING", gates.hopeless())
-                .order_by(Session.id)
-                .limit(_MOST)
-            )
-        ).all()
+        found = (await db.scalars(due.where(Session.status == status).limit(_MOST))).all()
     count = 0
-    for session_id in waiting:
+    for session_id in found:
         changes = Changes()
         async with core.db.write() as db:
             session = await lifecycle.lock(db, session_id)
-            if session is None or session.status != "PENDING":
+            if session is None or session.status != status:
                 continue
-            needed = await db.scalars(
-                select(Session)
-                .join(SessionDependency, SessionDependency.depends_on_id == Session.id)
-                .where(SessionDependency.session_id == session_id, Session.status.in_(FINAL))
-                .order_by(Session.id)
-            )
-            failed = next((one for one in needed if not gates.succeeded(one)), None)
-            if failed is None:
+            why = await reason(db, session)
+            if why is None:
                 continue
-            why = f"It depends on {failed.name!r}, which has ended without success ({failed.reason_code})."
-            await end(core, db, session, changes, reason=Reason("DEPENDENCY_FAILED", why))
-            count += 1
+            await end(core, db, session, changes, reason=why)
         await publish(core, changes)
+        count += 1
     return count

@@ -11,7 +11,6 @@ import {
 } from '@mantine/core'
 import { useDisclosure } from '@mantine/hooks'
 import {
-  IconBrandGraphql,
   IconChevronDown,
   IconHome2,
   IconLogout,
@@ -31,6 +30,7 @@ import { setLanguage } from '../shared/i18n/i18n'
 import { follow } from '../shared/sessionStream'
 import { useLogin } from '../shared/useLogin'
 import { ConnectionBanner } from './ConnectionBanner'
+import { PlaygroundLink } from './PlaygroundLink'
 import { ScopeSelectors } from './ScopeSelectors'
 
 export default function Shell() {
@@ -131,15 +131,7 @@ function Frame({ viewer }: { viewer: Viewer }) {
             />
           ))}
         </nav>
-        <NavLink
-          component="a"
-          href="/graphql"
-          target="_blank"
-          label={t('app.playground')}
-          leftSection={<IconBrandGraphql size={18} stroke={1.7} aria-hidden />}
-          mt="auto"
-          style={{ borderRadius: 8 }}
-        />
+        <PlaygroundLink />
       </AppShell.Navbar>
       <AppShell.Main id="content" tabIndex={-1}>
         <ConnectionBanner />

@@ -6,6 +6,7 @@ import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 import pytest
@@ -56,6 +57,10 @@ def _ssh() -> str:
     return "" if shutil.which("ssh") else "no SSH client: install openssh-client"
 
 
+def _root() -> str:
+    return "" if os.geteuid() == 0 else "not root: mounting, and engines of a test's own, need it"
+
+
 _PROBES: dict[str, Callable[[], str]] = {
     "engine": _engine,
     "postgres": _database,
@@ -64,14 +69,18 @@ _PROBES: dict[str, Callable[[], str]] = {
     "sandbox": _sandbox,
     "registry": _registry,
     "ssh": _ssh,
+    "root": _root,
 }
 
 
 def require(name: str) -> None:
     """Skip the test, or fail it where `BERTH_REQUIRE` demands, unless the machine has `name`."""
-    reason = _PROBES[name]()
-    if not reason:
-        return
+    if reason := _PROBES[name]():
+        missing(name, reason)
+
+
+def missing(name: str, reason: str) -> NoReturn:
+    """The machine does not have `name`: skip the test, or fail it where `BERTH_REQUIRE` demands that."""
     wanted = {part.strip() for part in os.environ.get("BERTH_REQUIRE", "").split(",")}
     if wanted & {name, "all"}:
         pytest.fail(f"{name} is required by BERTH_REQUIRE: {reason}", pytrace=False)

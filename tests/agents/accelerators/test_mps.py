@@ -97,7 +97,7 @@ def test_a_number_that_is_another_process_by_now_is_left_alone(daemon: MpsDaemon
     assert daemon.answers()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.root
 def test_as_root_it_has_a_shared_memory_of_its_own(daemon: MpsDaemon) -> None:
     """What its sessions share with it is not the node's /dev/shm."""
     daemon.apart = True

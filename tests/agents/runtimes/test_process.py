@@ -16,6 +16,7 @@ from agents.runtimes import bubblewrap, limits
 from agents.runtimes.contract import RuntimeFailure, Terminal
 from agents.runtimes.process import ProcessRuntime
 from agents.runtimes.sandboxes import start_time
+from tests.conftest import missing
 
 pytestmark = pytest.mark.sandbox
 
@@ -151,7 +152,7 @@ async def test_nothing_of_the_node_but_its_programs_is_seen(runtime: ProcessRunt
     assert lines[3:] == ["0" * 16, "0" * 16, "1"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root could give its own away")
+@pytest.mark.root
 async def test_a_sandbox_of_root_is_not_root_to_the_nodes_files(
     runtime: ProcessRuntime, tmp_path: Path
 ) -> None:
@@ -424,7 +425,7 @@ async def test_control_groups_hold_while_it_lives_and_go_with_it(runtime: Proces
     record = runtime._place(kernel, 1).read()
     assert record is not None
     if not record.groups:
-        pytest.skip("no control group can be made here")
+        missing("cgroups", "control groups cannot be made here: /sys/fs/cgroup is not writable")
     group = limits.of(record.groups)
     assert runtime._place(kernel, 1).pids() <= group.pids()
     assert group.usage().memory_limit_bytes == 128 * 2**20

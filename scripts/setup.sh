@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by scripts/up and scripts/test: brings the virtual environment and the console to what the clone says.
 # Whatever is there already in the right state is left alone, so that a second run takes a moment. Bash 3.2 (macOS) does.
 

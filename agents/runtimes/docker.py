@@ -25,23 +25,23 @@ import psutil
 from aiodocker.exceptions import DockerError
 
 from agents.protocol import Hardware, ImageInfo, KernelReport, KernelSpec, KernelStats, Phase
-from agents.runtimes import cgroups, disk
+from agents.runtimes import cgroups, disk, machine
 from agents.runtimes.cgroups import Cgroup
 from agents.runtimes.contract import Duplex, Exit, Fingerprint, PullProgressSink, RuntimeFailure, Terminal
 from agents.runtimes.docker_apps import Apps
 from agents.runtimes.docker_containers import config, container_name, volume_name
+from agents.runtimes.docker_images import Images
 from agents.runtimes.docker_networks import DEFAULT_RANGE, Networks
 from agents.runtimes.docker_streams import DockerTerminal
-from agents.runtimes.engine import CALL_SECONDS, Engine, candidates, is_missing
+from agents.runtimes.engine import CALL_SECONDS, Engine, absent_is_done, candidates, is_missing
 
-_FAMILIES: Final = ("berth.image.version", "ai.backend.kernelspec")
-_ARCHITECTURES: Final = {"amd64": "x86_64", "arm64": "aarch64"}
 _HOME_EVERY: Final = 30.0
 
 
 @dataclass
 class _Opened:
     engine: Engine
+    images: Images
     networks: Networks
     apps: Apps
 
@@ -63,7 +63,6 @@ class DockerRuntime:
         self._labels = {"berth.cluster": self._cluster, "berth.state": str(self._records)}
         self._range = str(options.get("networks", DEFAULT_RANGE))
         self._now: _Opened | None = None
-        self._architectures: dict[str, str] = {}
         self._cpu: dict[str, tuple[float, int]] = {}
         self._pids: dict[str, int] = {}
         self._homes: dict[str, tuple[float, int]] = {}
@@ -88,7 +87,8 @@ class DockerRuntime:
             except RuntimeFailure:
                 await engine.close()
                 continue
-            self._now = _Opened(engine, Networks(engine, self._labels, self._range), Apps(engine))
+            networks = Networks(engine, self._labels, self._range)
+            self._now = _Opened(engine, Images(engine), networks, Apps(engine))
             return
         raise RuntimeFailure(
             "ENGINE_UNREACHABLE",
@@ -113,7 +113,7 @@ class DockerRuntime:
                 hostname=platform.node(),
                 os=str(info.get("OperatingSystem", "")),
                 kernel=platform.release(),
-                cpu_model=_cpu_model(),
+                cpu_model=machine.cpu_model(),
                 cpu_count=cpus,
                 memory=memory,
                 disk=shutil.disk_usage(self._records).total,
@@ -124,57 +124,15 @@ class DockerRuntime:
     # Images
 
     async def images(self) -> Sequence[ImageInfo]:
-        engine = self._engine
-        listed: list[Any] = await engine.call(
-            engine.docker.images.list(), "ENGINE_UNREACHABLE", "Listing images"
-        )
-        found: list[ImageInfo] = []
-        for image in listed:
-            labels = image.get("Labels") or {}
-            if not any(family in labels for family in _FAMILIES):
-                continue
-            architecture = await self._architecture(image["Id"])
-            found += [
-                ImageInfo(reference, image["Id"], architecture, int(image["Size"]), labels)
-                for reference in image.get("RepoTags") or ()
-                if reference != "<none>:<none>"
-            ]
-        return found
+        return await self._opened.images.all()
 
     async def pull(
         self, image: str, progress: PullProgressSink, username: str = "", password: str = ""
     ) -> None:
-        engine = self._engine
-        auth = {"username": username, "password": password} if username else None
-        layers: dict[str, tuple[int, int]] = {}
-
-        async def follow() -> None:
-            async for step in engine.docker.images.pull(image, auth=auth, stream=True):
-                if "error" in step:
-                    raise RuntimeFailure("PULL_FAILED", f"Pulling {image}: {step['error']}")
-                detail = step.get("progressDetail") or {}
-                if step.get("status") == "Downloading" and detail.get("total"):
-                    layers[step["id"]] = (int(detail["current"]), int(detail["total"]))
-                elif (
-                    step.get("status") in ("Download complete", "Pull complete") and step.get("id") in layers
-                ):
-                    total = layers[step["id"]][1]
-                    layers[step["id"]] = (total, total)
-                if layers:
-                    progress(
-                        sum(now for now, _ in layers.values()), sum(total for _, total in layers.values())
-                    )
-
-        await engine.call(follow(), "PULL_FAILED", f"Pulling {image}", deadline=24 * 3600)
+        await self._opened.images.pull(image, progress, username, password)
 
     async def remove_image(self, image: str) -> None:
-        engine = self._engine
-        try:
-            await engine.call(
-                _absent_is_done(engine.docker.images.delete(image)), "REMOVE_FAILED", f"Removing {image}"
-            )
-        finally:
-            self._architectures.clear()
+        await self._opened.images.remove(image)
 
     # A kernel's life
 
@@ -247,13 +205,13 @@ class DockerRuntime:
         handle = engine.docker.containers.container(identity)
         if running and grace_seconds > 0:
             await engine.call(
-                _absent_is_done(handle.stop(t=max(1, round(grace_seconds)))),
+                absent_is_done(handle.stop(t=max(1, round(grace_seconds)))),
                 "STOP_FAILED",
                 "Stopping the container",
                 deadline=grace_seconds + CALL_SECONDS,
             )
         elif running:
-            await engine.call(_absent_is_done(handle.kill()), "STOP_FAILED", "Killing the container")
+            await engine.call(absent_is_done(handle.kill()), "STOP_FAILED", "Killing the container")
         await self._empty(identity)
 
     async def remove(self, kernel: str, generation: int) -> None:
@@ -372,7 +330,7 @@ class DockerRuntime:
         engine = self._engine
         handle = engine.docker.containers.container(identity)
         await engine.call(
-            _absent_is_done(handle.delete(force=True)), "REMOVE_FAILED", "Removing the container", deadline=60
+            absent_is_done(handle.delete(force=True)), "REMOVE_FAILED", "Removing the container", deadline=60
         )
         await self._empty(identity)
 
@@ -465,16 +423,6 @@ class DockerRuntime:
             self._homes[kernel] = time.monotonic(), size
         return size
 
-    async def _architecture(self, identity: str) -> str:
-        if identity not in self._architectures:
-            engine = self._engine
-            found = await engine.call(
-                engine.docker.images.inspect(identity), "ENGINE_UNREACHABLE", "Inspecting an image"
-            )
-            named = str(found.get("Architecture") or "")
-            self._architectures[identity] = _ARCHITECTURES.get(named, named)
-        return self._architectures[identity]
-
     # Records: which containers a kernel ever had here
 
     def _record(self, kernel: str, identity: str) -> None:
@@ -489,23 +437,3 @@ class DockerRuntime:
 
     def _forget(self, kernel: str) -> None:
         (self._records / kernel).unlink(missing_ok=True)
-
-
-async def _absent_is_done(work: Any) -> None:
-    """What is not there, or not running any more, need not be ended."""
-    try:
-        await work
-    except DockerError as error:
-        if error.status not in (304, 404, 409):
-            raise
-
-
-def _cpu_model() -> str:
-    for line in (
-        Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-        if Path("/proc/cpuinfo").exists()
-        else ()
-    ):
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or f"{psutil.cpu_count()} cores"

@@ -100,6 +100,15 @@ class Engine:
                     del buffer[: _HEADER + size]
 
 
+async def absent_is_done(work: Awaitable[Any]) -> None:
+    """What is not there, or not running any more, need not be ended."""
+    try:
+        await work
+    except DockerError as error:
+        if error.status not in (304, 404, 409):
+            raise
+
+
 def is_missing(error: DockerError) -> bool:
     return error.status == 404
 

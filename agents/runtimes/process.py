@@ -25,7 +25,7 @@ import msgspec
 import psutil
 
 from agents.protocol import Hardware, ImageInfo, KernelReport, KernelSpec, KernelStats, Phase
-from agents.runtimes import bubblewrap, disk, limits
+from agents.runtimes import bubblewrap, disk, limits, machine
 from agents.runtimes.bubblewrap import Engine
 from agents.runtimes.contract import Duplex, Exit, Fingerprint, PullProgressSink, RuntimeFailure, Terminal
 from agents.runtimes.pipes import Pipe
@@ -101,7 +101,7 @@ class ProcessRuntime:
                 hostname=platform.node(),
                 os=_os_name(),
                 kernel=platform.release(),
-                cpu_model=_cpu_model(),
+                cpu_model=machine.cpu_model(),
                 cpu_count=cpus,
                 memory=memory,
                 disk=shutil.disk_usage(self._root).total,
@@ -442,13 +442,3 @@ def _os_name() -> str:
         return platform.freedesktop_os_release()["PRETTY_NAME"]
     except (OSError, KeyError):
         return platform.system()
-
-
-def _cpu_model() -> str:
-    """What a person calls the processor; some architectures do not say."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() in ("model name", "Model"):
-                return value.strip()
-    return platform.processor() or platform.machine()

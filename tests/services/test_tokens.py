@@ -15,7 +15,7 @@ KEYS = Keys.generate()
 ACCESS_KEY, SECRET_KEY = "BK000000000000000001", "k" * 40
 SKEW = timedelta(seconds=30)
 
-#: Good in themselves; whether there is such a login, only the database knows (test_auth.py).
+#: Good in themselves; whether there is such a login, only the database knows (auth/).
 _STATEFUL = {"an older epoch", "a later epoch", "a login of nobody", "somebody else's login"}
 
 

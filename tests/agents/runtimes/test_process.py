@@ -1,66 +1,21 @@
-"""The process runtime against a real bubblewrap."""
+"""The process runtime against a real bubblewrap: a kernel's life, and what it may use."""
 
 import asyncio
 import os
 import secrets
-import socket
-import sys
-from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from agents.protocol import KernelSpec, Mount
+from agents.protocol import Mount
 from agents.runtimes import bubblewrap, limits
-from agents.runtimes.contract import RuntimeFailure, Terminal
+from agents.runtimes.contract import RuntimeFailure
 from agents.runtimes.process import ProcessRuntime
 from agents.runtimes.sandboxes import start_time
+from tests.agents.runtimes.sandboxed import log, spec, up
 from tests.conftest import missing
 
 pytestmark = pytest.mark.sandbox
-
-
-@pytest.fixture
-async def runtime(tmp_path: Path) -> AsyncGenerator[ProcessRuntime]:
-    runtime = ProcessRuntime(tmp_path, {})
-    await runtime.open()
-    yield runtime
-    for report in await runtime.recover():
-        await runtime.remove(report.kernel, report.generation)
-
-
-async def spec(runtime: ProcessRuntime, **more: Any) -> KernelSpec:
-    given: dict[str, Any] = {
-        "session": f"ses_{secrets.token_hex(6)}",
-        "session_name": "test",
-        "image": (await runtime.images())[1].reference,
-        "architecture": "x86_64",
-        "slots": {"cpu": 500, "mem": 128 * 2**20},
-        **more,
-    }
-    return KernelSpec(**given)
-
-
-async def up(runtime: ProcessRuntime, **more: Any) -> str:
-    kernel = f"knl_test{secrets.token_hex(6)}"
-    await runtime.create(kernel, 1, await spec(runtime, **more))
-    await runtime.start(kernel, 1)
-    return kernel
-
-
-async def log(runtime: ProcessRuntime, kernel: str, tail: int = 0) -> bytes:
-    return b"".join([part async for part in runtime.logs(kernel, tail, follow=False)])
-
-
-async def until(terminal: Terminal, text: bytes) -> bytes:
-    shown = b""
-    async with asyncio.timeout(20):
-        while text not in shown:
-            part = await terminal.read()
-            assert part, shown
-            shown += part
-    return shown
 
 
 async def test_a_full_life_every_step_twice(runtime: ProcessRuntime) -> None:
@@ -95,103 +50,6 @@ async def test_a_command_ends_the_kernel_with_its_exit_code_and_its_log_is_there
     assert (ended.exit_code, ended.code) == (7, "EXITED")
     assert (await log(runtime, kernel)).split() == [b"out", b"err", b"hi"]
     assert await log(runtime, kernel, tail=3) == b"hi\n"
-
-
-async def said(runtime: ProcessRuntime, script: str, **more: Any) -> list[str]:
-    """What a command prints, by lines."""
-    kernel = await up(runtime, command=script, **more)
-    await asyncio.wait_for(runtime.wait(kernel, 1), 30)
-    return (await log(runtime, kernel)).decode().splitlines()
-
-
-async def test_it_is_work_at_home_with_a_clean_environment(runtime: ProcessRuntime) -> None:
-    os.environ["BERTH_TEST_LEAK"] = "secret"
-    try:
-        lines = await said(
-            runtime,
-            "id -u; id -g; id -un; hostname; pwd; cat /proc/self/environ | tr '\\0' '\\n' | cut -d= -f1 | sort | tr '\\n' ' '",
-            environ={"GREETING": "hi", "HOME": "/elsewhere"},
-        )
-    finally:
-        del os.environ["BERTH_TEST_LEAK"]
-    assert lines[:5] == ["1000", "1000", "work", "main1", "/home/work"]
-    assert set(lines[5].split()) - {"LC_CTYPE"} == {
-        *("GREETING", "HOME", "LANG", "LOGNAME", "PATH", "PWD", "SHELL", "USER")
-    }
-
-
-async def test_it_writes_at_home_and_nowhere_else(runtime: ProcessRuntime, tmp_path: Path) -> None:
-    script = (
-        "for f in ~/x /tmp/x /var/tmp/x /dev/shm/x /usr/x /etc/x /x /home/x /dev/x /run/x /bin/x /etc/passwd /run/berth-init.py; "
-        "do ( : >> $f ) 2>/dev/null && echo $f; done"
-    )
-    assert await said(runtime, script) == ["/home/work/x", "/tmp/x", "/var/tmp/x", "/dev/shm/x"]
-    (place,) = (tmp_path / "kernels").iterdir()
-    expected = bubblewrap.UID if os.geteuid() == 0 else os.geteuid()
-    assert (place / "home/x").stat().st_uid == expected
-
-
-async def test_nothing_of_the_node_but_its_programs_is_seen(runtime: ProcessRuntime, tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text("x")
-    hidden = [
-        tmp_path / "secret",
-        Path("/etc/shadow"),
-        Path("/etc/ssl/private"),
-        Path("/sys"),
-        Path("/var/lib"),
-    ]
-    script = (
-        f"ls -d {' '.join(map(str, hidden))} /home/* 2>/dev/null; echo --; "
-        "for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline; echo; done | grep -c . ; "
-        "grep -E 'CapPrm|CapEff|NoNewPrivs' /proc/self/status | cut -f2"
-    )
-    lines = await said(runtime, script)
-    assert lines[:2] == ["/home/work", "--"]
-    # bubblewrap, the first program, this shell, and at most a few of its pipeline.
-    assert int(lines[2]) <= 8
-    assert lines[3:] == ["0" * 16, "0" * 16, "1"]
-
-
-@pytest.mark.root
-async def test_a_sandbox_of_root_is_not_root_to_the_nodes_files(
-    runtime: ProcessRuntime, tmp_path: Path
-) -> None:
-    mounted = tmp_path / "mounted"
-    mounted.mkdir()
-    (mounted / "file").write_text("root's")
-    (mounted / "file").chmod(0o600)
-    lines = await said(
-        runtime,
-        "cat /mnt/a/file || echo refused; touch /mnt/a/x || echo refused",
-        mounts=(Mount(str(mounted), "/mnt/a"),),
-    )
-    assert [line for line in lines if line == "refused"] == ["refused", "refused"]
-
-
-async def test_python_is_the_one_that_the_image_is_named_after(runtime: ProcessRuntime) -> None:
-    lines = await said(
-        runtime,
-        "python3 -c 'import sys, ssl, sqlite3; print(*sys.version_info[:2], sep=\".\")'; bash -lc 'command -v python3'",
-    )
-    assert lines[0] == (await runtime.images())[0].labels["berth.environment.version"]
-    assert lines[1] == ("/usr/bin/python3" if sys.base_prefix == "/usr" else f"{sys.base_prefix}/bin/python3")
-
-
-async def test_folders_are_mounted_as_told(runtime: ProcessRuntime, tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "file").write_text(f"in {name}\n")
-        (tmp_path / name).chmod(0o777)
-    lines = await said(
-        runtime,
-        "cat ~/data/a/file /mnt/b/file; touch ~/data/a/new && echo written; touch /mnt/b/new 2>/dev/null || echo refused",
-        mounts=(
-            Mount(str(tmp_path / "a"), "/home/work/data/a"),
-            Mount(str(tmp_path / "b"), "/mnt/b", read_only=True),
-        ),
-    )
-    assert lines == ["in a", "in b", "written", "refused"]
-    assert (tmp_path / "a/new").exists()
 
 
 async def test_what_a_command_leaves_in_the_background_ends_with_it(runtime: ProcessRuntime) -> None:
@@ -252,30 +110,6 @@ async def test_what_ended_before_anybody_looked_is_not_taken_for_alive(runtime: 
     assert (await asyncio.wait_for(runtime.wait(kernel, 1), 10)).exit_code == 6
 
 
-async def test_links_planted_by_the_session_lead_nowhere(runtime: ProcessRuntime, tmp_path: Path) -> None:
-    secret = tmp_path / "secret"
-    secret.write_text("the node's")
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / "node.sock"))
-        listener.listen()
-        listener.setblocking(False)
-        kernel = await up(
-            runtime,
-            bootstrap=f"cd /run/berth; until [ -S s ]; do sleep 0.02; done; rm -f log s; ln -s {secret} log; ln -s {tmp_path}/node.sock s; touch ~/done",
-        )
-        async with asyncio.timeout(30):
-            while not (runtime._place(kernel, 1).home / "done").exists():
-                await asyncio.sleep(0.02)
-        assert await log(runtime, kernel) == b""
-        with pytest.raises(RuntimeFailure) as failed:
-            await runtime.open_terminal(kernel, "t", 80, 24)
-        assert failed.value.code == "NOT_RUNNING"
-        with pytest.raises(BlockingIOError):
-            listener.accept()
-    await runtime.stop(kernel, 1, 0.2)
-    assert secret.read_text() == "the node's"
-
-
 async def test_what_was_launched_and_does_not_answer_yet_is_not_called_running(
     runtime: ProcessRuntime,
 ) -> None:
@@ -294,95 +128,6 @@ async def test_what_was_launched_and_does_not_answer_yet_is_not_called_running(
     record.up = True
     place.write(record)
     assert [report.phase for report in await runtime.recover()] == ["RUNNING"]
-
-
-async def test_a_shell_outlives_the_agent_and_comes_back_with_its_scrollback(
-    runtime: ProcessRuntime, tmp_path: Path
-) -> None:
-    kernel = await up(runtime)
-    terminal = await runtime.open_terminal(kernel, "t1", 91, 33)
-    await terminal.write(b"MARK=kept; stty size; echo be''fore\n")
-    assert b"33 91" in await until(terminal, b"before")
-    await terminal.detach()
-    again = ProcessRuntime(tmp_path, {})
-    await again.open()
-    assert [r.phase for r in await again.recover()] == ["RUNNING"]
-    terminal = await again.open_terminal(kernel, "t1", 80, 24)
-    await until(terminal, b"before")
-    await terminal.write(b"echo $MARK-after; exit 5\n")
-    await until(terminal, b"kept-after")
-    while await terminal.read():
-        pass
-    assert await terminal.wait() == 5
-    await terminal.detach()
-
-
-async def test_much_that_is_typed_at_once_all_arrives(runtime: ProcessRuntime) -> None:
-    kernel = await up(runtime)
-    terminal = await runtime.open_terminal(kernel, "t1", 80, 24)
-    await terminal.write(b"stty -echo; cat > ~/file; wc -c < ~/file; echo be''fore\n")
-
-    async def type_it() -> None:
-        for _ in range(100):
-            await terminal.write(b"0123456789abcde\n" * 256)
-        await terminal.write(b"\x04")
-
-    async with asyncio.timeout(30):
-        typing = asyncio.create_task(type_it())
-        assert b"409600" in await until(terminal, b"before")
-        await typing
-    await terminal.close()
-    while await terminal.read():
-        pass
-
-
-async def test_a_flood_of_output_arrives_whole(runtime: ProcessRuntime) -> None:
-    kernel = await up(runtime)
-    terminal = await runtime.open_terminal(kernel, "t1", 80, 24)
-    await terminal.write(b"yes 0123456789abcde | head -c 8000000; echo fin''ished; exit\n")
-    size, last = 0, b""
-    async with asyncio.timeout(60):
-        while part := await terminal.read():
-            size, last = size + len(part), (last + part)[-200:]
-    assert size > 8_000_000
-    assert b"finished" in last
-    assert await terminal.wait() == 0
-
-
-async def test_a_shell_that_is_closed_ends_and_one_of_that_id_begins_anew(runtime: ProcessRuntime) -> None:
-    kernel = await up(runtime)
-    terminal = await runtime.open_terminal(kernel, "t1", 80, 24)
-    await terminal.write(b"trap '' HUP; MARK=old; echo re''ady\n")
-    await until(terminal, b"ready")
-    await asyncio.wait_for(terminal.close(), 20)
-    terminal = await runtime.open_terminal(kernel, "t1", 80, 24)
-    await terminal.write(b"echo ${MARK-none}''-here\n")
-    assert b"ready" not in await until(terminal, b"none-here")
-    await terminal.close()
-
-
-async def test_a_shell_ends_though_something_in_its_background_goes_on(runtime: ProcessRuntime) -> None:
-    kernel = await up(runtime)
-    terminal = await runtime.open_terminal(kernel, "t1", 80, 24)
-    await terminal.write(b"setsid sleep 1000 & exit 4\n")
-    async with asyncio.timeout(20):
-        while await terminal.read():
-            pass
-    assert await terminal.wait() == 4
-
-
-async def test_a_stop_does_not_wait_for_idle_shells(runtime: ProcessRuntime) -> None:
-    kernel = await up(runtime)
-    terminal = await runtime.open_terminal(kernel, "t1", 80, 24)
-    await terminal.write(b"echo re''ady\n")
-    await until(terminal, b"ready")
-    await asyncio.wait_for(runtime.stop(kernel, 1, 60), 20)
-    async with asyncio.timeout(20):
-        while await terminal.read():
-            pass
-    with pytest.raises(RuntimeFailure) as failed:
-        await runtime.open_terminal(kernel, "t1", 80, 24)
-    assert failed.value.code == "NOT_RUNNING"
 
 
 async def test_a_new_agent_waits_for_what_the_old_one_started(

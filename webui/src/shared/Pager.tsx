@@ -1,18 +1,20 @@
 import { ActionIcon, Group, Text } from '@mantine/core'
 import { IconChevronLeft, IconChevronRight } from '@tabler/icons-react'
 import { useTranslation } from 'react-i18next'
+import { graphql } from '../gql'
+import type { BoundsFragment } from '../gql/graphql'
 
 export type Place = { after?: string; before?: string }
-type Page = {
-  totalCount: number
-  totalCountIsExact: boolean
-  pageInfo: {
-    hasNextPage: boolean
-    hasPreviousPage: boolean
-    startCursor?: string | null
-    endCursor?: string | null
+type Page = { totalCount: number; totalCountIsExact: boolean; pageInfo: BoundsFragment }
+
+export const BOUNDS = graphql(`
+  fragment Bounds on PageInfo {
+    hasNextPage
+    hasPreviousPage
+    startCursor
+    endCursor
   }
-}
+`)
 
 /** Arguments of a connection for the page at a place. */
 export function pageArguments(size: number, { after, before }: Place) {

@@ -14,10 +14,7 @@ export const LIST = graphql(`
       totalCount
       totalCountIsExact
       pageInfo {
-        hasNextPage
-        hasPreviousPage
-        startCursor
-        endCursor
+        ...Bounds
       }
       nodes {
         id

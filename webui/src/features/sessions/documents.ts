@@ -64,10 +64,7 @@ export const LIST = graphql(`
       totalCount
       totalCountIsExact
       pageInfo {
-        hasNextPage
-        hasPreviousPage
-        startCursor
-        endCursor
+        ...Bounds
       }
     }
   }
@@ -132,20 +129,26 @@ export const DETAILS = graphql(`
   }
 `)
 
+export const SAMPLE = graphql(`
+  fragment Sample on KernelStats {
+    at
+    cpuPercent
+    memoryBytes
+    memoryLimitBytes
+    blockReadBytes
+    blockWriteBytes
+    networkReceivedBytes
+    networkSentBytes
+  }
+`)
+
 export const HISTORY = graphql(`
   query SessionHistory($id: ID!) {
     node(id: $id) {
       id
       ... on Session {
         statsHistory {
-          at
-          cpuPercent
-          memoryBytes
-          memoryLimitBytes
-          blockReadBytes
-          blockWriteBytes
-          networkReceivedBytes
-          networkSentBytes
+          ...Sample
         }
       }
     }
@@ -155,14 +158,7 @@ export const HISTORY = graphql(`
 export const STATS = graphql(`
   subscription SessionStats($id: ID!) {
     sessionStats(sessionId: $id) {
-      at
-      cpuPercent
-      memoryBytes
-      memoryLimitBytes
-      blockReadBytes
-      blockWriteBytes
-      networkReceivedBytes
-      networkSentBytes
+      ...Sample
     }
   }
 `)

@@ -203,6 +203,15 @@ class Hardware(msgspec.Struct, frozen=True, omit_defaults=True):
     engine: str = ""
 
 
+class Swarm(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The Docker Swarm that the node's engine is in: with the others of it, it can have a network."""
+
+    #: Ids of the swarm's nodes that manage it, as far as this one knows: two that know a common one are in one swarm.
+    managers: tuple[str, ...]
+    #: It manages the swarm itself, so it can make networks.
+    control: bool = False
+
+
 class DeviceStats(msgspec.Struct, frozen=True, omit_defaults=True):
     """Load of one accelerator. `utilisation`: percent of the time in which it worked."""
 
@@ -288,6 +297,8 @@ class Hello(Message, frozen=True, tag="hello"):
     slot_kinds: tuple[SlotKind, ...] = ()
     devices: tuple[Device, ...] = ()
     faults: dict[str, str] = {}
+    #: None: its engine is in none, or the runtime has no engine.
+    swarm: Swarm | None = None
 
 
 class Resources(Message, frozen=True, tag="resources"):

@@ -53,6 +53,8 @@ class SessionMutations:
             priority=input.priority,
             shared_memory=input.shared_memory,
             agent_id=str(input.agent_id) if input.agent_id else None,
+            cluster_size=input.cluster_size,
+            cluster_mode=input.cluster_mode.name,
             starts_at=input.starts_at,
             max_duration_seconds=input.max_duration_seconds,
             depends_on=[str(one) for one in input.depends_on],

@@ -9,7 +9,7 @@ from schema.errors import Problem
 from schema.fields import said
 from schema.paging import Direction
 from schema.scalars import ByteSize
-from schema.sessions import Session, SessionCategory, SessionStatus, SessionType
+from schema.sessions import ClusterMode, Session, SessionCategory, SessionStatus, SessionType
 from schema.slots import Slot, SlotInput
 
 
@@ -54,16 +54,26 @@ class CreateSessionInput:
     group_id: strawberry.ID = said("One of your groups.")
     resource_group_id: strawberry.ID = said("A resource group that was granted to you.")
     image_id: strawberry.ID = said("What it starts from.")
-    slots: list[SlotInput] = said("What it needs; less than the image's minimum is raised to it.")
+    slots: list[SlotInput] = said(
+        "What each of its containers needs; less than the image's minimum is raised to it."
+    )
     name: str | None = said("Unique among your live sessions; made up when absent.", default=None)
     type: SessionType = said("What it is for.", default=SessionType.INTERACTIVE)
     environ: list[EnvironmentVariableInput] = said("Environment variables.", default_factory=list)
     startup_command: str | None = said(
-        "Batch: the command that it runs to its end; else run once after the start.", default=None
+        "Batch: the command that it runs to its end; else run once after the start. In main1 alone.", default=None
     )
-    bootstrap_script: str | None = said("A shell script that runs once after the start.", default=None)
+    bootstrap_script: str | None = said(
+        "A shell script that runs once after the start, in each container.", default=None
+    )
+    cluster_size: int = said(
+        "Containers, main1, sub1, sub2 …, which are placed all or none and end together; at most 60, and no more than "
+        "your resource policy allows.",
+        default=1,
+    )
+    cluster_mode: ClusterMode = said("Where they are placed.", default=ClusterMode.SINGLE_NODE)
     priority: int = said("-100 to 100; higher goes first.", default=0)
-    shared_memory: ByteSize | None = said("Part of the memory; by default 64 MiB.", default=None)
+    shared_memory: ByteSize | None = said("Part of each container's memory; by default 64 MiB.", default=None)
     agent_id: strawberry.ID | None = said("Only on this node; for administrators.", default=None)
     starts_at: datetime | None = said("Not before; at most 366 days from now.", default=None)
     max_duration_seconds: int | None = said(

@@ -56,6 +56,22 @@ class SessionType(Enum):
     BATCH = strawberry.enum_value("BATCH", description="Runs a command to its end.")
 
 
+@strawberry.enum(description="Where the containers of one session are placed; always all of them or none.")
+class ClusterMode(Enum):
+    SINGLE_NODE = strawberry.enum_value("SINGLE_NODE", description="All on one node.")
+    MULTI_NODE = strawberry.enum_value(
+        "MULTI_NODE", description="On one node, or on several that have a network between them."
+    )
+
+
+@strawberry.enum(description="What a container is in its session.")
+class KernelRole(Enum):
+    MAIN = strawberry.enum_value(
+        "MAIN", description="The first one: it runs the startup command, and its result is the session's."
+    )
+    SUB = strawberry.enum_value("SUB", description="One of the others.")
+
+
 @strawberry.enum(description="How the command of a batch session went.")
 class BatchResult(Enum):
     SUCCESS = strawberry.enum_value("SUCCESS", description="It ended by itself with exit code 0.")
@@ -187,7 +203,9 @@ class Log:
 @strawberry.type(description="One container of a session.")
 class Kernel(Node):
     row: strawberry.Private[tables.Kernel]
-    role: str = said("main1, sub1, sub2 …; also its host name.")
+    role: KernelRole = said("The main one, or one of the others.")
+    hostname: str = said("main1, sub1, sub2 …: by this name the others of its session reach it.")
+    rank: int = said("Its place in the session; main1 has 0.")
     status: SessionStatus = said("Where it stands.")
     exit_code: int | None = said("Of its main process; null while it lives or when unknown.")
     started_at: datetime | None = said("Since when it runs; null: it did not yet.")
@@ -198,7 +216,9 @@ class Kernel(Node):
         return cls(
             row=row,
             id=strawberry.ID(row.id),
-            role=row.role,
+            role=KernelRole.SUB if row.rank else KernelRole.MAIN,
+            hostname=row.hostname,
+            rank=row.rank,
             status=SessionStatus(row.status),
             exit_code=row.exit_code,
             started_at=row.started_at,
@@ -233,6 +253,8 @@ class Session(Node):
     type: SessionType = said("What it is for.")
     status: SessionStatus = said("Where it stands in its life.")
     priority: int = said("Higher goes first in the queue.")
+    cluster_size: int = said("Its containers, all alike: they start and end together.")
+    cluster_mode: ClusterMode = said("Where its containers are placed.")
     startup_command: str | None = said(
         "Batch: the command that it runs; else what is run once after its start."
     )
@@ -259,6 +281,8 @@ class Session(Node):
             type=SessionType(row.type),
             status=SessionStatus(row.status),
             priority=row.priority,
+            cluster_size=row.cluster_size,
+            cluster_mode=ClusterMode(row.cluster_mode),
             startup_command=row.startup_command,
             bootstrap_script=row.bootstrap_script,
             exit_code=row.exit_code,
@@ -298,11 +322,11 @@ class Session(Node):
     def start_retries(self) -> int:
         return len(self.row.failed_agent_ids)
 
-    @strawberry.field(description="What it occupies, or will.")
+    @strawberry.field(description="What it occupies, or will: all its containers together.")
     def slots(self) -> list[Slot]:
         return Slot.all(self.row.slots)
 
-    @strawberry.field(description="Amounts that the image's minimum raised, as they are now.")
+    @strawberry.field(description="Amounts that the image's minimum raised, as they are now: of all containers together.")
     def raised(self) -> list[Slot]:
         return Slot.all(self.row.raised)
 

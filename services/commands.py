@@ -21,6 +21,7 @@ from services.db.tables import Image, Kernel, Session
 from services.sessions import lifecycle
 from services.sessions.lifecycle import Changes, Reason, Was
 from services.sessions.observe import Stray
+from services.sessions.retries import regroup
 from services.sessions.terminate import fail, publish
 
 log = logging.getLogger(__name__)
@@ -64,17 +65,22 @@ class Commands:
         if not mine:
             return
         async with self._core.db.read() as db:
-            rows = await db.execute(
-                select(Kernel, Session, Image)
-                .join(Session, Session.id == Kernel.session_id)
-                .join(Image, Image.id == Session.image_id)
-                .where(
-                    Kernel.agent_id.in_(mine),
-                    or_(Kernel.status.in_((*_STARTING, "TERMINATING")), Kernel.abandoned),
+            rows = (
+                await db.execute(
+                    select(Kernel, Session, Image)
+                    .join(Session, Session.id == Kernel.session_id)
+                    .join(Image, Image.id == Session.image_id)
+                    .where(
+                        Kernel.agent_id.in_(mine),
+                        or_(Kernel.status.in_((*_STARTING, "TERMINATING")), Kernel.abandoned),
+                    )
+                    .order_by(Kernel.id)
                 )
-                .order_by(Kernel.id)
-            )
+            ).all()
+            held = await _held(db, [session for _, session, _ in rows])
             for kernel, session, image in rows:
+                if kernel.id in held:
+                    continue
                 if kernel.status in _STARTING:
                     self._start(kernel.id, self._create(kernel, session, image))
                 else:
@@ -154,33 +160,14 @@ class Commands:
             if current is None or current.generation != kernel.generation or current.status != "SCHEDULED":
                 return
             if refused.code == "NO_CAPACITY" and kernel.generation < _ATTEMPTS:
-                await self._requeue(db, session, kernels, changes, refused)
+                told = Reason(
+                    "REQUEUED", f"The node had no room after all ({refused.message}); it waits again."
+                )
+                await regroup(core, db, session, kernels, changes, gone=[kernel.id], told=told)
             else:
                 reason = Reason(refused.code, f"The node refused the session: {refused.message}")
                 await fail(core, db, session, changes, reason=reason)
         await publish(core, changes)
-
-    async def _requeue(
-        self,
-        db: AsyncSession,
-        session: Session,
-        kernels: Sequence[Kernel],
-        changes: Changes,
-        refused: AgentRefused,
-    ) -> None:
-        at = self._core.now()
-        before = Was.all(kernels)
-        for kernel in kernels:
-            await lifecycle.move_kernel(db, kernel, "PENDING", at=at, values={"agent_id": None})
-        await lifecycle.settle(
-            db,
-            session,
-            before,
-            changes,
-            at=at,
-            deadlines=self._core.settings.phase_deadlines,
-            reason=Reason("REQUEUED", f"The node had no room after all ({refused.message}); it waits again."),
-        )
 
     async def _destroy(self, agent_id: str, kernel_id: str, generation: int, grace: float) -> None:
         try:
@@ -195,27 +182,43 @@ class Commands:
             log.info("the end of kernel %s was not delivered: %s", kernel_id, error)
 
 
+async def _held(db: AsyncSession, sessions: Sequence[Session]) -> set[str]:
+    """Main kernels that are not to be made yet: their command is run once, when all the others are there for it."""
+    led = {
+        one.id for one in sessions if one.cluster_size > 1 and one.startup_command and one.status in _STARTING
+    }
+    if not led:
+        return set()
+    awaited = select(Kernel.session_id).where(
+        Kernel.session_id.in_(led), Kernel.rank > 0, Kernel.status != "RUNNING"
+    )
+    mains = select(Kernel.id).where(
+        Kernel.session_id.in_(awaited), Kernel.rank == 0, Kernel.status == "SCHEDULED"
+    )
+    return set(await db.scalars(mains))
+
+
 def describe(kernel: Kernel, session: Session, image: Image) -> KernelSpec:
     """All that a node must know to run a kernel."""
     environ = {
         "BERTH_SESSION_ID": session.id,
         "BERTH_SESSION_NAME": session.name,
-        "BERTH_KERNEL_ROLE": kernel.role,
+        "BERTH_KERNEL_ROLE": kernel.hostname,
         **dict.fromkeys(image.environment_names, str(max(1, -(-kernel.slots.get("cpu", 1000) // 1000)))),
         **session.environ,
     }
-    batch = session.type == "BATCH"
-    scripts = [session.bootstrap_script, None if batch else session.startup_command]
+    batch, main = session.type == "BATCH", kernel.rank == 0
+    scripts = [session.bootstrap_script, None if batch or not main else session.startup_command]
     return KernelSpec(
         session=session.id,
         session_name=session.name,
         image=image.reference,
         architecture=image.architecture,
         slots=kernel.slots,
-        hostname=kernel.role,
+        hostname=kernel.hostname,
         environ=environ,
         services=tuple(ServicePort(p["name"], p["protocol"], p["port"]) for p in image.service_ports),
         bootstrap="\n".join(script for script in scripts if script) or None,
-        command=session.startup_command if batch else None,
+        command=session.startup_command if batch and main else None,
         shared_memory=session.shared_memory,
     )

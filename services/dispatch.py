@@ -25,7 +25,7 @@ from scheduler.fast import Fast
 from scheduler.plan import LimitReached, Plan, Reason, SchedulerFailed, Waiting, sentence
 from scheduler.plugins import PluginError, placers, sequencers
 from scheduler.snapshot import Snapshot, SnapshotBuilder
-from services import leases, limits, occupancy, pieces, slots
+from services import gangs, leases, limits, occupancy, pieces, slots
 from services.bus import AnyHint, Deliver, Lagged, Queue, SessionChanged, Wake
 from services.core import Core
 from services.db.tables import (
@@ -71,6 +71,10 @@ class _View:
     )
     #: Id → as a sentence calls it.
     names: dict[str, str] = field(default_factory=dict[str, str])
+    #: Agents that have a network between them.
+    networks: list[frozenset[str]] = field(default_factory=list[frozenset[str]])
+    #: Sessions that could go to several nodes, had these a network between them.
+    unconnected: set[str] = field(default_factory=set[str])
 
 
 @dataclass
@@ -186,19 +190,24 @@ async def _read(core: Core) -> _View:
         if not waiting:
             return view
         view.groups = {group.id: group for group in await db.scalars(select(ResourceGroup))}
-        sizes = await _read_agents(db, build, view, [session.slots for session, _ in waiting])
+        sizes = await _read_agents(db, build, view, [gangs.each(session) for session, _ in waiting])
         await _read_running(db, build, sizes, {session.resource_group_id for session, _ in waiting}, now)
         await _read_limits(db, build, view, [session for session, _ in waiting])
     for session, architecture in waiting:
         view.versions[session.id] = session.version
         view.reasons[session.id] = session.pending_reason
+        free = view.free.get(session.resource_group_id, ())
+        ask = gangs.ask(session, sizes.needs(gangs.each(session)), free, architecture, view.networks)
+        if ask.unconnected:
+            view.unconnected.add(session.id)
         build.request(
             session.id,
             resource_group=session.resource_group_id,
-            slots=sizes.needs(session.slots),
+            slots=ask.slots,
+            kernels=ask.kernels,
             architectures=[architecture],
             image_id=session.image_id,
-            designated=_designated(view, session, architecture, sizes.needs(session.slots)),
+            designated=ask.designated,
             scopes=limits.scopes(session),
             queued=int(max(session.created_at, session.starts_at or session.created_at).timestamp() * 1e6),
             priority=session.priority,
@@ -210,21 +219,6 @@ async def _read(core: Core) -> _View:
     return view
 
 
-def _designated(view: _View, session: Session, architecture: str, needs: Slots) -> list[str] | None:
-    """The only agents that it may go to; None: any. After failed starts those where none failed, if one of them fits."""
-    if session.designated_agent_id:
-        return [session.designated_agent_id]
-    if not session.failed_agent_ids:
-        return None
-    others = [
-        (agent_id, free)
-        for agent_id, of, free in view.free.get(session.resource_group_id, ())
-        if of == architecture and agent_id not in session.failed_agent_ids
-    ]
-    fits = any(all(free.get(slot, 0) >= amount for slot, amount in needs.items()) for _, free in others)
-    return [agent_id for agent_id, _ in others] if fits else None
-
-
 async def _read_agents(
     db: AsyncSession, build: SnapshotBuilder, view: _View, asked: Sequence[Slots]
 ) -> Pieces:
@@ -234,6 +228,7 @@ async def _read_agents(
     for agent_id, image_id in await db.execute(select(AgentImage.agent_id, AgentImage.image_id)):
         images.setdefault(agent_id, []).append(image_id)
     sizes = Pieces(asked, agents)
+    view.networks = gangs.networks(agents)
     for agent in agents:
         view.names[agent.id] = agent.name
         capacity, taken = sizes.of(agent, used.get(agent.id, {}))
@@ -303,7 +298,7 @@ async def _orders(db: AsyncSession, view: _View, placements: Mapping[str, tuple[
         if session.version == view.versions[session.id]
     }
     kernels: dict[str, list[Kernel]] = {}
-    for kernel in await db.scalars(select(Kernel).where(Kernel.session_id.in_(locked)).order_by(Kernel.id)):
+    for kernel in await db.scalars(select(Kernel).where(Kernel.session_id.in_(locked)).order_by(Kernel.rank)):
         kernels.setdefault(kernel.session_id, []).append(kernel)
     agents = {
         agent.id: agent
@@ -320,10 +315,11 @@ async def _orders(db: AsyncSession, view: _View, placements: Mapping[str, tuple[
     for session_id, chosen in placements.items():
         if session_id not in locked or any(agent_id not in agents for agent_id in chosen):
             continue
-        order = _Order(locked[session_id], kernels[session_id], chosen)
+        members = kernels[session_id]
+        order = _Order(locked[session_id], members, gangs.everywhere(chosen, len(members)))
         if not limits.allows_kernels(order.session, most, len(order.kernels)):
             continue
-        for kernel, agent_id in zip(order.kernels, chosen, strict=True):
+        for kernel, agent_id in zip(order.kernels, order.agents, strict=True):
             _want(order, agent_id, kernel.slots, agents[agent_id].slots)
         order.wanted |= limits.wanted(order.session, most)
         orders.append(order)
@@ -352,8 +348,12 @@ async def _place(core: Core, db: AsyncSession, orders: Sequence[_Order]) -> list
             reason_code="",
             reason_message="",
             phase_deadline=now + core.settings.phase_deadlines["SCHEDULED"],
+            network=bindparam("between"),
         ),
-        [{"session": order.session.id} for order in orders],
+        [
+            {"session": order.session.id, "between": gangs.network(order.session, order.agents)}
+            for order in orders
+        ],
     )
     await connection.execute(
         update(Kernel)
@@ -398,6 +398,8 @@ async def _write_reasons(core: Core, view: _View, made: Plan) -> None:
     changed: list[tuple[str, dict[str, Any]]] = []
     for session_id, waiting in made.waiting.items():
         reason = _document(view, waiting)
+        if session_id in view.unconnected:
+            reason = gangs.explain(reason)
         if reason != view.reasons[session_id]:
             changed.append((session_id, reason))
     changed = sorted(changed, key=lambda item: item[1]["position"])[:_REASONS]

@@ -129,6 +129,7 @@ def check(limit: Limit, amounts: Slots, kernels: int) -> None:
             whose=limit.whose,
             asked=str(kernels),
             limit=str(limit.kernels),
+            path="input.clusterSize",
         )
 
 

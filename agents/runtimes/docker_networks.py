@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 #: Bridges that stand ready, and those that are kept when sessions leave them.
 SPARE: Final = 4
 KEPT: Final = 8
-#: Where subnets are taken from. Each has room for a gateway and 29 kernels of one session.
+#: Where subnets are taken from. Each has room for a gateway and 61 kernels of one session.
 DEFAULT_RANGE: Final = "10.213.0.0/16"
-_PREFIX: Final = 27
+_PREFIX: Final = 26
 
 Subnet = ipaddress.IPv4Network
 

@@ -301,8 +301,8 @@ async def give_up_lost(core: Core) -> int:
                     "NODE_LOST", "Its node did not come back in the time that its resource group waits."
                 )
                 kernels = await lifecycle.kernels_of(db, session.id)
-                ending = any(kernel.status == "TERMINATING" for kernel in kernels)
-                if ending or not await start_again(core, db, session, kernels, changes, reason=reason):
+                gone = [kernel.id for kernel in kernels if kernel.agent_id in overdue]
+                if not await start_again(core, db, session, kernels, changes, reason=reason, gone=gone):
                     await fail(core, db, session, changes, reason=reason)
         await publish(core, changes)
     return len(sessions)
@@ -329,8 +329,12 @@ async def _introduce(core: Core, db: AsyncSession, agent: Agent, hello: Hello, h
     await note(db, agent.id, "ALIVE", hints, at=now, reason=reason)
     if returned:
         changes = Changes()
+        still_lost = (
+            await db.scalars(select(Agent.id).where(Agent.status == "LOST", Agent.id != agent.id))
+        ).all()
+        others = {session.id for session in await _sessions_on(db, still_lost)}
         for session in await _sessions_on(db, [agent.id]):
-            if session.unreachable_since is not None:
+            if session.unreachable_since is not None and session.id not in others:
                 session.unreachable_since = None
                 back = Reason("REACHABLE", "Its node is connected again.")
                 await lifecycle.record(db, session.id, session.status, changes, at=now, reason=back)
@@ -345,7 +349,9 @@ async def _sessions_on(db: AsyncSession, agent_ids: Sequence[str]) -> Sequence[S
         select(Session)
         .where(
             Session.status.not_in(FINAL),
-            Session.id.in_(select(Kernel.session_id).where(Kernel.agent_id.in_(agent_ids))),
+            Session.id.in_(
+                select(Kernel.session_id).where(Kernel.agent_id.in_(agent_ids), Kernel.status.not_in(FINAL))
+            ),
         )
         .order_by(Session.id)
     )

@@ -20,7 +20,8 @@ from services.db.tables import Agent
 def take(agent: Agent, hello: Hello) -> None:
     """Write what a node says of itself when it connects to its row."""
     kinds = msgspec.to_builtins(hello.slot_kinds)
-    agent.hardware = {**msgspec.to_builtins(hello.hardware), "slot_kinds": kinds, **_devices(hello)}
+    told = {"slot_kinds": kinds, "swarm": msgspec.to_builtins(hello.swarm)}
+    agent.hardware = {**msgspec.to_builtins(hello.hardware), **told, **_devices(hello)}
     agent.slots = _bounded(hello.slots)
     slots.learn(hello.slot_kinds)
 

@@ -416,6 +416,13 @@ class Session(Base):
     slots: Mapped[Slots] = mapped_column(default=dict)
     #: Amounts that the image's minimum raised, as they are now.
     raised: Mapped[Slots] = mapped_column(default=dict)
+    #: Its kernels, all alike: placed, started and ended together.
+    cluster_size: Mapped[int] = mapped_column(default=1)
+    #: SINGLE_NODE: all on one agent; MULTI_NODE: on one or on several that have a network between them.
+    cluster_mode: Mapped[str] = mapped_column(String(16), default="SINGLE_NODE")
+    #: Of the network between agents that is to be removed after its end; empty: none.
+    network: Mapped[str] = mapped_column(String(64), default="")
+    #: Of each kernel.
     shared_memory: Mapped[int] = mapped_column(default=64 * 1024 * 1024)
     environ: Mapped[dict[str, str]] = mapped_column(default=dict)
     startup_command: Mapped[str | None] = mapped_column(Text)
@@ -463,14 +470,16 @@ class Kernel(Base):
 
     __tablename__ = "kernels"
     __table_args__ = (
-        Index(None, "session_id", "role", unique=True),
+        Index(None, "session_id", "rank", unique=True),
         Index(None, "agent_id", "status"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id"))
-    #: main1, sub1, sub2 …; also its host name.
-    role: Mapped[str] = mapped_column(String(32), default="main1")
+    #: 0 is the main one.
+    rank: Mapped[int] = mapped_column(default=0)
+    #: main1, sub1, sub2 …
+    hostname: Mapped[str] = mapped_column(String(32), default="main1")
     status: Mapped[str] = mapped_column(String(16), default="PENDING")
     #: Rises with each attempt to run it.
     generation: Mapped[int] = mapped_column(default=0)

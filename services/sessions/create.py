@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import ids, inputs, limits, permissions, slots
+from services import gangs, ids, inputs, limits, permissions, slots
 from services.bus import Wake
 from services.core import Core
 from services.db.tables import (
@@ -59,6 +59,9 @@ class SessionSpec:
     priority: int = 0
     shared_memory: int | None = None
     agent_id: str | None = None
+    #: Kernels, each with these slots.
+    cluster_size: int = 1
+    cluster_mode: str = "SINGLE_NODE"
     #: Not before; what has passed already is no condition.
     starts_at: datetime | None = None
     #: It is ended when it has run for so long.
@@ -73,6 +76,7 @@ class _Plan:
     """What the checks found."""
 
     name: str
+    #: Of one kernel.
     slots: Slots = field(default_factory=Slots)
     raised: Slots = field(default_factory=Slots)
     shared_memory: int = 64 * 1024 * 1024
@@ -92,6 +96,7 @@ async def create(core: Core, actor: Actor, spec: SessionSpec) -> Session:
     asked = slots.parse(spec.slots, problems, "input.slots")
     _check_texts(spec, problems)
     _check_times(core, spec, problems)
+    gangs.check(spec.cluster_size, spec.cluster_mode, problems)
     arguments = hashlib.sha256(msgspec.json.encode(spec)).digest()
     changes = lifecycle.Changes()
     try:
@@ -105,14 +110,25 @@ async def create(core: Core, actor: Actor, spec: SessionSpec) -> Session:
                 plan.slots, plan.raised = slots.raise_to(asked, {**slots.MANDATORY, **image.minimum_slots})
                 plan.shared_memory = _shared_memory(spec, plan.slots, problems)
             problems.check()
-            await _check_limits(db, actor, group, resource_group, plan)
+            await _check_limits(db, actor, spec, group, resource_group, plan)
             session = _row(core, actor, spec, plan, group, resource_group, image)
             waits = not all(map(gates.succeeded, needed))
             session.pending_reason = gates.reason(session.created_at, session.starts_at, waits=waits)
             db.add(session)
             await db.flush()
             db.add_all([SessionDependency(session_id=session.id, depends_on_id=one.id) for one in needed])
-            db.add(Kernel(id=ids.new("knl"), session_id=session.id, slots=plan.slots))
+            db.add_all(
+                [
+                    Kernel(
+                        id=ids.new("knl"),
+                        session_id=session.id,
+                        rank=rank,
+                        hostname=gangs.hostname(rank),
+                        slots=plan.slots,
+                    )
+                    for rank in range(spec.cluster_size)
+                ]
+            )
             if spec.idempotency_key:
                 db.add(
                     IdempotencyKey(
@@ -193,7 +209,7 @@ def _shared_memory(spec: SessionSpec, amounts: Slots, problems: Problems) -> int
     if not _MIN_SHARED_MEMORY <= spec.shared_memory < memory:
         problems.add(
             "input.sharedMemory",
-            f"Shared memory is part of the session's memory: at least {_MIN_SHARED_MEMORY} bytes, less than {memory}.",
+            f"Shared memory is part of a container's memory: at least {_MIN_SHARED_MEMORY} bytes, less than {memory}.",
         )
     return spec.shared_memory
 
@@ -233,7 +249,12 @@ async def _find(db: AsyncSession, actor: Actor, spec: SessionSpec) -> tuple[Grou
 
 
 async def _check_limits(
-    db: AsyncSession, actor: Actor, group: Group, resource_group: ResourceGroup, plan: _Plan
+    db: AsyncSession,
+    actor: Actor,
+    spec: SessionSpec,
+    group: Group,
+    resource_group: ResourceGroup,
+    plan: _Plan,
 ) -> None:
     """Refuse at once what could never fit, even if nothing else ran."""
     found = (
@@ -256,7 +277,7 @@ async def _check_limits(
         limits.of_domain(domain),
         limits.of_resource_group(resource_group),
     ):
-        limits.check(limit, plan.slots, kernels=1)
+        limits.check(limit, gangs.total(plan.slots, spec.cluster_size), kernels=spec.cluster_size)
 
 
 def _row(
@@ -282,8 +303,10 @@ def _row(
         domain_id=group.domain_id,
         resource_group_id=resource_group.id,
         image_id=image.id,
-        slots=plan.slots,
-        raised=plan.raised,
+        slots=gangs.total(plan.slots, spec.cluster_size),
+        raised=gangs.total(plan.raised, spec.cluster_size),
+        cluster_size=spec.cluster_size,
+        cluster_mode=spec.cluster_mode,
         shared_memory=plan.shared_memory,
         environ=dict(spec.environ),
         startup_command=spec.startup_command,

@@ -9,7 +9,8 @@
     ERROR       from any state that is not final, with a reason
 
 A kernel moves by one compare-and-set `UPDATE` (id, generation, allowed statuses); its session's status is derived from
-its kernels in the same transaction, with a row in the session's timeline. What a kernel occupies is released in the
+its kernels in the same transaction, with a row in the session's timeline: it runs when all of them do, and the end of one
+is the end of all, with that one's reason. What a kernel occupies is released in the
 transaction that makes it final. Illegal transitions cannot be written.
 """
 
@@ -22,7 +23,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services import limits, occupancy
-from services.bus import AnyHint, SessionChanged, Wake
+from services.bus import AnyHint, Deliver, SessionChanged, Wake
 from services.db.tables import FINAL, Kernel, Session, SessionEvent, Slots
 from services.occupancy import SESSIONS
 from services.sessions import gates
@@ -47,6 +48,11 @@ FROM: Final[Mapping[str, tuple[str, ...]]] = {
     "CANCELLED": ("PENDING", *_STARTING, "TERMINATING"),
     "ERROR": LIVE,
 }
+
+
+#: Codes of kernels that are ended because of another one of their session: it has ended; all are to start again.
+PEER_ENDED: Final = "PEER_ENDED"
+REGROUPED: Final = "REGROUPED"
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ async def kernels_of(db: AsyncSession, session_id: str) -> Sequence[Kernel]:
     rows = await db.scalars(
         select(Kernel)
         .where(Kernel.session_id == session_id)
-        .order_by(Kernel.id)
+        .order_by(Kernel.rank)
         .execution_options(populate_existing=True)
     )
     return rows.all()
@@ -134,6 +140,33 @@ async def move_kernel(
     return result.first() is not None
 
 
+async def say_why(db: AsyncSession, kernel: Kernel, reason: Reason) -> None:
+    """Another reason for a kernel that comes to its end already."""
+    await db.execute(
+        update(Kernel)
+        .where(Kernel.id == kernel.id, Kernel.generation == kernel.generation, Kernel.status == "TERMINATING")
+        .values(reason_code=reason.code, reason_message=reason.message)
+        .execution_options(synchronize_session=False)
+    )
+
+
+async def end_peers(
+    db: AsyncSession, kernels: Iterable[Kernel], ended: Kernel, changes: Changes, *, at: datetime
+) -> None:
+    """After a kernel of a locked session has ended: end the others, which are nothing without it."""
+    reason = Reason(PEER_ENDED, f"Ended with its session, of which {ended.hostname} had ended.")
+    for kernel in kernels:
+        if kernel.id == ended.id or kernel.status in FINAL:
+            continue
+        if kernel.status == "PENDING":
+            await move_kernel(db, kernel, "CANCELLED", at=at, reason=reason)
+        elif kernel.status != "TERMINATING":
+            await move_kernel(db, kernel, "TERMINATING", at=at, reason=reason)
+            changes.hints.append(Deliver(agent_id=kernel.agent_id or ""))
+        elif kernel.reason_code == REGROUPED:
+            await say_why(db, kernel, reason)
+
+
 async def settle(
     db: AsyncSession,
     session: Session,
@@ -154,20 +187,35 @@ async def settle(
     after = await kernels_of(db, session.id)
     released = [was_placed[k.id] for k in after if k.id in was_placed and k.status not in PLACED]
     changes.ended += [kernel.id for kernel in after if kernel.status in FINAL]
+    first = _first_to_end(after)
     status = derive(kernel.status for kernel in after)
+    if status in FINAL and len(after) > 1:
+        # What one of its kernels did before all ran is not the session's having run.
+        ran = first.status != "TERMINATED" or session.started_at is not None
+        status = first.status if ran else "CANCELLED"
     amounts = _release(session, released)
     if session.status in PLACED and status not in PLACED:
         amounts |= {(scope_id, SESSIONS): -1 for scope_id in limits.counting_sessions(session)}
     await occupancy.change(db, amounts)
     if released:
         changes.hints.append(Wake())
+    if len(after) > 1:
+        _tell_of_members(session, before, after, changes)
     if status == session.status:
+        if status in _STARTING:
+            # Each step of a kernel is one of the session, whose status is that of the last.
+            await db.execute(
+                update(Session)
+                .where(Session.id == session.id)
+                .values(phase_deadline=_deadline(status, after, at, deadlines))
+                .execution_options(synchronize_session=False)
+            )
         return
     main = after[0]
     values: dict[str, Any] = {
         "status": status,
         "version": Session.version + 1,
-        "phase_deadline": at + deadlines[status] if status in deadlines else None,
+        "phase_deadline": _deadline(status, after, at, deadlines),
     }
     if status == "RUNNING":
         values["started_at"] = at
@@ -177,7 +225,7 @@ async def settle(
         values |= {"terminated_at": at, "exit_code": main.exit_code, "unreachable_since": None}
     if status != "PENDING":
         values["pending_reason"] = None
-    shown = reason if reason.code else Reason(main.reason_code, main.reason_message)
+    shown = reason if reason.code else _shown(first)
     if status in (*FINAL, "TERMINATING") or reason.code:
         values |= {"reason_code": shown.code, "reason_message": shown.message}
     await db.execute(
@@ -221,6 +269,40 @@ def derive(statuses: Iterable[str]) -> str:
         ending = distinct - set(live) or "TERMINATING" in distinct
         return "TERMINATING" if ending else min(live, key=ORDER.index)
     return "ERROR" if "ERROR" in distinct else "TERMINATED" if "TERMINATED" in distinct else "CANCELLED"
+
+
+def _first_to_end(kernels: Sequence[Kernel]) -> Kernel:
+    """Whose end is the session's: of those that did not end because of another one the first; else main1."""
+    ended = [one for one in kernels if one.terminated_at and one.reason_code not in (PEER_ENDED, REGROUPED)]
+    return min(ended, key=lambda one: (one.terminated_at, one.rank), default=kernels[0])
+
+
+def _shown(kernel: Kernel) -> Reason:
+    """A kernel's reason as its session's. Of a command's success only main1 tells."""
+    if kernel.rank == 0:
+        return Reason(kernel.reason_code, kernel.reason_message)
+    code = "SUB_EXITED" if kernel.reason_code == "EXITED" else kernel.reason_code
+    return Reason(code, f"{kernel.hostname}: {kernel.reason_message}" if kernel.reason_message else "")
+
+
+def _deadline(
+    status: str, kernels: Sequence[Kernel], at: datetime, deadlines: Mapping[str, timedelta]
+) -> datetime | None:
+    """Of the session's phase: what any of its kernels may take for its own."""
+    if status not in deadlines:
+        return None
+    return at + max(deadlines[one] for one in {status, *(k.status for k in kernels)} if one in deadlines)
+
+
+def _tell_of_members(
+    session: Session, before: Sequence[Was], after: Sequence[Kernel], changes: Changes
+) -> None:
+    """A kernel's step is to be seen although the session's status has not changed; main1 may wait for the others."""
+    was = {kernel.id: kernel.status for kernel in before}
+    if any(was.get(kernel.id) != kernel.status for kernel in after):
+        changes.hints.append(SessionChanged(session_id=session.id))
+    if after[0].status == "SCHEDULED" and all(kernel.status == "RUNNING" for kernel in after[1:]):
+        changes.hints.append(Deliver(agent_id=after[0].agent_id or ""))
 
 
 def _release(session: Session, kernels: Sequence[Was]) -> occupancy.Amounts:

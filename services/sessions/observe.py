@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from agents import protocol
 from services.core import Core
 from services.db.engine import insert_into
-from services.db.tables import FINAL, Kernel, KernelLog
+from services.db.tables import FINAL, Kernel, KernelLog, Session
 from services.sessions import lifecycle
 from services.sessions.lifecycle import Changes, Reason, Was
-from services.sessions.retries import start_again
+from services.sessions.retries import regroup, start_again
 
 #: A kept log is not inflated beyond this, whatever an agent sends (bytes).
 _MAX_INFLATED = protocol.MAX_KEPT_LOG + 1024
@@ -49,12 +49,19 @@ async def phase(
         return Stray(report.kernel, report.generation) if alive else None
     before = Was.all(kernels)
     at = core.now()
-    status, reason = _status(kernel, report), _reason(kernel, report)
-    # ERROR is what the node tells only when nothing of it lives: it may run elsewhere.
-    if status == "ERROR" and await start_again(core, db, session, kernels, changes, reason=reason):
+    status, reason = _status(session, kernel, report), _reason(kernel, report)
+    # A final phase is what the node tells only when nothing of it lives: it may run elsewhere.
+    if not alive and kernel.status == "TERMINATING" and kernel.reason_code == lifecycle.REGROUPED:
+        await regroup(core, db, session, kernels, changes, gone=[kernel.id], told=None)
+        return None
+    if status == "ERROR" and await start_again(
+        core, db, session, kernels, changes, reason=reason, gone=[kernel.id]
+    ):
         return None
     moved = await lifecycle.move_kernel(db, kernel, status, at=at, reason=reason, values=_values(report))
     if moved:
+        if status in FINAL:
+            await lifecycle.end_peers(db, kernels, kernel, changes, at=at)
         await lifecycle.settle(db, session, before, changes, at=at, deadlines=core.settings.phase_deadlines)
     return None
 
@@ -84,15 +91,15 @@ async def keep_log(db: AsyncSession, agent_id: str, report: protocol.KernelLog) 
     )
 
 
-def _status(kernel: Kernel, report: protocol.KernelPhase) -> str:
+def _status(session: Session, kernel: Kernel, report: protocol.KernelPhase) -> str:
     if report.phase not in ("TERMINATED", "ERROR"):
         return report.phase
     # Its node had said why it comes to its end, before anybody asked for it.
     failed = report.code not in ("", "REQUESTED") and report.code == kernel.reason_code
     if kernel.status == "TERMINATING" and not failed:
         return "TERMINATED" if kernel.started_at else "CANCELLED"
-    # What never ran and was not asked to end has failed, whatever its node calls it.
-    return report.phase if kernel.started_at else "ERROR"
+    # What never ran as a whole and was not asked to end has failed, whatever its node calls it.
+    return report.phase if kernel.started_at and session.started_at else "ERROR"
 
 
 def _reason(kernel: Kernel, report: protocol.KernelPhase) -> Reason:

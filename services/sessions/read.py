@@ -100,7 +100,7 @@ async def kernels(core: Core, actor: Actor, session_ids: Sequence[str]) -> dict[
         rows = await db.scalars(
             select(Kernel)
             .where(Kernel.session_id.in_(session_ids), permissions.visible(actor, Kernel))
-            .order_by(Kernel.id)
+            .order_by(Kernel.session_id, Kernel.rank)
         )
         for row in rows:
             result[row.session_id].append(row)
@@ -221,9 +221,7 @@ async def open_stream(core: Core, agent_id: str, target: Target) -> Stream:
 
 
 async def main_kernel(db: AsyncSession, session_id: str) -> Kernel:
-    return (
-        await db.scalars(select(Kernel).where(Kernel.session_id == session_id).order_by(Kernel.id).limit(1))
-    ).one()
+    return (await db.scalars(select(Kernel).where(Kernel.session_id == session_id, Kernel.rank == 0))).one()
 
 
 async def counts(core: Core, actor: Actor) -> dict[str, int]:

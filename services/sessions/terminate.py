@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services import permissions, subjects
@@ -71,6 +71,7 @@ async def end(
     at = core.now()
     kernels = await lifecycle.kernels_of(db, session.id)
     before = Was.all(kernels)
+    decided = any(kernel.status in FINAL for kernel in kernels)
     for kernel in kernels:
         if kernel.status == "PENDING":
             await lifecycle.move_kernel(
@@ -86,24 +87,15 @@ async def end(
             await lifecycle.move_kernel(db, kernel, "TERMINATING", at=at, reason=reason)
         if kernel.agent_id:
             changes.hints.append(Deliver(agent_id=kernel.agent_id))
-    await lifecycle.settle(
-        db, session, before, changes, at=at, deadlines=core.settings.phase_deadlines, reason=reason
-    )
+    # Where the end of one of its kernels was the session's, that stays the reason.
+    told, deadlines = None if decided else reason, core.settings.phase_deadlines
+    await lifecycle.settle(db, session, before, changes, at=at, deadlines=deadlines, reason=told)
 
 
 async def _ask_as_well(db: AsyncSession, kernel: Kernel, reason: Reason) -> None:
     """A failed start that its node is still clearing away is not to be tried again: now its end is asked for."""
-    await db.execute(
-        update(Kernel)
-        .where(
-            Kernel.id == kernel.id,
-            Kernel.generation == kernel.generation,
-            Kernel.status == "TERMINATING",
-            Kernel.started_at.is_(None),
-        )
-        .values(reason_code=reason.code, reason_message=reason.message)
-        .execution_options(synchronize_session=False)
-    )
+    if kernel.started_at is None or kernel.reason_code == lifecycle.REGROUPED:
+        await lifecycle.say_why(db, kernel, reason)
 
 
 async def fail_overdue(core: Core) -> int:
@@ -136,17 +128,20 @@ async def fail_overdue(core: Core) -> int:
 
 
 async def fail(core: Core, db: AsyncSession, session: Session, changes: Changes, *, reason: Reason) -> None:
-    """Make a locked session final with an error; what its nodes have of it is removed."""
+    """Make a locked session final with an error; what its nodes have of it is removed.
+
+    Where the end of one of its kernels was the session's, that stays the reason.
+    """
     at = core.now()
     kernels = await lifecycle.kernels_of(db, session.id)
     before = Was.all(kernels)
+    decided = any(kernel.status in FINAL for kernel in kernels)
     for kernel in kernels:
         await lifecycle.move_kernel(db, kernel, "ERROR", at=at, reason=reason, abandon=True)
         if kernel.agent_id:
             changes.hints.append(Deliver(agent_id=kernel.agent_id))
-    await lifecycle.settle(
-        db, session, before, changes, at=at, deadlines=core.settings.phase_deadlines, reason=reason
-    )
+    told, deadlines = None if decided else reason, core.settings.phase_deadlines
+    await lifecycle.settle(db, session, before, changes, at=at, deadlines=deadlines, reason=told)
 
 
 async def publish(core: Core, changes: Changes) -> None:

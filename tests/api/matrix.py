@@ -67,7 +67,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "Group": (GROUP, "active allowedActions:actions createdAt description domain id members name totalSlots"),
     "Image": (GRANTED, """active agents allowedActions:actions architecture base createdAt digest environmentNames id
         installed labels language minimumSlots name namespace reference registry servicePorts size tag version"""),
-    "Kernel": (OWNER, "agent exitCode id role session slots startedAt status statusReason terminatedAt"),
+    "Kernel": (OWNER, "agent exitCode hostname id rank role session slots startedAt status statusReason terminatedAt"),
     "Keypair": (OWNER, """accessKey active allowedActions:actions concurrentSessions createdAt id isMain lastUsedAt
         policy queryCount rateLimit usage user"""),
     "Login": (PRIVATE, "address createdAt current:current id lastUsedAt userAgent"),
@@ -78,7 +78,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "ResourcePolicy": (POLICY, """allowedActions:actions createdAt description id idleAcceleratorPercent
         idleCpuPercent idleTimeoutSeconds maxConcurrentSessions maxKernelsPerSession name totalSlots"""),
     "ResourcePreset": (EVERYBODY, "allowedActions:actions createdAt description id name sharedMemory slots"),
-    "Session": (OWNER, """allowedActions:actions bootstrapScript createdAt dependsOn domain elapsedSeconds endsAt environ events exitCode
+    "Session": (OWNER, """allowedActions:actions bootstrapScript clusterMode clusterSize createdAt dependsOn domain elapsedSeconds endsAt environ events exitCode
         group id idle image kernels keypair logs:log maxDurationSeconds name pendingReason phaseDeadline priority pull raised
         remainingSeconds resourceGroup result scheduledAt servicePorts:image slots startRetries startedAt startsAt startupCommand
         stats
@@ -306,7 +306,7 @@ INPUTS: Final = {
         idleTimeoutSeconds maxConcurrentSessions
         maxKernelsPerSession name totalSlots""",
     "CreateResourcePresetInput": "description idempotencyKey name sharedMemory slots",
-    "CreateSessionInput": """agentId:agt bootstrapScript dependsOn:ses environ groupId:grp idempotencyKey imageId:img
+    "CreateSessionInput": """agentId:agt bootstrapScript clusterMode clusterSize dependsOn:ses environ groupId:grp idempotencyKey imageId:img
         maxDurationSeconds name priority resourceGroupId:rgp sharedMemory slots startsAt startupCommand type""",
     "CreateUserInput": """description domainId:dom email fullName groupIds:grp idempotencyKey maxConcurrentSessions
         mustChangePassword name password role totalSlots""",
@@ -373,6 +373,8 @@ ENUMS: Final = {
     "AgentOrderField": "CREATED_AT LAST_CONTACT_AT NAME STATUS",
     "AgentStatus": "ALIVE LOST TERMINATED",
     "BatchResult": "FAILURE SUCCESS",
+    "ClusterMode": "MULTI_NODE SINGLE_NODE",
+    "KernelRole": "MAIN SUB",
     "Direction": "ASC DESC",
     "DomainOrderField": "CREATED_AT NAME",
     "ErrorCode": """BAD_USER_INPUT CONFLICT FORBIDDEN INTERNAL NOT_FOUND QUOTA_EXCEEDED RATE_LIMITED UNAUTHENTICATED

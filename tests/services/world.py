@@ -62,6 +62,7 @@ class World:
         concurrent: int | None = None,
         grace: int | None = None,
         retries: int = 0,
+        kernels: int = 1,
     ) -> "World":
         tag = self.domain[-6:]
         async with self.core.db.write() as db:
@@ -72,6 +73,7 @@ class World:
                     name=f"p-{tag}",
                     total_slots=policy_slots or {},
                     max_concurrent_sessions=concurrent,
+                    max_kernels_per_session=kernels,
                 )
             )
             db.add(
@@ -157,6 +159,19 @@ class World:
         async with self.core.db.read() as db:
             return (await db.scalars(select(Kernel).where(Kernel.session_id == session_id))).one()
 
+    async def kernels(self, session_id: str) -> list[Kernel]:
+        """main1 first."""
+        async with self.core.db.read() as db:
+            rows = await db.scalars(
+                select(Kernel).where(Kernel.session_id == session_id).order_by(Kernel.rank)
+            )
+            return list(rows)
+
+    async def tell(self, kernel: Kernel, phase: Phase, **more: Any) -> None:
+        """A kernel's agent says that it has reached a phase."""
+        body = KernelPhase(kernel.id, kernel.generation, kernel.session_id, phase, **more)
+        await self.send(kernel.agent_id or "", body)
+
     async def report(self, session_id: str, phase: Phase, *, agent: str | None = None, **more: Any) -> None:
         """The session's agent says that its kernel has reached a phase."""
         kernel = await self.kernel(session_id)
@@ -187,17 +202,20 @@ async def ledger_is_true(core: Core) -> bool:
     """Occupancies are exactly what live kernels occupy."""
     expected: dict[tuple[str, str], int] = {}
     async with core.db.read() as db:
-        rows = await db.execute(
-            select(Kernel, Session)
-            .join(Session, Session.id == Kernel.session_id)
-            .where(Kernel.status.not_in(("PENDING", *FINAL)))
-        )
+        rows = (
+            await db.execute(
+                select(Kernel, Session)
+                .join(Session, Session.id == Kernel.session_id)
+                .where(Kernel.status.not_in(("PENDING", *FINAL)))
+            )
+        ).all()
         for kernel, session in rows:
             own = (session.keypair_id, session.user_id, session.resource_group_id)
             for scope in (kernel.agent_id, *own, session.group_id, session.domain_id):
                 for slot, amount in kernel.slots.items():
                     expected[scope or "", slot] = expected.get((scope or "", slot), 0) + amount
-            for scope in own:
+        for session in {session.id: session for _, session in rows}.values():
+            for scope in (session.keypair_id, session.user_id, session.resource_group_id):
                 expected[scope, occupancy.SESSIONS] = expected.get((scope, occupancy.SESSIONS), 0) + 1
         found = {
             (row.scope_id, row.slot): row.used for row in await db.scalars(select(Occupancy)) if row.used

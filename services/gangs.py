@@ -1,0 +1,163 @@
+"""Cluster sessions: kernels that are alike, placed all or none, and reach each other by name.
+
+    SINGLE_NODE   all on one node: to the scheduler one request for the sum
+    MULTI_NODE    on one node or several. Several need a network between them, which engines have that are in one Docker
+                  Swarm; where none have, it goes to one node or waits, and says so
+
+A node tells which engines manage its swarm (`Hello.swarm`); nodes that name a common one have a network between them, if
+a node of theirs can make one.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from services.db.tables import Agent, Session, Slots
+from services.errors import Problems
+
+MODES: Final = ("SINGLE_NODE", "MULTI_NODE")
+#: Kernels of one session: as many as have room in a bridge of an agent (`agents.runtimes.docker_networks`).
+MOST: Final = 60
+#: Why one waits that finds no room on one node, while nodes have no network between them.
+NO_NETWORK: Final = "NO_NETWORK_BETWEEN_NODES"
+
+#: An agent's id, architecture and what is free of it.
+Node = tuple[str, str, Slots]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What the scheduler is asked for: `kernels` of `slots` each, on `designated` agents alone (None: any)."""
+
+    kernels: int
+    slots: Slots
+    designated: list[str] | None
+    #: It could go to several nodes, were there a network between them.
+    unconnected: bool = False
+
+
+def check(size: int, mode: str, problems: Problems) -> None:
+    if not 1 <= size <= MOST:
+        problems.add("input.clusterSize", f"Between 1 and {MOST} containers.")
+    if mode not in MODES:
+        problems.add("input.clusterMode", f"One of {', '.join(MODES)}.")
+
+
+def hostname(rank: int) -> str:
+    return f"sub{rank}" if rank else "main1"
+
+
+def total(amounts: Mapping[str, int], size: int) -> Slots:
+    """Of all kernels."""
+    return {slot: amount * size for slot, amount in amounts.items()}
+
+
+def each(session: Session) -> Slots:
+    """Of one kernel."""
+    if session.cluster_size == 1:
+        return session.slots
+    return {slot: amount // session.cluster_size for slot, amount in session.slots.items()}
+
+
+def everywhere(chosen: Sequence[str], kernels: int) -> tuple[str, ...]:
+    """An agent for each kernel, from what the scheduler chose: one agent for all, or one for each."""
+    return tuple(chosen) * kernels if len(chosen) == 1 else tuple(chosen)
+
+
+def network(session: Session, agents: Iterable[str]) -> str:
+    """The name of the network between its agents; one that it had before is kept until its end."""
+    return session.network or (f"berth-{session.id}" if len(set(agents)) > 1 else "")
+
+
+def networks(agents: Iterable[Agent]) -> list[frozenset[str]]:
+    """Agents that have a network between them, together with some node that can make it."""
+    swarms: list[tuple[set[str], set[str], bool]] = []
+    for agent in agents:
+        told: Mapping[str, Any] = agent.hardware.get("swarm") or {}
+        if not told.get("managers"):
+            continue
+        managers, members, control = set(told["managers"]), {agent.id}, bool(told.get("control"))
+        apart: list[tuple[set[str], set[str], bool]] = []
+        for others in swarms:
+            if managers & others[0]:
+                managers, members, control = managers | others[0], members | others[1], control or others[2]
+            else:
+                apart.append(others)
+        swarms = [*apart, (managers, members, control)]
+    return [frozenset(members) for _, members, control in swarms if control]
+
+
+def ask(
+    session: Session,
+    needs: Slots,
+    nodes: Sequence[Node],
+    architecture: str,
+    connected: Sequence[frozenset[str]],
+) -> Ask:
+    """What the scheduler is to look for.
+
+    Args:
+        needs: of one kernel, with what it takes in pieces of devices.
+        nodes: of its resource group that take work.
+        connected: `networks` of all nodes.
+    """
+    size = session.cluster_size
+    if session.designated_agent_id:
+        return Ask(1, total(needs, size), [session.designated_agent_id])
+    if not session.failed_agent_ids and (size == 1 or session.cluster_mode == "SINGLE_NODE"):
+        return Ask(1, total(needs, size), None)
+    suitable = [node for node in nodes if node[1] == architecture]
+    failed = set(session.failed_agent_ids)
+    others = [node for node in suitable if node[0] not in failed]
+    if not failed:
+        return _ask(session, needs, suitable, connected)
+    # After failed starts those where none failed, if there is room on them.
+    elsewhere = _ask(session, needs, others, connected)
+    if not _fits(elsewhere, others):
+        return _ask(session, needs, suitable, connected)
+    return Ask(elsewhere.kernels, elsewhere.slots, elsewhere.designated or [node[0] for node in others])
+
+
+def _ask(
+    session: Session, needs: Slots, suitable: Sequence[Node], connected: Sequence[frozenset[str]]
+) -> Ask:
+    size = session.cluster_size
+    together = Ask(1, total(needs, size), None)
+    if size == 1 or session.cluster_mode == "SINGLE_NODE":
+        return together
+    spread = [
+        Ask(size, needs, [node[0] for node in suitable if node[0] in those])
+        for those in connected
+        if sum(node[0] in those for node in suitable) > 1
+    ]
+    spread = [one if len(one.designated or ()) < len(suitable) else Ask(size, needs, None) for one in spread]
+    for one in (*spread, together):
+        if _fits(one, suitable):
+            return one
+    if spread:
+        return max(spread, key=lambda one: len(one.designated or suitable))
+    return Ask(1, together.slots, None, unconnected=len(suitable) > 1)
+
+
+def _fits(one: Ask, nodes: Iterable[Node]) -> bool:
+    room = 0
+    for agent_id, _, free in nodes:
+        if one.designated is None or agent_id in one.designated:
+            room += min(
+                (max(free.get(slot, 0), 0) // amount for slot, amount in one.slots.items() if amount > 0),
+                default=one.kernels,
+            )
+            if room >= one.kernels:
+                return True
+    return False
+
+
+def explain(reason: dict[str, Any]) -> dict[str, Any]:
+    """The reason of one that is `unconnected`, from the one that it waits for on one node."""
+    if reason["code"] not in ("NO_AGENT_FITS", "GANG_DOES_NOT_FIT"):
+        return reason
+    message = (
+        "The nodes have no network between them (their engines are not in one Docker Swarm), so all its containers "
+        f"have to be on one node. {reason['message']}"
+    )
+    return {**reason, "code": NO_NETWORK, "message": message}

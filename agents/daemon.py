@@ -35,9 +35,11 @@ from agents.protocol import (
     ImageInfo,
     ImagesChanged,
     KernelReport,
+    MakeNetwork,
     OpenStream,
     PullImage,
     RemoveImage,
+    RemoveNetwork,
     Reply,
     Stats,
     ToAgent,
@@ -181,6 +183,7 @@ class Agent:
             images=self.images.known,
             region=self._region,
             isolated=fingerprint.isolated,
+            swarm=fingerprint.swarm,
         )
         return self.devices.fill(hello, self.state.attempts)
 
@@ -205,6 +208,10 @@ class Agent:
                 self._answer(message.request, pull, reply)
             case RemoveImage():
                 self._answer(message.request, self.images.remove(message.image), reply)
+            case MakeNetwork():
+                self._answer(message.request, self._runtime.make_network(message.name), reply)
+            case RemoveNetwork():
+                self._answer(message.request, self._runtime.remove_network(message.name), reply)
             case CloseTerminal():
                 closing = self.terminals.close(message.kernel, message.terminal)
                 self._answer(message.request, closing, reply)

@@ -131,6 +131,18 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
     nodes: tuple[str, ...] = ()
 
 
+class Cluster(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a kernel has to know of the others of its session."""
+
+    #: Of all its kernels, in the order of their ranks.
+    hosts: tuple[str, ...]
+    #: The network between nodes that it is on; empty: all are on this node.
+    network: str = ""
+    #: The session's own SSH key, in OpenSSH's formats.
+    private_key: str = ""
+    public_key: str = ""
+
+
 class KernelSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """All that a node must know to run one kernel."""
 
@@ -141,6 +153,8 @@ class KernelSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     #: Milli-units (cpu 1500 = 1.5 cores); `mem` in bytes.
     slots: dict[str, int]
     hostname: str = "main1"
+    #: None: it is the only kernel of its session.
+    cluster: Cluster | None = None
     environ: dict[str, str] = {}
     mounts: tuple[Mount, ...] = ()
     services: tuple[ServicePort, ...] = ()
@@ -444,6 +458,20 @@ class RemoveImage(Message, frozen=True, tag="remove_image"):
     image: str
 
 
+class MakeNetwork(Message, frozen=True, tag="make_network"):
+    """Make a network for kernels on several nodes of this one's swarm. One that is there already is success."""
+
+    request: int
+    name: str
+
+
+class RemoveNetwork(Message, frozen=True, tag="remove_network"):
+    """Remove it. Absent is success; refused while a kernel is on it."""
+
+    request: int
+    name: str
+
+
 class TerminalTarget(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="t", tag="terminal"):
     """A shell on a PTY. An id that is known attaches again (the kept scrollback comes first), another one starts a shell."""
 
@@ -490,7 +518,18 @@ class CloseTerminal(Message, frozen=True, tag="close_terminal"):
     terminal: str
 
 
-ToAgent = Welcome | Ack | CreateKernel | DestroyKernel | PullImage | RemoveImage | OpenStream | CloseTerminal
+ToAgent = (
+    Welcome
+    | Ack
+    | CreateKernel
+    | DestroyKernel
+    | PullImage
+    | RemoveImage
+    | MakeNetwork
+    | RemoveNetwork
+    | OpenStream
+    | CloseTerminal
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _to_manager = msgspec.msgpack.Decoder(ToManager)

@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import groups, ids, inputs, keypairs, passwords, presets, resource_groups, users
+from services import gangs, groups, ids, inputs, keypairs, passwords, presets, resource_groups, users
 from services.auth import change
 from services.core import Core
 from services.db.tables import Domain, Group, Keypair, ResourceGroup, ResourcePolicy, User
@@ -125,7 +125,9 @@ async def _policy(core: Core, db: AsyncSession) -> ResourcePolicy:
         select(ResourcePolicy).order_by(ResourcePolicy.name != NAME, ResourcePolicy.id).limit(1)
     )
     if policy is None:
-        policy = ResourcePolicy(id=ids.new("pol"), name=NAME, created_at=core.now())
+        policy = ResourcePolicy(
+            id=ids.new("pol"), name=NAME, max_kernels_per_session=gangs.MOST, created_at=core.now()
+        )
         db.add(policy)
         await db.flush()
     return policy

@@ -6,27 +6,31 @@ occasion (a hint, the agent's return, a sweep), and commands are idempotent.
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Final
 
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from agents.hub import AgentOffline, AgentRefused, CallTimedOut
-from agents.protocol import CreateKernel, DestroyKernel, KernelSpec, ServicePort
+from agents.protocol import CreateKernel, DestroyKernel, MakeNetwork, RemoveNetwork
+from services import networks
 from services.agents.link import AgentLinks
 from services.bus import Deliver, Lagged
 from services.core import Core
 from services.db.tables import Image, Kernel, Session
+from services.networks import Work
 from services.sessions import lifecycle
 from services.sessions.lifecycle import Changes, Reason, Was
 from services.sessions.observe import Stray
 from services.sessions.retries import regroup
 from services.sessions.terminate import fail, publish
+from services.specs import describe
 
 log = logging.getLogger(__name__)
 
 _CALL_DEADLINE: Final = 15.0
+_NETWORK_DEADLINE: Final = 40.0
 #: Seconds between SIGTERM and SIGKILL for what ends on request.
 _GRACE: Final = 5.0
 #: A node's refusal sends a session back to the queue at most so often.
@@ -78,16 +82,22 @@ class Commands:
                 )
             ).all()
             held = await _held(db, [session for _, session, _ in rows])
+            members = await _members(db, [(kernel, session) for kernel, session, _ in rows])
             for kernel, session, image in rows:
                 if kernel.id in held:
                     continue
                 if kernel.status in _STARTING:
-                    self._start(kernel.id, self._create(kernel, session, image))
+                    if session.network and session.network_agent_id is None:
+                        continue  # the network between its nodes comes first
+                    self._start(kernel.id, self._create(kernel, session, image, members[session.id]))
                 else:
                     grace = 0.0 if kernel.abandoned else _GRACE
                     self._start(
                         kernel.id, self._destroy(kernel.agent_id or "", kernel.id, kernel.generation, grace)
                     )
+            todo = await networks.due(db, mine)
+        for work in todo:
+            self._start(work.network, self._remove(work) if work.remove else self._make(work))
         for agent_id in mine:
             for stray in self._links.strays.pop(agent_id, set[Stray]()):
                 self._start(stray.kernel, self._destroy(agent_id, stray.kernel, stray.generation, 0.0))
@@ -110,12 +120,14 @@ class Commands:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a command for kernel %s failed", kernel_id, exc_info=error)
 
-    async def _create(self, kernel: Kernel, session: Session, image: Image) -> None:
+    async def _create(
+        self, kernel: Kernel, session: Session, image: Image, members: Sequence[Kernel]
+    ) -> None:
         agent_id = kernel.agent_id or ""
         accepted = self._accepted.setdefault(agent_id, set())
         if (kernel.id, kernel.generation) in accepted:
             return
-        spec = describe(kernel, session, image)
+        spec = describe(kernel, session, image, members, self._core.keys)
         try:
             await self._core.hub.call(
                 agent_id,
@@ -181,6 +193,59 @@ class Commands:
         except (AgentOffline, CallTimedOut, AgentRefused) as error:
             log.info("the end of kernel %s was not delivered: %s", kernel_id, error)
 
+    async def _make(self, work: Work) -> None:
+        """Make the network between a session's nodes; then its kernels can be made."""
+        try:
+            await self._core.hub.call(
+                work.agent_id,
+                lambda request: MakeNetwork(request=request, name=work.network),
+                deadline=_NETWORK_DEADLINE,
+            )
+        except (AgentOffline, CallTimedOut) as error:
+            log.info("the network of %s was not made yet: %s", work.session_id, error)
+        except AgentRefused as refused:
+            core, changes = self._core, Changes()
+            async with core.db.write() as db:
+                session = await lifecycle.lock(db, work.session_id)
+                if session is not None and session.status in lifecycle.PLACED:
+                    reason = Reason("NETWORK_FAILED", refused.message)
+                    await fail(core, db, session, changes, reason=reason)
+            await publish(core, changes)
+        else:
+            if not await networks.made(self._core, work):
+                await self._remove(work)
+
+    async def _remove(self, work: Work) -> None:
+        try:
+            await self._core.hub.call(
+                work.agent_id,
+                lambda request: RemoveNetwork(request=request, name=work.network),
+                deadline=_NETWORK_DEADLINE,
+            )
+        except (AgentOffline, CallTimedOut, AgentRefused) as error:
+            log.info("the network of %s was not removed yet: %s", work.session_id, error)
+        else:
+            await networks.removed(self._core, work)
+
+
+async def _members(
+    db: AsyncSession, kernels: Iterable[tuple[Kernel, Session]]
+) -> Mapping[str, Sequence[Kernel]]:
+    """Session → all its kernels, in the order of their ranks."""
+    found: dict[str, list[Kernel]] = {}
+    large: set[str] = set()
+    for kernel, session in kernels:
+        if session.cluster_size == 1:
+            found[session.id] = [kernel]
+        else:
+            large.add(session.id)
+    if large:
+        for kernel in await db.scalars(
+            select(Kernel).where(Kernel.session_id.in_(large)).order_by(Kernel.rank)
+        ):
+            found.setdefault(kernel.session_id, []).append(kernel)
+    return found
+
 
 async def _held(db: AsyncSession, sessions: Sequence[Session]) -> set[str]:
     """Main kernels that are not to be made yet: their command is run once, when all the others are there for it."""
@@ -196,29 +261,3 @@ async def _held(db: AsyncSession, sessions: Sequence[Session]) -> set[str]:
         Kernel.session_id.in_(awaited), Kernel.rank == 0, Kernel.status == "SCHEDULED"
     )
     return set(await db.scalars(mains))
-
-
-def describe(kernel: Kernel, session: Session, image: Image) -> KernelSpec:
-    """All that a node must know to run a kernel."""
-    environ = {
-        "BERTH_SESSION_ID": session.id,
-        "BERTH_SESSION_NAME": session.name,
-        "BERTH_KERNEL_ROLE": kernel.hostname,
-        **dict.fromkeys(image.environment_names, str(max(1, -(-kernel.slots.get("cpu", 1000) // 1000)))),
-        **session.environ,
-    }
-    batch, main = session.type == "BATCH", kernel.rank == 0
-    scripts = [session.bootstrap_script, None if batch or not main else session.startup_command]
-    return KernelSpec(
-        session=session.id,
-        session_name=session.name,
-        image=image.reference,
-        architecture=image.architecture,
-        slots=kernel.slots,
-        hostname=kernel.hostname,
-        environ=environ,
-        services=tuple(ServicePort(p["name"], p["protocol"], p["port"]) for p in image.service_ports),
-        bootstrap="\n".join(script for script in scripts if script) or None,
-        command=session.startup_command if batch and main else None,
-        shared_memory=session.shared_memory,
-    )

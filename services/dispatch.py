@@ -71,8 +71,7 @@ class _View:
     )
     #: Id → as a sentence calls it.
     names: dict[str, str] = field(default_factory=dict[str, str])
-    #: Agents that have a network between them.
-    networks: list[frozenset[str]] = field(default_factory=list[frozenset[str]])
+    networks: list[gangs.Network] = field(default_factory=list[gangs.Network])
     #: Sessions that could go to several nodes, had these a network between them.
     unconnected: set[str] = field(default_factory=set[str])
 
@@ -159,6 +158,7 @@ class Dispatcher:
                     fitting.append(order)
             await ledger.write(db)
             hints += await _place(core, db, fitting)
+            hints += gangs.to_tell(view.networks, [order.agents for order in fitting])
         for hint in dict.fromkeys(hints):
             await core.bus.publish(hint)
         return len(fitting)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from services.bus import AnyHint, Deliver
 from services.db.tables import Agent, Session, Slots
 from services.errors import Problems
 
@@ -34,6 +35,14 @@ class Ask:
     designated: list[str] | None
     #: It could go to several nodes, were there a network between them.
     unconnected: bool = False
+
+
+@dataclass(frozen=True)
+class Network:
+    """Agents whose engines are in one swarm, and those among them that can make a network for the others."""
+
+    members: frozenset[str]
+    makers: frozenset[str]
 
 
 def check(size: int, mode: str, problems: Problems) -> None:
@@ -69,22 +78,32 @@ def network(session: Session, agents: Iterable[str]) -> str:
     return session.network or (f"berth-{session.id}" if len(set(agents)) > 1 else "")
 
 
-def networks(agents: Iterable[Agent]) -> list[frozenset[str]]:
-    """Agents that have a network between them, together with some node that can make it."""
-    swarms: list[tuple[set[str], set[str], bool]] = []
+def networks(agents: Iterable[Agent]) -> list[Network]:
+    """The swarms of these agents, without those in which none of them can make a network."""
+    swarms: list[tuple[set[str], set[str], set[str]]] = []
     for agent in agents:
         told: Mapping[str, Any] = agent.hardware.get("swarm") or {}
         if not told.get("managers"):
             continue
-        managers, members, control = set(told["managers"]), {agent.id}, bool(told.get("control"))
-        apart: list[tuple[set[str], set[str], bool]] = []
+        managers, members = set(told["managers"]), {agent.id}
+        makers = {agent.id} if told.get("control") else set[str]()
+        apart: list[tuple[set[str], set[str], set[str]]] = []
         for others in swarms:
             if managers & others[0]:
-                managers, members, control = managers | others[0], members | others[1], control or others[2]
+                managers, members, makers = managers | others[0], members | others[1], makers | others[2]
             else:
                 apart.append(others)
-        swarms = [*apart, (managers, members, control)]
-    return [frozenset(members) for _, members, control in swarms if control]
+        swarms = [*apart, (managers, members, makers)]
+    return [Network(frozenset(members), frozenset(makers)) for _, members, makers in swarms if makers]
+
+
+def to_tell(known: Sequence[Network], placed: Iterable[tuple[str, ...]]) -> list[AnyHint]:
+    """Who has to hear of placements on several nodes: those that can make their network."""
+    spread = {agents[0] for agents in placed if len(set(agents)) > 1}
+    makers = (
+        {maker for one in known if spread & one.members for maker in one.makers} if spread else set[str]()
+    )
+    return [Deliver(agent_id=maker) for maker in sorted(makers)]
 
 
 def ask(
@@ -92,7 +111,7 @@ def ask(
     needs: Slots,
     nodes: Sequence[Node],
     architecture: str,
-    connected: Sequence[frozenset[str]],
+    connected: Sequence[Network],
 ) -> Ask:
     """What the scheduler is to look for.
 
@@ -118,17 +137,15 @@ def ask(
     return Ask(elsewhere.kernels, elsewhere.slots, elsewhere.designated or [node[0] for node in others])
 
 
-def _ask(
-    session: Session, needs: Slots, suitable: Sequence[Node], connected: Sequence[frozenset[str]]
-) -> Ask:
+def _ask(session: Session, needs: Slots, suitable: Sequence[Node], connected: Sequence[Network]) -> Ask:
     size = session.cluster_size
     together = Ask(1, total(needs, size), None)
     if size == 1 or session.cluster_mode == "SINGLE_NODE":
         return together
     spread = [
-        Ask(size, needs, [node[0] for node in suitable if node[0] in those])
+        Ask(size, needs, [node[0] for node in suitable if node[0] in those.members])
         for those in connected
-        if sum(node[0] in those for node in suitable) > 1
+        if sum(node[0] in those.members for node in suitable) > 1
     ]
     spread = [one if len(one.designated or ()) < len(suitable) else Ask(size, needs, None) for one in spread]
     for one in (*spread, together):

@@ -108,9 +108,17 @@ def is_root() -> bool:
     return any(first <= UID < first + count for first, _, count in ranges)
 
 
-def lay_out_etc(directory: Path, hostname: str) -> None:
-    """Write the files of `/etc` that are the sandbox's own."""
-    hosts = f"127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.1.1 {hostname}\n"
+def lay_out_etc(directory: Path, spec: KernelSpec) -> None:
+    """Write the files of `/etc` that are the sandbox's own.
+
+    All sandboxes have the node's network, so the names of all kernels of a session are names of the node.
+    """
+    hostname = spec.hostname
+    hosts = "127.0.0.1 localhost\n::1 localhost ip6-localhost\n"
+    if spec.cluster is None:
+        hosts += f"127.0.1.1 {hostname}\n"
+    else:
+        hosts += "".join(f"127.0.0.1 {name}\n" for name in spec.cluster.hosts)
     for name, text in {**_GENERATED, "hosts": hosts, "hostname": f"{hostname}\n"}.items():
         path = directory / name
         path.write_text(text)

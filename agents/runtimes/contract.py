@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from agents.protocol import Hardware, ImageInfo, KernelReport, KernelSpec, KernelStats
+from agents.protocol import Hardware, ImageInfo, KernelReport, KernelSpec, KernelStats, Swarm
 
 #: Called with (bytes so far, bytes in all or 0 while unknown) while an image is pulled.
 PullProgressSink = Callable[[int, int], None]
@@ -39,6 +39,8 @@ class Fingerprint:
     hardware: Hardware
     #: False where kernels are not safe from each other (process runtime): shown to admins and users.
     isolated: bool = True
+    #: The swarm that its engine is in.
+    swarm: Swarm | None = None
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,18 @@ class Runtime(Protocol):
 
     async def recover(self) -> Sequence[KernelReport]:
         """All kernels that this node has, in whatever phase, found from the runtime itself."""
+        ...
+
+    async def make_network(self, name: str) -> None:
+        """Make a network between nodes (see `Fingerprint.swarm`). One that is there already is success.
+
+        Raises:
+            RuntimeFailure: `NETWORK_FAILED`.
+        """
+        ...
+
+    async def remove_network(self, name: str) -> None:
+        """Remove it. Absent is success. Raises `RuntimeFailure(REMOVE_FAILED)` while a kernel is on it."""
         ...
 
     async def stats(self, kernels: Sequence[str]) -> Sequence[KernelStats]:

@@ -25,11 +25,11 @@ import psutil
 from aiodocker.exceptions import DockerError
 
 from agents.protocol import Hardware, ImageInfo, KernelReport, KernelSpec, KernelStats, Phase
-from agents.runtimes import cgroups, disk, machine
+from agents.runtimes import cgroups, disk, docker_cluster, docker_swarm, machine
 from agents.runtimes.cgroups import Cgroup
 from agents.runtimes.contract import Duplex, Exit, Fingerprint, PullProgressSink, RuntimeFailure, Terminal
 from agents.runtimes.docker_apps import Apps
-from agents.runtimes.docker_containers import config, container_name, volume_name
+from agents.runtimes.docker_containers import config, container_name, environ, volume_name
 from agents.runtimes.docker_images import Images
 from agents.runtimes.docker_networks import DEFAULT_RANGE, Networks
 from agents.runtimes.docker_streams import DockerTerminal
@@ -119,6 +119,7 @@ class DockerRuntime:
                 disk=shutil.disk_usage(self._records).total,
                 engine=f"Docker {info.get('ServerVersion', '')}",
             ),
+            swarm=docker_swarm.of_info(info),
         )
 
     # Images
@@ -151,6 +152,8 @@ class DockerRuntime:
             deadline=120,
         )
         self._record(kernel, container.id)
+        if spec.cluster is not None:
+            await self._equip(container, spec, network)
         return container.id
 
     async def start(self, kernel: str, generation: int) -> None:
@@ -297,7 +300,27 @@ class DockerRuntime:
             if position > seen:
                 yield frame[-(position - seen) :] if position - len(frame) < seen else frame
 
+    # Networks between nodes
+
+    async def make_network(self, name: str) -> None:
+        await docker_swarm.make(self._engine, name)
+
+    async def remove_network(self, name: str) -> None:
+        await docker_swarm.remove(self._engine, name)
+
     # Beneath
+
+    async def _equip(self, container: Any, spec: KernelSpec, bridge: str) -> None:
+        """Give one of several kernels of a session what it needs to reach the others."""
+        engine, what = self._engine, "Preparing the container"
+        image: Any = await engine.call(engine.docker.images.inspect(spec.image), "CREATE_FAILED", what)
+        inherited = dict(one.split("=", 1) for one in image["Config"].get("Env") or () if "=" in one)
+        files = docker_cluster.archive(spec, {**inherited, **environ(spec)})
+        await engine.call(container.put_archive("/", files), "CREATE_FAILED", what)
+        if spec.cluster is not None and spec.cluster.network:
+            networks: Any = engine.docker.networks
+            network = await engine.call(networks.get(bridge), "CREATE_FAILED", what)
+            await engine.call(network.connect({"Container": container.id}), "CREATE_FAILED", what)
 
     async def _remove_volume(self, name: str) -> None:
         engine = self._engine

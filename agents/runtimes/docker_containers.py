@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from agents.protocol import KernelSpec
+from agents.runtimes import docker_cluster
 from agents.runtimes.contract import RuntimeFailure
 
 _PROCESSES: Final = 4096
@@ -25,7 +26,12 @@ def volume_name(kernel: str, generation: int) -> str:
 def config(
     kernel: str, generation: int, spec: KernelSpec, network: str, labels: Mapping[str, str]
 ) -> dict[str, Any]:
-    """What the engine is asked for. `labels`: those that mark all of the agent's."""
+    """What the engine is asked for.
+
+    Args:
+        network: the bridge of its session on this node.
+        labels: those that mark all of the agent's.
+    """
     memory = spec.slots.get("mem", 0)
     marks = {
         "berth.kernel": kernel,
@@ -36,6 +42,7 @@ def config(
         "berth.devices": json.dumps(spec.devices),
         **labels,
     }
+    first = spec.cluster.network or network if spec.cluster else network
     binds = [f"{mount.source}:{mount.target}:{'ro' if mount.read_only else 'rw'}" for mount in spec.mounts]
     return {
         "Image": spec.image,
@@ -44,12 +51,11 @@ def config(
         "WorkingDir": "/home/work",
         "Entrypoint": [],
         "Cmd": _main_process(spec),
-        "Env": [
-            f"{name}={value}"
-            for name, value in {**spec.environ, "HOME": "/home/work", "USER": "work"}.items()
-        ],
+        "Env": [f"{name}={value}" for name, value in environ(spec).items()],
         "Labels": marks,
         "StopSignal": "SIGTERM",
+        # Its own name as well: the engine tells it to the others only where it is given as an alias.
+        "NetworkingConfig": {"EndpointsConfig": {first: {"Aliases": [spec.hostname]}}},
         "HostConfig": {
             "Init": True,
             "CapDrop": ["ALL"],
@@ -59,7 +65,7 @@ def config(
             "NanoCpus": spec.slots.get("cpu", 0) * 1_000_000,
             "PidsLimit": _PROCESSES,
             "ShmSize": spec.shared_memory,
-            "NetworkMode": network,
+            "NetworkMode": first,
             "Mounts": [{"Type": "volume", "Source": volume_name(kernel, generation), "Target": "/home/work"}],
             "Binds": binds,
             "DeviceRequests": [
@@ -80,9 +86,16 @@ def config(
     }
 
 
+def environ(spec: KernelSpec) -> dict[str, str]:
+    """The variables that it has beside those of its image."""
+    return {**docker_cluster.environ(spec), **spec.environ, "HOME": "/home/work", "USER": "work"}
+
+
 def address(container: dict[str, Any]) -> str:
+    """Where the node reaches it: on its session's bridge, not in a network between nodes."""
     networks: dict[str, Any] = container["NetworkSettings"]["Networks"]
-    for network in networks.values():
+    bridge = container["Config"]["Labels"].get("berth.network", "")
+    for network in (networks.get(bridge, {}), *networks.values()):
         if network.get("IPAddress"):
             return str(network["IPAddress"])
     raise RuntimeFailure("NOT_RUNNING", "The session has no address on its node yet.")
@@ -91,5 +104,6 @@ def address(container: dict[str, Any]) -> str:
 def _main_process(spec: KernelSpec) -> list[str]:
     """Stays until it is told to end, or runs the command; the bootstrap script runs beside it."""
     last = 'exec sh -c "$1"' if spec.command is not None else "exec sleep infinity"
-    script = f'[ -z "$0" ] || sh -c "$0" & {last}'
+    servers = docker_cluster.START if spec.cluster else ""
+    script = f'{servers}[ -z "$0" ] || sh -c "$0" & {last}'
     return ["/bin/sh", "-c", script, spec.bootstrap or "", spec.command or ""]

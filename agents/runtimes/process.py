@@ -211,6 +211,14 @@ class ProcessRuntime:
 
     # Looking in
 
+    async def make_network(self, name: str) -> None:
+        raise RuntimeFailure(
+            "NETWORK_FAILED", "A node without a container engine makes no networks between nodes."
+        )
+
+    async def remove_network(self, name: str) -> None:
+        """There is none."""
+
     async def stats(self, kernels: Sequence[str]) -> Sequence[KernelStats]:
         for known in (self._cpu, self._homes):
             for ended in known.keys() - set(kernels):

@@ -91,7 +91,7 @@ class Place:
         """Make everything; `kernel.json` last, so that what has none was cut short."""
         for path in (self.home, self.run, self.directory / "etc"):
             path.mkdir(parents=True, mode=0o700)
-        bubblewrap.lay_out_etc(self.directory / "etc", record.spec.hostname)
+        bubblewrap.lay_out_etc(self.directory / "etc", record.spec)
         for name in (".bashrc", ".profile"):
             skeleton = Path("/etc/skel") / name
             if skeleton.exists():

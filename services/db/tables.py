@@ -370,6 +370,7 @@ class AgentImage(Base):
 
 
 FINAL = ("TERMINATED", "CANCELLED", "ERROR")
+_HAS_NETWORK = text("network != ''")
 _LIVE = text("status not in ('TERMINATED', 'CANCELLED', 'ERROR')")
 
 
@@ -394,6 +395,7 @@ class Session(Base):
         Index(None, "resource_group_id", "status", "id"),
         Index("ix_sessions_deadline", "phase_deadline", sqlite_where=_LIVE, postgresql_where=_LIVE),
         Index("ix_sessions_end", "ends_at", sqlite_where=_LIVE, postgresql_where=_LIVE),
+        Index("ix_sessions_network", "network", sqlite_where=_HAS_NETWORK, postgresql_where=_HAS_NETWORK),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -422,6 +424,10 @@ class Session(Base):
     cluster_mode: Mapped[str] = mapped_column(String(16), default="SINGLE_NODE")
     #: Of the network between agents that is to be removed after its end; empty: none.
     network: Mapped[str] = mapped_column(String(64), default="")
+    #: The agent that has made it; None: not made yet.
+    network_agent_id: Mapped[str | None] = mapped_column(String(30))
+    #: The SSH key of its kernels, sealed, while it lives; None: it has one kernel.
+    cluster_key: Mapped[bytes | None] = mapped_column(LargeBinary)
     #: Of each kernel.
     shared_memory: Mapped[int] = mapped_column(default=64 * 1024 * 1024)
     environ: Mapped[dict[str, str]] = mapped_column(default=dict)

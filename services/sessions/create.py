@@ -289,8 +289,9 @@ def _row(
     resource_group: ResourceGroup,
     image: Image,
 ) -> Session:
+    session_id = ids.new("ses")
     return Session(
-        id=ids.new("ses"),
+        id=session_id,
         name=plan.name,
         type=spec.type,
         status="PENDING",
@@ -307,6 +308,7 @@ def _row(
         raised=gangs.total(plan.raised, spec.cluster_size),
         cluster_size=spec.cluster_size,
         cluster_mode=spec.cluster_mode,
+        cluster_key=core.keys.seal(secrets.token_hex(32), session_id) if spec.cluster_size > 1 else None,
         shared_memory=plan.shared_memory,
         environ=dict(spec.environ),
         startup_command=spec.startup_command,

@@ -223,6 +223,7 @@ async def settle(
             values["ends_at"] = at + timedelta(seconds=session.max_duration_seconds)
     if status in FINAL:
         values |= {"terminated_at": at, "exit_code": main.exit_code, "unreachable_since": None}
+        values["cluster_key"] = None
     if status != "PENDING":
         values["pending_reason"] = None
     shown = reason if reason.code else _shown(first)

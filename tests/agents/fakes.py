@@ -140,6 +140,7 @@ class FakeRuntime:
         self.terminals: dict[tuple[str, str], FakeTerminal] = {}
         self.duplexes: list[FakeDuplex] = []
         self.pulled: list[str] = []
+        self.networks: set[str] = set()
         self.present = [IMAGE]
         self.fail: dict[str, RuntimeFailure] = {}
         self.hang: dict[str, asyncio.Event] = {}
@@ -213,6 +214,13 @@ class FakeRuntime:
             )
             for name, k in self.kernels.items()
         ]
+
+    async def make_network(self, name: str) -> None:
+        await self._gate("make_network")
+        self.networks.add(name)
+
+    async def remove_network(self, name: str) -> None:
+        self.networks.discard(name)
 
     async def stats(self, kernels: Sequence[str]) -> Sequence[KernelStats]:
         return [KernelStats(kernel, cpu_percent=50.0) for kernel in kernels]

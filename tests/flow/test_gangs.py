@@ -1,11 +1,16 @@
 """Sessions of several containers: they find each other by name, and end together."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.flow.cluster import Client, Cluster, eventually, free_port
+from tests.flow.swarms import SwarmEngines
 from tests.flow.test_life import LOGS, launch, reaches
+
+JOIN = "mutation($i: CreateJoinTokenInput!) { createJoinToken(input: $i) { token } }"
 
 IMAGES = "{ images(first: 50) { nodes { id reference } } }"
 RESULT = """query($id: ID!) { node(id: $id) { ... on Session {
@@ -46,6 +51,19 @@ while read -r host slots; do
     ssh "$host" 'echo "$(hostname) is $BERTH_CLUSTER_HOST of rank $BERTH_CLUSTER_RANK"' </dev/null
 done < "$BERTH_CLUSTER_HOSTFILE"
 """
+#: In an image without Python. The sub answers who connects with its name …
+ANSWER = """
+[ "$BERTH_CLUSTER_ROLE" = sub ] && exec perl -MIO::Socket::INET -e '
+my $server = IO::Socket::INET->new(LocalPort => 7000, Listen => 5) or die;
+while (my $other = $server->accept) { print $other "hello from $ENV{BERTH_CLUSTER_HOST}\n"; close $other }
+'
+"""
+#: … and main1 asks it until it does.
+CALL = """exec perl -MIO::Socket::INET -e '
+my $other;
+until ($other = IO::Socket::INET->new(PeerAddr => "sub1:7000", Timeout => 5)) { select(undef, undef, undef, 0.1) }
+print <$other>;
+'"""
 
 
 async def python(client: Client) -> str:
@@ -101,3 +119,45 @@ async def test_on_one_node_main1_reaches_sub1_by_its_name_and_its_end_ends_both(
     if runtime == "docker":
         assert "main1 is main1 of rank 0" in lines
         assert "sub1 is sub1 of rank 1" in lines
+
+
+@pytest.mark.parametrize("runtime", ["docker"], indirect=True)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_over_two_nodes_it_has_a_network_of_its_own_that_goes_with_it(
+    root: Path, runtime: str, database_url: str
+) -> None:
+    engines = SwarmEngines(root)
+    cluster = Cluster(root, runtime, database_url)
+    await cluster.start_manager()
+    try:
+        for number, host in enumerate(engines.hosts):
+            if number:
+                client = await cluster.client()
+                group = (await client("{ viewer { resourceGroups { id } } }"))["viewer"]["resourceGroups"][0]
+                made = await client(JOIN, i={"resourceGroupId": group["id"]})
+                cluster.add_agent(made["createJoinToken"]["token"], DOCKER_HOST=host)
+            else:
+                cluster.add_agent(DOCKER_HOST=host)
+            await cluster.agents_connected(number + 1)
+        client = await cluster.client()
+        # More than half of a node each, so that each has a node of its own.
+        cpus = str((os.cpu_count() or 1) * 0.6)
+        session_id = await launch(
+            client,
+            slots=[{"name": "cpu", "amount": cpus}, {"name": "mem", "amount": str(128 * 2**20)}],
+            type="BATCH",
+            bootstrapScript=ANSWER,
+            startupCommand=CALL,
+            clusterSize=2,
+            clusterMode="MULTI_NODE",
+        )
+        ended = await reaches(cluster, client, session_id, "TERMINATED", "ERROR", "CANCELLED")
+        log = (await client(LOGS, id=session_id))["node"]["logs"]["text"]
+        assert (ended["status"], ended["exitCode"]) == ("TERMINATED", 0), (ended, log)
+        assert "hello from sub1" in log
+        kernels = (await client(RESULT, id=session_id))["node"]["kernels"]
+        assert {one["agent"]["name"] for one in kernels} == {"node1", "node2"}
+        await eventually(lambda: not engines.networks(), "the network is gone", cluster.manager)
+    finally:
+        await cluster.close()
+        engines.close()

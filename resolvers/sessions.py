@@ -15,12 +15,15 @@ from schema.sessions import KernelStats, LogChunk, Session, SessionEvent
 from schema.slots import Slot, pairs
 from schema.subscriptions import Resume, SessionId
 from services import agents, sessions, terminals
-from services.errors import BadInput
+from services.errors import BadInput, NotFound
 from services.sessions import SessionFilter, SessionSpec
 
 Tail = Annotated[
     ByteSize | None,
     strawberry.argument(description="Begin so many bytes before the end; by default at most 1 MiB."),
+]
+KernelId = Annotated[
+    strawberry.ID | None, strawberry.argument(description="Which of its containers; by default main1.")
 ]
 
 
@@ -99,7 +102,13 @@ class SessionMutations:
     async def open_terminal(self, info: Info, input: types.OpenTerminalInput) -> types.OpenTerminalPayload:
         core = info.context.core
         made = await terminals.open_terminal(
-            core, info.context.viewer, str(input.session_id), input.terminal_id, input.columns, input.rows
+            core,
+            info.context.viewer,
+            str(input.session_id),
+            input.terminal_id,
+            input.columns,
+            input.rows,
+            kernel_id=str(input.kernel_id) if input.kernel_id else None,
         )
         base = core.settings.public_url.replace("http", "ws", 1)
         return types.OpenTerminalPayload(
@@ -109,7 +118,11 @@ class SessionMutations:
     @strawberry.field(description="End a terminal's shell.")
     async def close_terminal(self, info: Info, input: types.CloseTerminalInput) -> types.CloseTerminalPayload:
         await terminals.close_terminal(
-            info.context.core, info.context.viewer, str(input.session_id), input.terminal_id
+            info.context.core,
+            info.context.viewer,
+            str(input.session_id),
+            input.terminal_id,
+            kernel_id=str(input.kernel_id) if input.kernel_id else None,
         )
         return types.CloseTerminalPayload(terminal_id=input.terminal_id)
 
@@ -131,18 +144,24 @@ class SessionSubscriptions:
             yield SessionEvent.of(notice)
 
     @strawberry.subscription(description="A session's load, each sample as it comes; the newest counts.")
-    async def session_stats(self, info: Info, session_id: SessionId) -> AsyncGenerator[KernelStats]:
+    async def session_stats(
+        self, info: Info, session_id: SessionId, kernel_id: KernelId = None
+    ) -> AsyncGenerator[KernelStats]:
         core, viewer = info.context.core, info.context.viewer
         await sessions.get(core, viewer, str(session_id), path="sessionId")
         kernels = (await sessions.kernels(core, viewer, [str(session_id)]))[str(session_id)]
-        async for sample in agents.watch_kernel_stats(core, kernels[0].id):
+        kernel = next((one for one in kernels if kernel_id in (None, one.id)), None)
+        if kernel is None:
+            raise NotFound("The session has no such container.", path="kernelId")
+        async for sample in agents.watch_kernel_stats(core, kernel.id):
             yield KernelStats.of(sample)
 
     @strawberry.subscription(description="A session's log as it grows; ends with the session.")
     async def session_logs(
-        self, info: Info, session_id: SessionId, tail: Tail = None
+        self, info: Info, session_id: SessionId, kernel_id: KernelId = None, tail: Tail = None
     ) -> AsyncGenerator[LogChunk]:
         core, viewer = info.context.core, info.context.viewer
-        async for text in sessions.follow_log(core, viewer, str(session_id), tail):
+        which = str(kernel_id) if kernel_id else None
+        async for text in sessions.follow_log(core, viewer, str(session_id), tail, which):
             yield LogChunk(text=text, end=False)
         yield LogChunk(text="", end=True)

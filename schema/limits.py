@@ -56,7 +56,7 @@ class Limits:
 #: Objects that a plain list of a thing is taken to hold.
 _LIST_SIZE: Final = 10
 #: (type, field) → what one costs instead of 1: up to 1 MiB from a node, and all that is kept of ten minutes.
-_PRICES: Final = {("Session", "logs"): 250, ("Session", "statsHistory"): RING}
+_PRICES: Final = {("Kernel", "logs"): 250, ("Session", "logs"): 250, ("Session", "statsHistory"): RING}
 #: Documents whose findings are kept, and how long (characters) one may be for that.
 _KEPT: Final = 256
 _KEPT_LENGTH: Final = 32_768

@@ -61,7 +61,8 @@ class CreateSessionInput:
     type: SessionType = said("What it is for.", default=SessionType.INTERACTIVE)
     environ: list[EnvironmentVariableInput] = said("Environment variables.", default_factory=list)
     startup_command: str | None = said(
-        "Batch: the command that it runs to its end; else run once after the start. In main1 alone.", default=None
+        "Batch: the command that it runs to its end; else run once after the start. In main1 alone.",
+        default=None,
     )
     bootstrap_script: str | None = said(
         "A shell script that runs once after the start, in each container.", default=None
@@ -111,6 +112,7 @@ class ExemptSessionInput:
 @strawberry.input(description="A terminal to open.")
 class OpenTerminalInput:
     session_id: strawberry.ID = said("A running session.")
+    kernel_id: strawberry.ID | None = said("Which of its containers; by default main1.", default=None)
     terminal_id: str | None = said(
         "One that was opened before: the same shell with its scrollback.", default=None
     )
@@ -121,6 +123,7 @@ class OpenTerminalInput:
 @strawberry.input(description="A terminal to close.")
 class CloseTerminalInput:
     session_id: strawberry.ID = said("The session.")
+    kernel_id: strawberry.ID | None = said("Which of its containers; by default main1.", default=None)
     terminal_id: str = said("The terminal.")
 
 

@@ -200,6 +200,12 @@ class Log:
     truncated: bool = said("True when `text` is not the whole.")
 
 
+LogTail = Annotated[
+    ByteSize | None,
+    strawberry.argument(description="Only the last so many bytes; at most and by default 1 MiB."),
+]
+
+
 @strawberry.type(description="One container of a session.")
 class Kernel(Node):
     row: strawberry.Private[tables.Kernel]
@@ -244,6 +250,19 @@ class Kernel(Node):
     agent: Annotated["Agent", strawberry.lazy("schema.agents")] | None = refers(
         "agent_id", "Its node; null until it has one, or when you may not see it."
     )
+
+    @strawberry.field(description="Its load, the newest sample; null when there is no recent one.")
+    def stats(self, info: Info) -> KernelStats | None:
+        sample = info.context.core.stats.kernel(self.row.id)
+        return KernelStats.of(sample) if sample else None
+
+    @strawberry.field(
+        description="What its main process wrote; kept after its end. Null with an error while its node does not answer."
+    )
+    async def logs(self, info: Info, tail: LogTail = None) -> Log | None:
+        core, viewer, row = info.context.core, info.context.viewer, self.row
+        log = await sessions.log(core, viewer, row.session_id, tail, row.id)
+        return Log(text=log.text, size=ByteSize(log.size), truncated=log.truncated)
 
 
 @strawberry.type(description="An isolated environment in which a user's code runs.")
@@ -326,7 +345,9 @@ class Session(Node):
     def slots(self) -> list[Slot]:
         return Slot.all(self.row.slots)
 
-    @strawberry.field(description="Amounts that the image's minimum raised, as they are now: of all containers together.")
+    @strawberry.field(
+        description="Amounts that the image's minimum raised, as they are now: of all containers together."
+    )
     def raised(self) -> list[Slot]:
         return Slot.all(self.row.raised)
 
@@ -410,27 +431,20 @@ class Session(Node):
     def service_ports(self, image: Any, _context: Context) -> list[ServicePort]:
         return ServicePort.all(image.row) if image is not None else []
 
-    @answered(each("kernels"), "Its load, the newest sample; null when there is no recent one.")
+    @answered(each("kernels"), "The load of main1, the newest sample; null when there is no recent one.")
     def stats(self, kernels: list[Kernel], context: Context) -> KernelStats | None:
         sample = context.core.stats.kernel(str(kernels[0].id)) if kernels else None
         return KernelStats.of(sample) if sample else None
 
-    @answered(each("kernels"), "Its load of the last ten minutes, oldest first.")
+    @answered(each("kernels"), "The load of main1 in the last ten minutes, oldest first.")
     def stats_history(self, kernels: list[Kernel], context: Context) -> list[KernelStats]:
         history = context.core.stats.kernel_history(str(kernels[0].id)) if kernels else []
         return [KernelStats.of(sample) for sample in history]
 
     @strawberry.field(
-        description="What its main process wrote; kept after its end. Null with an error while its node does not answer."
+        description="What main1 wrote; kept after its end. Null with an error while its node does not answer."
     )
-    async def logs(
-        self,
-        info: Info,
-        tail: Annotated[
-            ByteSize | None,
-            strawberry.argument(description="Only the last so many bytes; at most and by default 1 MiB."),
-        ] = None,
-    ) -> Log | None:
+    async def logs(self, info: Info, tail: LogTail = None) -> Log | None:
         log = await sessions.log(info.context.core, info.context.viewer, self.row.id, tail)
         return Log(text=log.text, size=ByteSize(log.size), truncated=log.truncated)
 

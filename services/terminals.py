@@ -21,7 +21,7 @@ from services.errors import BadInput, Conflict, Unauthenticated
 from services.keys import digest
 from services.permissions import Actor, Subject
 from services.sessions import get
-from services.sessions.read import main_kernel, open_stream
+from services.sessions.read import one_kernel, open_stream
 
 _TERMINAL_ID: Final = re.compile(r"[a-z0-9-]{1,32}")
 
@@ -35,16 +35,26 @@ class TerminalTicket:
 
 
 async def open_terminal(
-    core: Core, actor: Actor, session_id: str, terminal_id: str | None, columns: int, rows: int
+    core: Core,
+    actor: Actor,
+    session_id: str,
+    terminal_id: str | None,
+    columns: int,
+    rows: int,
+    *,
+    kernel_id: str | None = None,
 ) -> TerminalTicket:
     """Make a ticket for a terminal, a new one or one that is kept.
+
+    Args:
+        kernel_id: of one of the session's kernels; None: the main one.
 
     Raises:
         NotFound, Forbidden, BadInput, Conflict: the session is not running.
     """
     if not (1 <= columns <= 1000 and 1 <= rows <= 1000):
         raise BadInput("A terminal has 1 to 1000 columns and rows.", path="input.columns")
-    session, kernel = await _kernel(core, actor, session_id, terminal_id, "openTerminal")
+    session, kernel = await _kernel(core, actor, session_id, terminal_id, kernel_id, "openTerminal")
     if session.status != "RUNNING":
         raise Conflict(f"The session is {session.status.lower()}; a terminal needs it running.")
     ticket = secrets.token_urlsafe(32)
@@ -114,9 +124,11 @@ async def attach(core: Core, ticket: str) -> Attachment:
     return Attachment(stream, data["session"], user_id, data["login"])
 
 
-async def close_terminal(core: Core, actor: Actor, session_id: str, terminal_id: str) -> None:
+async def close_terminal(
+    core: Core, actor: Actor, session_id: str, terminal_id: str, *, kernel_id: str | None = None
+) -> None:
     """End a terminal's shell. One that is not there is closed already."""
-    _, kernel = await _kernel(core, actor, session_id, terminal_id, "closeTerminal")
+    _, kernel = await _kernel(core, actor, session_id, terminal_id, kernel_id, "closeTerminal")
     if kernel.agent_id in core.hub.connected:
         await core.hub.call(
             kernel.agent_id or "",
@@ -126,7 +138,7 @@ async def close_terminal(core: Core, actor: Actor, session_id: str, terminal_id:
 
 
 async def _kernel(
-    core: Core, actor: Actor, session_id: str, terminal_id: str | None, action: str
+    core: Core, actor: Actor, session_id: str, terminal_id: str | None, kernel_id: str | None, action: str
 ) -> tuple[Session, Kernel]:
     if terminal_id is not None and not _TERMINAL_ID.fullmatch(terminal_id):
         raise BadInput(
@@ -135,4 +147,4 @@ async def _kernel(
     session = await get(core, actor, session_id, path="input.sessionId")
     permissions.require(actor, action, Subject(session.domain_id, session.group_id, session.user_id))
     async with core.db.read() as db:
-        return session, await main_kernel(db, session_id)
+        return session, await one_kernel(db, session_id, kernel_id, path="input.kernelId")

@@ -146,11 +146,13 @@ class Log:
     truncated: bool
 
 
-async def log(core: Core, actor: Actor, session_id: str, tail: int | None = None) -> Log:
-    """The log of a session's main kernel: from its node while it lives, the kept one after its end."""
+async def log(
+    core: Core, actor: Actor, session_id: str, tail: int | None = None, kernel_id: str | None = None
+) -> Log:
+    """The log of one of a session's kernels, by default the main one: from its node while it lives, then the kept one."""
     await get(core, actor, session_id)
     async with core.db.read() as db:
-        kernel = await main_kernel(db, session_id)
+        kernel = await one_kernel(db, session_id, kernel_id)
         kept = await db.get(KernelLog, kernel.id)
     limit = min(tail or MAX_KEPT_LOG, MAX_KEPT_LOG)
     if kept is not None:
@@ -165,19 +167,21 @@ async def log(core: Core, actor: Actor, session_id: str, tail: int | None = None
 
 
 async def follow_log(
-    core: Core, actor: Actor, session_id: str, tail: int | None = None
+    core: Core, actor: Actor, session_id: str, tail: int | None = None, kernel_id: str | None = None
 ) -> AsyncGenerator[str]:
-    """The log of a session's main kernel as it grows, from `tail` bytes before its end; ends with the kernel.
+    """The log of one of a session's kernels, by default the main one, as it grows, from `tail` bytes before its end.
+
+    It ends with the kernel.
 
     Raises:
-        NotFound: there is no such session for the actor.
+        NotFound: there is no such session for the actor, or no such kernel in it.
         Unavailable: its node is not connected.
     """
     session = await get(core, actor, session_id, path="sessionId")
     async with core.db.read() as db:
-        kernel = await main_kernel(db, session_id)
-    if session.status in FINAL or kernel.agent_id is None:
-        kept = await log(core, actor, session_id, tail)
+        kernel = await one_kernel(db, session_id, kernel_id, path="kernelId")
+    if session.status in FINAL or kernel.status in FINAL or kernel.agent_id is None:
+        kept = await log(core, actor, session_id, tail, kernel.id)
         if kept.text:
             yield kept.text
         return
@@ -220,8 +224,23 @@ async def open_stream(core: Core, agent_id: str, target: Target) -> Stream:
         raise Unavailable(refused.message, part=_NODE) from refused
 
 
-async def main_kernel(db: AsyncSession, session_id: str) -> Kernel:
-    return (await db.scalars(select(Kernel).where(Kernel.session_id == session_id, Kernel.rank == 0))).one()
+async def one_kernel(
+    db: AsyncSession, session_id: str, kernel_id: str | None, *, path: str | None = None
+) -> Kernel:
+    """A kernel of a session that the actor sees.
+
+    Args:
+        kernel_id: None: the main one.
+        path: of the input that names it.
+
+    Raises:
+        NotFound: it is not one of the session's.
+    """
+    which = Kernel.rank == 0 if kernel_id is None else Kernel.id == kernel_id
+    kernel = await db.scalar(select(Kernel).where(Kernel.session_id == session_id, which))
+    if kernel is None:
+        raise NotFound("The session has no such container.", path=path)
+    return kernel
 
 
 async def counts(core: Core, actor: Actor) -> dict[str, int]:

@@ -67,7 +67,8 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "Group": (GROUP, "active allowedActions:actions createdAt description domain id members name totalSlots"),
     "Image": (GRANTED, """active agents allowedActions:actions architecture base createdAt digest environmentNames id
         installed labels language minimumSlots name namespace reference registry servicePorts size tag version"""),
-    "Kernel": (OWNER, "agent exitCode hostname id rank role session slots startedAt status statusReason terminatedAt"),
+    "Kernel": (OWNER, """agent exitCode hostname id logs:log rank role session slots startedAt stats status statusReason
+        terminatedAt"""),
     "Keypair": (OWNER, """accessKey active allowedActions:actions concurrentSessions createdAt id isMain lastUsedAt
         policy queryCount rateLimit usage user"""),
     "Login": (PRIVATE, "address createdAt current:current id lastUsedAt userAgent"),
@@ -277,12 +278,13 @@ ARGUMENTS: Final = {
     "Query.availability": "groupId:grp resourceGroupId:rgp",
     "Query.availablePresets": "groupId:grp resourceGroupId:rgp",
     "Query.node": "id:*",
+    "Kernel.logs": "tail",
     "Session.logs": "tail",
     "Subscription.agentEvents": "after",
     "Subscription.agentStats": "agentId:agt",
     "Subscription.sessionEvents": "after filter",
-    "Subscription.sessionLogs": "sessionId:ses tail",
-    "Subscription.sessionStats": "sessionId:ses",
+    "Subscription.sessionLogs": "kernelId:knl sessionId:ses tail",
+    "Subscription.sessionStats": "kernelId:knl sessionId:ses",
 }
 #: Of every list, and of those that are roots.
 PAGING: Final = "after before first last"
@@ -293,7 +295,7 @@ INPUTS: Final = {
     "AgentFilter": "imageId:img resourceGroupId:rgp schedulable search statusIn",
     "AgentOrder": "direction field",
     "ChangePasswordInput": "currentPassword newPassword",
-    "CloseTerminalInput": "sessionId:ses terminalId",
+    "CloseTerminalInput": "kernelId:knl sessionId:ses terminalId",
     "CreateDomainInput": "description idempotencyKey name totalSlots",
     "CreateGroupInput": "description domainId:dom idempotencyKey name totalSlots",
     "CreateJoinTokenInput": "expiresInSeconds resourceGroupId:rgp",
@@ -332,7 +334,7 @@ INPUTS: Final = {
     "KeypairsInput": "ids:key",
     "LoginInput": "cookie email password",
     "LoginWithKeypairInput": "accessKey cookie secretKey",
-    "OpenTerminalInput": "columns rows sessionId:ses terminalId",
+    "OpenTerminalInput": "columns kernelId:knl rows sessionId:ses terminalId",
     "RecalculateUsageInput": "dryRun",
     "RedeemTicketInput": "cookie newPassword ticket",
     "RefreshLoginInput": "refreshToken",

@@ -20,5 +20,6 @@ export function outcome({ status, exitCode, statusReason }: Ended): Outcome {
   if (status !== 'TERMINATED') return null
   // What was asked to end is killed in the end: its exit code then says nothing.
   const ownFault = statusReason?.code === 'EXITED' && Boolean(exitCode)
-  return ownFault || statusReason?.code === 'OOM_KILLED' ? 'failed' : 'done'
+  const faults = ['OOM_KILLED', 'SUB_EXITED']
+  return ownFault || faults.includes(statusReason?.code ?? '') ? 'failed' : 'done'
 }

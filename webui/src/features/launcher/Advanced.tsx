@@ -4,6 +4,7 @@ import {
   Checkbox,
   Collapse,
   Group,
+  NumberInput,
   Stack,
   Text,
   Textarea,
@@ -21,7 +22,7 @@ type Props = { form: Form; onChange: (change: Partial<Form>) => void }
 /** What most sessions do without. */
 export function Advanced({ form, onChange }: Props) {
   const { t } = useTranslation()
-  const used = form.batch || form.command !== '' || form.variables.length > 0
+  const used = form.containers > 1 || form.batch || form.command !== '' || form.variables.length > 0
   const [opened, { toggle, open }] = useDisclosure(used)
   useEffect(() => {
     if (used) open()
@@ -43,6 +44,23 @@ export function Advanced({ form, onChange }: Props) {
       </Button>
       <Collapse expanded={opened} mt={opened ? 'sm' : 0}>
         <Stack gap="sm">
+          <NumberInput
+            label={t('launcher.containers')}
+            description={t('launcher.containersHint')}
+            value={form.containers}
+            onChange={(value) => onChange({ containers: Number(value) || 1 })}
+            min={1}
+            max={60}
+            allowDecimal={false}
+            w={{ base: '100%', xs: 260 }}
+          />
+          {form.containers > 1 && (
+            <Checkbox
+              label={t('launcher.severalNodes')}
+              checked={form.severalNodes}
+              onChange={(event) => onChange({ severalNodes: event.currentTarget.checked })}
+            />
+          )}
           <Checkbox
             label={t('launcher.batch')}
             checked={form.batch}

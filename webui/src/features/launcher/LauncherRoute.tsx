@@ -42,7 +42,10 @@ export default function LauncherRoute() {
   const { image } = selection
   const chosen: Record<string, number> = { cpu: form.cpu, mem: form.memory * GIB }
   const wanted = raise(chosen, image?.minimumSlots ?? [])
-  const verdict = availability && judge(wanted, availability)
+  const raised = Object.keys(wanted).filter((name) => (wanted[name] ?? 0) > (chosen[name] ?? 0))
+  // All containers need room on one node, or each for itself.
+  const together = form.severalNodes ? 1 : form.containers
+  const verdict = availability && judge(times(wanted, together), availability)
 
   function submit(event: FormEvent) {
     event.preventDefault()
@@ -72,8 +75,8 @@ export default function LauncherRoute() {
         <Grid.Col span={{ base: 12, md: 4 }}>
           <Summary
             title={image ? `${image.language} ${image.version}` : '–'}
-            wanted={wanted}
-            raised={Object.keys(wanted).filter((name) => (wanted[name] ?? 0) > (chosen[name] ?? 0))}
+            wanted={times(wanted, form.containers)}
+            raised={raised}
             verdict={verdict}
             availability={availability}
             busy={busy}
@@ -103,6 +106,10 @@ function NameField({ form, onChange }: { form: Form; onChange: (change: Partial<
       maxLength={64}
     />
   )
+}
+
+function times(amounts: Record<string, number>, count: number) {
+  return Object.fromEntries(Object.entries(amounts).map(([name, amount]) => [name, amount * count]))
 }
 
 /** CPU cores and GiB of the largest node. */

@@ -42,6 +42,8 @@ export const EARLIER = graphql(`
       ... on Session {
         type
         startupCommand
+        clusterSize
+        clusterMode
         image {
           id
           language

@@ -45,14 +45,17 @@ test('a session of before fills the form', () => {
     id: 'ses_1',
     type: 'BATCH',
     startupCommand: 'make',
+    clusterSize: 2,
+    clusterMode: 'MULTI_NODE',
     image: { id: 'img_1', language: 'Python' },
     slots: [
-      { name: 'cpu', amount: '2' },
-      { name: 'mem', amount: String(4 * GIB) },
+      { name: 'cpu', amount: '4' },
+      { name: 'mem', amount: String(8 * GIB) },
     ],
     environ: [{ name: 'A', value: '1' }],
   } as never)
   expect(again).toMatchObject({ cpu: 2, memory: 4, batch: true, command: 'make', imageId: 'img_1' })
+  expect(again).toMatchObject({ containers: 2, severalNodes: true })
   expect(again?.variables).toMatchObject([{ name: 'A', value: '1' }])
   expect(like(null)).toBeNull()
 })

@@ -18,6 +18,9 @@ export type Form = {
   memory: number
   command: string
   batch: boolean
+  /** Containers, each with these amounts. */
+  containers: number
+  severalNodes: boolean
   variables: Variable[]
 }
 
@@ -29,6 +32,8 @@ const FIRST: Form = {
   memory: SIZES.small[1],
   command: '',
   batch: false,
+  containers: 1,
+  severalNodes: false,
   variables: [],
 }
 
@@ -61,13 +66,16 @@ export function remember({ language, cpu, memory }: Form, imageId: string) {
 /** The form of a session that was, to launch it again. */
 export function like(node: EarlierSessionQuery['node']): Partial<Form> | null {
   if (!node || !('slots' in node)) return null
-  const amounts = Object.fromEntries(node.slots.map((slot) => [slot.name, Number(slot.amount)]))
+  const each = (slot: { amount: string }) => Number(slot.amount) / node.clusterSize
+  const amounts = Object.fromEntries(node.slots.map((slot) => [slot.name, each(slot)]))
   return {
     ...(node.image ? { language: node.image.language, imageId: node.image.id } : {}),
     cpu: amounts.cpu ?? FIRST.cpu,
     memory: (amounts.mem ?? FIRST.memory * GIB) / GIB,
     command: node.startupCommand ?? '',
     batch: node.type === 'BATCH',
+    containers: node.clusterSize,
+    severalNodes: node.clusterMode === 'MULTI_NODE',
     variables: node.environ.map((one) => ({ key: randomId(), ...one })),
   }
 }
@@ -78,6 +86,8 @@ export function request(form: Form, place: { groupId: string; resourceGroupId: s
     name: form.name || null,
     type: form.batch ? 'BATCH' : 'INTERACTIVE',
     startupCommand: form.command || null,
+    clusterSize: form.containers,
+    clusterMode: form.severalNodes && form.containers > 1 ? 'MULTI_NODE' : 'SINGLE_NODE',
     environ: form.variables.filter((one) => one.name).map(({ name, value }) => ({ name, value })),
     slots: [
       { name: 'cpu', amount: String(form.cpu) },

@@ -10,7 +10,10 @@ export function SessionFacts({ session }: { session: DetailedSession }) {
     [t('session.image'), session.image?.reference],
     [t('app.project'), session.group?.name],
     [t('app.resourceGroup'), session.resourceGroup?.name],
-    [t('session.node'), session.kernels[0]?.agent?.name],
+    [
+      t('session.node'),
+      [...new Set(session.kernels.map((one) => one.agent?.name))].filter(Boolean).join(', '),
+    ],
     [t('session.slots'), session.slots.map((slot) => `${slot.name} ${amount(slot)}`).join(', ')],
     [t('session.raised'), session.raised.map((slot) => `${slot.name} ${amount(slot)}`).join(', ')],
     [t('session.created'), moment(session.createdAt, i18n.language)],

@@ -10,6 +10,7 @@ import { outcome } from '../../shared/outcome'
 import { useSessionNews } from '../../shared/sessionStream'
 import { usePageTitle } from '../../shared/usePageTitle'
 import { DETAILS } from './documents'
+import { KernelTable } from './KernelTable'
 import { Logs } from './Logs'
 import { OutcomeAlert } from './OutcomeAlert'
 import { Phases } from './Phases'
@@ -69,11 +70,12 @@ export default function SessionRoute() {
                 <Charts id={session.id} live />
               </Suspense>
             )}
+            {session.kernels.length > 1 && <KernelTable session={session} />}
             <SessionFacts session={session} />
           </Stack>
         </Tabs.Panel>
         <Tabs.Panel value="logs" pt="md">
-          <Logs id={session.id} ended={outcome(session) !== null} />
+          <Logs id={session.id} ended={outcome(session) !== null} kernels={session.kernels} />
         </Tabs.Panel>
         <Tabs.Panel value="timeline" pt="md">
           <SessionTimeline session={session} />

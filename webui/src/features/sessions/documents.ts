@@ -111,7 +111,13 @@ export const DETAILS = graphql(`
         }
         kernels {
           id
-          role
+          hostname
+          status
+          exitCode
+          statusReason {
+            code
+            message
+          }
           agent {
             id
             name
@@ -164,8 +170,8 @@ export const STATS = graphql(`
 `)
 
 export const LOGS = graphql(`
-  subscription SessionLogs($id: ID!, $tail: ByteSize) {
-    sessionLogs(sessionId: $id, tail: $tail) {
+  subscription SessionLogs($id: ID!, $kernel: ID, $tail: ByteSize) {
+    sessionLogs(sessionId: $id, kernelId: $kernel, tail: $tail) {
       text
       end
     }
@@ -174,4 +180,5 @@ export const LOGS = graphql(`
 
 /** A session as the list shows it, and as its own page does. */
 export type ListedSession = SessionListQuery['sessions']['nodes'][number]
+export type Kernel = DetailedSession['kernels'][number]
 export type DetailedSession = Extract<NonNullable<SessionDetailsQuery['node']>, { status: unknown }>

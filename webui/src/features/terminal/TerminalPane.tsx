@@ -12,6 +12,7 @@ import { SearchBar } from './SearchBar'
 
 type Props = {
   sessionId: string
+  kernelId?: string
   terminalId: string
   resumed: boolean
   shown: boolean
@@ -27,7 +28,7 @@ type Parts = { terminal: Terminal; fit: FitAddon; search: SearchAddon; line: Lin
  * id leads back to it, the screen is cleared, and what was there comes first.
  */
 export function TerminalPane(props: Props) {
-  const { sessionId, terminalId, resumed, shown, size, searching, onSearch } = props
+  const { sessionId, kernelId, terminalId, resumed, shown, size, searching, onSearch } = props
   const { t } = useTranslation()
   const place = useRef<HTMLDivElement>(null)
   const [parts, setParts] = useState<Parts>()
@@ -63,7 +64,7 @@ export function TerminalPane(props: Props) {
       }
       return !wanted
     })
-    const line = connect({ sessionId, terminalId, screen: terminal, resumed, onState: setState })
+    const line = connect({ sessionId, kernelId, terminalId, screen: terminal, resumed, onState: setState })
     const watching = new ResizeObserver(() => place.current?.offsetParent && fit.fit())
     watching.observe(place.current)
     setParts({ terminal, fit, search, line })
@@ -73,7 +74,7 @@ export function TerminalPane(props: Props) {
       terminal.dispose()
       setParts(undefined)
     }
-  }, [sessionId, terminalId])
+  }, [sessionId, kernelId, terminalId])
 
   useEffect(() => {
     if (!parts) return

@@ -1,6 +1,6 @@
 import { ActionIcon, Group, Tooltip, UnstyledButton } from '@mantine/core'
 import { IconPlus, IconSearch, IconTextDecrease, IconTextIncrease, IconX } from '@tabler/icons-react'
-import { useParams } from '@tanstack/react-router'
+import { useParams, useSearch } from '@tanstack/react-router'
 import { type KeyboardEvent, useEffect, useState } from 'react'
 import { useTranslation } from 'react-i18next'
 import { ask } from '../../shared/auth'
@@ -15,20 +15,21 @@ type Tab = { id: string; number: number }
 
 export default function TerminalRoute() {
   const viewer = useLogin()
-  return viewer && <Terminals key={viewer.id} />
+  const { kernel } = useSearch({ strict: false }) as { kernel?: string }
+  return viewer && <Terminals key={`${viewer.id}.${kernel}`} kernel={kernel} />
 }
 
-/** Several shells of one session. Their ids are kept for the window, so a reload comes back to the same shells. */
-function Terminals() {
+/** Several shells of one container, by default main1. Their ids are kept for the window, so a reload comes back to the same shells. */
+function Terminals({ kernel }: { kernel?: string }) {
   const { t } = useTranslation()
   const { id } = useParams({ strict: false }) as { id: string }
-  const key = `terminals.${id}`
+  const key = `terminals.${kernel ?? id}`
   const [tabs, setTabs] = useState<Tab[]>(() => recall('tab', key, [fresh(1)]))
   const [before] = useState(() => new Set(recall<Tab[]>('tab', key, []).map((tab) => tab.id)))
   const [active, setActive] = useState(tabs[0]?.id ?? '')
   const [searching, setSearching] = useState(false)
   const [size, setSize] = useState(() => Number(localStorage.getItem('berth.terminal.size')) || 14)
-  const name = useSessionName(id)
+  const name = useSessionName(id, kernel)
 
   useEffect(() => keep('tab', key, tabs), [key, tabs])
   useEffect(() => localStorage.setItem('berth.terminal.size', String(size)), [size])
@@ -41,7 +42,7 @@ function Terminals() {
   }
 
   function close(tab: Tab) {
-    void endShell(id, tab.id)
+    void endShell(id, kernel, tab.id)
     const left = tabs.filter((one) => one.id !== tab.id)
     const next = left.length > 0 ? left : [fresh(tab.number + 1)]
     setTabs(next)
@@ -96,6 +97,7 @@ function Terminals() {
         <TerminalPane
           key={tab.id}
           sessionId={id}
+          kernelId={kernel}
           terminalId={tab.id}
           resumed={before.has(tab.id)}
           shown={tab.id === active}
@@ -124,15 +126,22 @@ function Tool(props: { label: string; icon: typeof IconX; act: () => void }) {
   )
 }
 
-function useSessionName(id: string): string | undefined {
+/** With the container's, where one was chosen. */
+function useSessionName(id: string, kernel?: string): string | undefined {
   const [name, setName] = useState<string>()
   useEffect(() => {
-    const query = 'query SessionName($id: ID!) { node(id: $id) { ... on Session { name } } }'
-    ask<{ node: { name?: string } | null }>(query, { id }).then(
-      ({ node }) => setName(node?.name),
+    const query =
+      'query SessionName($id: ID!) { node(id: $id) { ... on Session { name kernels { id hostname } } } }'
+    ask<{ node: { name?: string; kernels?: { id: string; hostname: string }[] } | null }>(query, {
+      id,
+    }).then(
+      ({ node }) => {
+        const host = node?.kernels?.find((one) => one.id === kernel)?.hostname
+        setName(host ? `${host} · ${node?.name}` : node?.name)
+      },
       () => undefined,
     )
-  }, [id])
+  }, [id, kernel])
   return name
 }
 

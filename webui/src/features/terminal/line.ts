@@ -31,6 +31,8 @@ export type Screen = {
 export type Line = { close(): void; retry(): void }
 type Options = {
   sessionId: string
+  /** Which of its containers; by default main1. */
+  kernelId?: string
   terminalId: string
   screen: Screen
   /** Whether the shell may be there already, with a past. */
@@ -38,7 +40,7 @@ type Options = {
   onState: (state: LineState) => void
 }
 
-export function connect({ sessionId, terminalId, screen, resumed, onState }: Options): Line {
+export function connect({ sessionId, kernelId, terminalId, screen, resumed, onState }: Options): Line {
   let socket: WebSocket | undefined
   let closed = false
   let ended = false
@@ -55,7 +57,7 @@ export function connect({ sessionId, terminalId, screen, resumed, onState }: Opt
     try {
       await freshToken()
       const { openTerminal } = await ask<{ openTerminal: { url: string } }>(OPEN, {
-        input: { sessionId, terminalId, columns: screen.cols, rows: screen.rows },
+        input: { sessionId, kernelId, terminalId, columns: screen.cols, rows: screen.rows },
       })
       // The way to the server that this page came by also leads to its terminals.
       url = new URL(new URL(openTerminal.url, location.href).pathname, location.origin.replace('http', 'ws'))
@@ -168,7 +170,11 @@ export function connect({ sessionId, terminalId, screen, resumed, onState }: Opt
 }
 
 /** End a shell for good; what cannot be reached ends with its session. */
-export async function endShell(sessionId: string, terminalId: string): Promise<void> {
+export async function endShell(
+  sessionId: string,
+  kernelId: string | undefined,
+  terminalId: string,
+): Promise<void> {
   await freshToken()
-  await ask(CLOSE, { input: { sessionId, terminalId } }).catch(() => undefined)
+  await ask(CLOSE, { input: { sessionId, kernelId, terminalId } }).catch(() => undefined)
 }

@@ -1,6 +1,7 @@
 """Root fields about keypairs."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import strawberry
 
@@ -11,6 +12,7 @@ from schema.errors import Problem
 from schema.keypairs import Keypair
 from services import keypairs
 from services.keypairs import KeypairChanges, KeypairSpec
+from services.outcomes import Outcome
 
 
 @strawberry.type
@@ -71,11 +73,11 @@ class KeypairMutations:
         return types.DeleteKeypairPayload(deleted_id=strawberry.ID(gone))
 
 
-def _results(outcomes: Sequence[keypairs.Outcome]) -> list[types.KeypairResult]:
+def _results(outcomes: Sequence[Outcome[Any]]) -> list[types.KeypairResult]:
     return [
         types.KeypairResult(
             id=strawberry.ID(outcome.id),
-            keypair=Keypair.of(outcome.keypair) if outcome.keypair else None,
+            keypair=Keypair.of(outcome.row) if outcome.row else None,
             error=Problem.of(outcome.error) if outcome.error else None,
         )
         for outcome in outcomes

@@ -84,7 +84,7 @@ class SessionMutations:
             results=[
                 types.SessionResult(
                     id=strawberry.ID(outcome.id),
-                    session=Session.of(outcome.session) if outcome.session else None,
+                    session=Session.of(outcome.row) if outcome.row else None,
                     error=Problem.of(outcome.error) if outcome.error else None,
                 )
                 for outcome in outcomes

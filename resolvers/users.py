@@ -1,6 +1,7 @@
 """Root fields about users."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import strawberry
 
@@ -12,6 +13,7 @@ from schema.errors import Problem
 from schema.slots import pairs
 from schema.users import User
 from services import users
+from services.outcomes import Outcome
 from services.users import UserChanges, UserSpec
 
 
@@ -80,11 +82,11 @@ class UserMutations:
         return types.ReactivateUsersPayload(results=_results(done))
 
 
-def _results(outcomes: Sequence[users.Outcome]) -> list[types.UserResult]:
+def _results(outcomes: Sequence[Outcome[Any]]) -> list[types.UserResult]:
     return [
         types.UserResult(
             id=strawberry.ID(outcome.id),
-            user=User.of(outcome.user) if outcome.user else None,
+            user=User.of(outcome.row) if outcome.row else None,
             error=Problem.of(outcome.error) if outcome.error else None,
         )
         for outcome in outcomes

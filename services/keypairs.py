@@ -14,9 +14,10 @@ from services import idempotency, ids, inputs, permissions, subjects
 from services.bus import Revoked, Wake
 from services.core import Core
 from services.db.tables import Keypair, Nonce, ResourcePolicy, Session, User
-from services.errors import BerthError, Conflict, Forbidden, NotFound, Problems
+from services.errors import Conflict, Forbidden, NotFound, Problems
 from services.filters import Conditions, equal, searched
 from services.nouns import Noun
+from services.outcomes import Outcome, each
 from services.permissions import Actor, Reach
 from services.policies import DEFAULT
 
@@ -66,15 +67,6 @@ class NewKeypair:
     keypair: Keypair
     #: For this once; a repeated request with the same idempotency key gets it again, for its reply may have been lost.
     secret_key: str = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one of several: the keypair, or why not."""
-
-    id: str
-    keypair: Keypair | None = None
-    error: BerthError | None = None
 
 
 ORDERS: Final = {
@@ -166,14 +158,14 @@ async def edit(core: Core, actor: Actor, keypair_id: str, changes: KeypairChange
     return keypair
 
 
-async def activate(core: Core, actor: Actor, keypair_ids: Sequence[str]) -> list[Outcome]:
+async def activate(core: Core, actor: Actor, keypair_ids: Sequence[str]) -> list[Outcome[Keypair]]:
     """Let keypairs be used again, each for itself."""
-    return await _on_each(core, actor, keypair_ids, active=True)
+    return await each(keypair_ids, lambda one: _set_active(core, actor, one, active=True))
 
 
-async def deactivate(core: Core, actor: Actor, keypair_ids: Sequence[str]) -> list[Outcome]:
+async def deactivate(core: Core, actor: Actor, keypair_ids: Sequence[str]) -> list[Outcome[Keypair]]:
     """Let keypairs sign nothing and start nothing any more, each for itself. Logins made with them end."""
-    return await _on_each(core, actor, keypair_ids, active=False)
+    return await each(keypair_ids, lambda one: _set_active(core, actor, one, active=False))
 
 
 async def delete(core: Core, actor: Actor, keypair_id: str) -> str:
@@ -274,17 +266,6 @@ async def _terms(db: AsyncSession, actor: Actor, user: User, spec: KeypairSpec) 
     if main is None:
         return await find_policy(db, None), DEFAULT_RATE
     return main.policy_id, main.rate_limit
-
-
-async def _on_each(core: Core, actor: Actor, keypair_ids: Sequence[str], *, active: bool) -> list[Outcome]:
-    outcomes: list[Outcome] = []
-    for keypair_id in dict.fromkeys(keypair_ids):
-        try:
-            keypair = await _set_active(core, actor, keypair_id, active=active)
-            outcomes.append(Outcome(keypair_id, keypair=keypair))
-        except BerthError as error:
-            outcomes.append(Outcome(keypair_id, error=error))
-    return outcomes
 
 
 async def _set_active(core: Core, actor: Actor, keypair_id: str, *, active: bool) -> Keypair:

@@ -17,9 +17,10 @@ from services.auth import change, standing
 from services.bus import AnyHint, Wake
 from services.core import Core
 from services.db.tables import FINAL, GroupMember, Keypair, Session, Slots, User
-from services.errors import BerthError, Conflict, Forbidden, Problems
+from services.errors import Conflict, Forbidden, Problems
 from services.filters import Conditions, equal, linked, searched
 from services.nouns import Noun
+from services.outcomes import Outcome, each
 from services.permissions import RANK, Actor, Reach, Subject
 
 
@@ -85,15 +86,6 @@ class NewUser:
     secret_key: str = field(repr=False)
     #: With which the user chooses a password; None when one was given.
     ticket: str | None = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one of several: the user, or why not."""
-
-    id: str
-    user: User | None = None
-    error: BerthError | None = None
 
 
 ORDERS: Final = {"EMAIL": User.email, "NAME": User.name, "CREATED_AT": User.id, "ROLE": User.role}
@@ -225,32 +217,25 @@ async def edit(core: Core, actor: Actor, user_id: str, changes: UserChanges) -> 
     return user
 
 
-async def deactivate(core: Core, actor: Actor, user_ids: Sequence[str]) -> list[Outcome]:
+async def deactivate(core: Core, actor: Actor, user_ids: Sequence[str]) -> list[Outcome[User]]:
     """Shut users out, each for itself: logins, signed requests and open streams end. Sessions go on until they end."""
-    return await _on_each(core, actor, user_ids, active=False)
+    return await each(user_ids, lambda user_id: _switch(core, actor, user_id, "deactivateUsers"))
 
 
-async def reactivate(core: Core, actor: Actor, user_ids: Sequence[str]) -> list[Outcome]:
+async def reactivate(core: Core, actor: Actor, user_ids: Sequence[str]) -> list[Outcome[User]]:
     """Let users in again, each for itself."""
-    return await _on_each(core, actor, user_ids, active=True)
+    return await each(user_ids, lambda user_id: _switch(core, actor, user_id, "reactivateUsers"))
 
 
-async def _on_each(core: Core, actor: Actor, user_ids: Sequence[str], *, active: bool) -> list[Outcome]:
-    outcomes: list[Outcome] = []
-    for user_id in dict.fromkeys(user_ids):
-        hints: list[AnyHint] = []
-        action = "reactivateUsers" if active else "deactivateUsers"
-        try:
-            async with core.db.write() as db:
-                await standing.lock_superadmins(db)
-                user = await _noun.take(db, actor, user_id, action, path="input.ids")
-                await _set_active(core, db, actor, user, hints, active=active)
-        except BerthError as error:
-            outcomes.append(Outcome(user_id, error=error))
-            continue
-        await standing.tell(core, hints)
-        outcomes.append(Outcome(user_id, user=user))
-    return outcomes
+async def _switch(core: Core, actor: Actor, user_id: str, action: str) -> User:
+    """Shut one user out, or let one in again."""
+    hints: list[AnyHint] = []
+    async with core.db.write() as db:
+        await standing.lock_superadmins(db)
+        user = await _noun.take(db, actor, user_id, action, path="input.ids")
+        await _set_active(core, db, actor, user, hints, active=action == "reactivateUsers")
+    await standing.tell(core, hints)
+    return user
 
 
 async def _change_standing(

@@ -24,14 +24,13 @@ from services.sessions.read import (
     total,
     total_kernels,
 )
-from services.sessions.terminate import Outcome, fail_overdue, terminate
+from services.sessions.terminate import fail_overdue, terminate
 from services.sessions.watch import SessionNotice, watch
 
 __all__ = [
     "ORDERS",
     "IdleRule",
     "Log",
-    "Outcome",
     "SessionFilter",
     "SessionNotice",
     "SessionSpec",

@@ -1,7 +1,6 @@
 """Ending sessions: by request, by force, and when a phase takes too long."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -10,7 +9,8 @@ from services import permissions, subjects
 from services.bus import Deliver
 from services.core import Core
 from services.db.tables import FINAL, Agent, Kernel, Session
-from services.errors import BerthError, Conflict, NotFound
+from services.errors import Conflict, NotFound
+from services.outcomes import Outcome, each
 from services.permissions import Actor
 from services.sessions import lifecycle
 from services.sessions.lifecycle import Changes, Reason, Was
@@ -20,32 +20,16 @@ FORCED = Reason("FORCED", "Ended by force, without waiting for the node to confi
 CANCELLED = Reason("CANCELLED", "Cancelled before it ran.")
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one of several sessions: the session, or why not."""
-
-    id: str
-    session: Session | None = None
-    error: BerthError | None = None
-
-
 async def terminate(
     core: Core, actor: Actor, session_ids: Sequence[str], *, force: bool = False
-) -> list[Outcome]:
+) -> list[Outcome[Session]]:
     """End sessions, each for itself. What waits is cancelled at once; what runs is stopped by its node.
 
     Args:
         force: do not wait for the node; the session is final when this returns, and whatever the node still has of it
             is removed as soon as the node can be reached. Legal in every state that is not final.
     """
-    return [await _outcome(core, actor, session_id, force=force) for session_id in dict.fromkeys(session_ids)]
-
-
-async def _outcome(core: Core, actor: Actor, session_id: str, *, force: bool) -> Outcome:
-    try:
-        return Outcome(session_id, session=await _terminate(core, actor, session_id, force=force))
-    except BerthError as error:
-        return Outcome(session_id, error=error)
+    return await each(session_ids, lambda session_id: _terminate(core, actor, session_id, force=force))
 
 
 async def _terminate(core: Core, actor: Actor, session_id: str, *, force: bool) -> Session:

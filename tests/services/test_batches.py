@@ -214,8 +214,8 @@ async def test_one_that_is_held_back_can_be_cancelled(core: Core, what: str) -> 
         else await batch(world, actor, depends_on=[first.id])
     )
     (outcome,) = await sessions.terminate(core, actor, [held.id])
-    assert outcome.session is not None
-    assert (outcome.session.status, outcome.session.pending_reason) == ("CANCELLED", None)
+    assert outcome.row is not None
+    assert (outcome.row.status, outcome.row.pending_reason) == ("CANCELLED", None)
     await world.dispatch()
     assert (await world.session(held.id)).status == "CANCELLED"
     assert (await world.session(first.id)).status == "SCHEDULED"

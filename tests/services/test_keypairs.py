@@ -121,8 +121,8 @@ async def test_a_deactivated_keypair_ends_its_logins_and_comes_back(core: Core, 
     async with core.bus.subscribe(Revoked) as heard:
         (outcome,) = await keypairs.deactivate(core, actor, [keypair.id, keypair.id])
         assert heard.drain() == [Revoked(user.id)]
-    assert outcome.keypair is not None
-    assert not outcome.keypair.active
+    assert outcome.row is not None
+    assert not outcome.row.active
     with pytest.raises(Unauthenticated):
         await auth.authenticate_bearer(core, result.access_token)
     assert await auth.authenticate_bearer(core, by_password.access_token)

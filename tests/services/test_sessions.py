@@ -178,8 +178,8 @@ async def test_a_forced_end_is_final_at_once_and_its_node_is_told_until_it_is_go
     actor, agent = await world.user(), await world.agent()
     session = await running(world, actor)
     (outcome,) = await sessions.terminate(core, actor, [session.id], force=True)
-    assert outcome.session is not None
-    assert outcome.session.status == "TERMINATED"
+    assert outcome.row is not None
+    assert outcome.row.status == "TERMINATED"
     kernel = await world.kernel(session.id)
     assert kernel.abandoned
     report = KernelReport(kernel.id, kernel.generation, session.id, "RUNNING")
@@ -284,7 +284,7 @@ async def test_a_domain_admin_ends_the_sessions_of_the_domain_and_no_others(core
     (refused,) = await sessions.terminate(core, foreign, [session.id])
     assert isinstance(refused.error, NotFound)
     (done,) = await sessions.terminate(core, admin, [session.id])
-    assert done.session is not None
+    assert done.row is not None
 
 
 async def test_a_page_has_the_same_number_of_statements_however_many_rows(

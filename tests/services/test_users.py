@@ -245,8 +245,8 @@ async def test_a_user_comes_back_without_the_old_logins(core: Core, make: Factor
     with pytest.raises(Unauthenticated):
         await auth.login(core, user.email, PASSWORD, address=ADDRESS)
     (outcome,) = await users.reactivate(core, admin, [user.id])
-    assert outcome.user is not None
-    assert outcome.user.active
+    assert outcome.row is not None
+    assert outcome.row.active
     with pytest.raises(Unauthenticated):
         await auth.authenticate_bearer(core, result.access_token)
     assert await auth.login(core, user.email, PASSWORD, address=ADDRESS)

@@ -125,11 +125,8 @@ class _Doors:
     async def link(self, websocket: WebSocket) -> None:
         """An agent's control link, until it ends."""
         connection = await self._accept(websocket, SUBPROTOCOL)
-        try:
-            agent_id = await self._authenticate(websocket)
-        except Unauthenticated as error:
-            with contextlib.suppress(ConnectionLost):
-                await connection.close(CLOSE_BAD_CREDENTIAL, error.message[:120])
+        agent_id = await self._agent(websocket, connection)
+        if agent_id is None:
             return
         links, commands = self._manager.links, self._manager.commands
 
@@ -154,11 +151,8 @@ class _Doors:
     async def stream(self, websocket: WebSocket) -> None:
         """An agent dials back to serve a byte stream."""
         connection = await self._accept(websocket, STREAM_SUBPROTOCOL)
-        try:
-            agent_id = await self._authenticate(websocket)
-        except Unauthenticated as error:
-            with contextlib.suppress(ConnectionLost):
-                await connection.close(CLOSE_BAD_CREDENTIAL, error.message[:120])
+        agent_id = await self._agent(websocket, connection)
+        if agent_id is None:
             return
         try:
             await self._core.hub.attach_stream(websocket.path_params["token"], agent_id, connection)
@@ -211,11 +205,21 @@ class _Doors:
         await websocket.accept(subprotocol=subprotocol)
         return WebSocketConnection(websocket, max_frame)
 
-    async def _authenticate(self, websocket: WebSocket) -> str:
-        scheme, _, credential = websocket.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
-            raise Unauthenticated("Send the agent's credential as Authorization: Bearer.")
-        return await agents.authenticate(self._core, credential.strip())
+    async def _agent(self, websocket: WebSocket, connection: WebSocketConnection) -> str | None:
+        """Whose credential it is; None: nobody's, and the connection was closed with what is wrong."""
+        try:
+            return await agents.authenticate(self._core, _credential(websocket))
+        except Unauthenticated as error:
+            with contextlib.suppress(ConnectionLost):
+                await connection.close(CLOSE_BAD_CREDENTIAL, error.message[:120])
+            return None
+
+
+def _credential(websocket: WebSocket) -> str:
+    scheme, _, credential = websocket.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        raise Unauthenticated("Send the agent's credential as Authorization: Bearer.")
+    return credential.strip()
 
 
 async def _pump(source: Any, sink: Any, used: Callable[[], None]) -> None:

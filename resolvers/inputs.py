@@ -1,12 +1,17 @@
 """From inputs of the schema to what services take."""
 
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import strawberry
 from msgspec import UNSET, UnsetType
 
 T = TypeVar("T")
+
+GroupId = Annotated[strawberry.ID, strawberry.argument(description="One of your groups.")]
+ResourceGroupId = Annotated[
+    strawberry.ID, strawberry.argument(description="A resource group that was granted to you.")
+]
 
 
 def given(filter_input: Any) -> dict[str, Any]:

@@ -1,10 +1,8 @@
 """Root fields about resource presets."""
 
-from typing import Annotated
-
 import strawberry
 
-from resolvers.inputs import changed
+from resolvers.inputs import GroupId, ResourceGroupId, changed
 from resolvers.listings import listing
 from schema import presets as types
 from schema.context import Info
@@ -31,10 +29,8 @@ class PresetQueries:
     async def available_presets(
         self,
         info: Info,
-        group_id: Annotated[strawberry.ID, strawberry.argument(description="One of your groups.")],
-        resource_group_id: Annotated[
-            strawberry.ID, strawberry.argument(description="A resource group that was granted to you.")
-        ],
+        group_id: GroupId,
+        resource_group_id: ResourceGroupId,
     ) -> list[PresetAvailability]:
         found = await offers.find(
             info.context.core, info.context.viewer, str(group_id), str(resource_group_id)

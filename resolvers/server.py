@@ -6,6 +6,7 @@ from typing import Annotated
 
 import strawberry
 
+from resolvers.inputs import GroupId, ResourceGroupId
 from schema.access import Server, ServerFeature, SignUpMode, Viewer
 from schema.context import Info
 from schema.nodes import Node
@@ -60,10 +61,8 @@ class ServerQueries:
     async def availability(
         self,
         info: Info,
-        group_id: Annotated[strawberry.ID, strawberry.argument(description="One of your groups.")],
-        resource_group_id: Annotated[
-            strawberry.ID, strawberry.argument(description="A resource group that was granted to you.")
-        ],
+        group_id: GroupId,
+        resource_group_id: ResourceGroupId,
     ) -> Availability:
         found = await availability.find(
             info.context.core, info.context.viewer, str(group_id), str(resource_group_id)

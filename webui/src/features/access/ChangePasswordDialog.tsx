@@ -1,8 +1,10 @@
 import { Alert, Button, Group, Modal, PasswordInput, Stack, Text } from '@mantine/core'
-import { type FormEvent, useState } from 'react'
+import { useState } from 'react'
 import { useTranslation } from 'react-i18next'
 import { changePassword } from '../../shared/auth'
+import { SubmissionError } from './AccessCard'
 import { acceptable, PasswordFields } from './PasswordFields'
+import { useSubmission } from './useSubmission'
 
 /** `must`: nothing else works before, so it cannot be closed. */
 export function ChangePasswordDialog({
@@ -17,19 +19,11 @@ export function ChangePasswordDialog({
   const { t } = useTranslation()
   const [current, setCurrent] = useState('')
   const [value, setValue] = useState({ first: '', second: '' })
-  const [error, setError] = useState<string>()
   const [done, setDone] = useState(false)
-
-  async function submit(event: FormEvent) {
-    event.preventDefault()
-    setError(undefined)
-    try {
-      await changePassword(current, value.first)
-      setDone(true)
-    } catch (failure) {
-      setError((failure as Error).message)
-    }
-  }
+  const { submit, error, busy } = useSubmission(async () => {
+    await changePassword(current, value.first)
+    setDone(true)
+  })
 
   return (
     <Modal
@@ -50,11 +44,7 @@ export function ChangePasswordDialog({
         <form onSubmit={submit}>
           <Stack>
             {must && <Text size="sm">{t('login.mustChange')}</Text>}
-            {error && (
-              <Alert color="red" role="alert">
-                {error}
-              </Alert>
-            )}
+            <SubmissionError error={error} />
             <PasswordInput
               label={t('login.current')}
               autoComplete="current-password"
@@ -69,7 +59,7 @@ export function ChangePasswordDialog({
                   {t('app.cancel')}
                 </Button>
               )}
-              <Button type="submit" disabled={!current || !acceptable(value)}>
+              <Button type="submit" loading={busy} disabled={!current || !acceptable(value)}>
                 {t('login.change')}
               </Button>
             </Group>

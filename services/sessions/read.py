@@ -15,7 +15,7 @@ from agents.protocol import MAX_KEPT_LOG, LogTarget
 from services import paging, permissions
 from services.core import Core
 from services.db.tables import FINAL, Kernel, KernelLog, Session, SessionEvent
-from services.errors import Unavailable
+from services.errors import NotFound, Unavailable
 from services.filters import Conditions, among, equal, linked, searched
 from services.nouns import Noun
 from services.paging import Page, PageArgs, Total

@@ -10,7 +10,7 @@ leaves what no longer holds in the queue for the next cycle. So limits hold at e
 import asyncio
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -26,7 +26,8 @@ from scheduler.plan import LimitReached, Plan, Reason, SchedulerFailed, Waiting,
 from scheduler.plugins import PluginError, placers, sequencers
 from scheduler.snapshot import Snapshot, SnapshotBuilder
 from services import gangs, leases, limits, occupancy, pieces, slots
-from services.bus import AnyHint, Deliver, Lagged, Queue, SessionChanged, Wake
+from services.bus import Lagged, Queue, SessionChanged, Wake
+from services.commits import Placement, commit
 from services.core import Core
 from services.db.tables import (
     Agent,
@@ -35,10 +36,8 @@ from services.db.tables import (
     Kernel,
     ResourceGroup,
     Session,
-    SessionEvent,
     Slots,
 )
-from services.occupancy import Ledger
 from services.pieces import Pieces
 from services.sessions import gates
 from services.sessions.batches import cancel_hopeless
@@ -52,7 +51,7 @@ _RENEW_EVERY: Final = 3.0
 #: Sessions looked at in one cycle, oldest first.
 _BATCH: Final = 10_000
 #: Sessions committed in one transaction.
-_COMMIT: Final = 500
+_COMMIT: Final = 1000
 #: Reasons written in one cycle, the front of the queue first.
 _REASONS: Final = 500
 
@@ -74,19 +73,6 @@ class _View:
     networks: list[gangs.Network] = field(default_factory=list[gangs.Network])
     #: Sessions that could go to several nodes, had these a network between them.
     unconnected: set[str] = field(default_factory=set[str])
-
-
-@dataclass
-class _Order:
-    """One session in the committing transaction."""
-
-    session: Session
-    kernels: list[Kernel]
-    agents: tuple[str, ...]
-    #: (scope, slot) → amount, limit.
-    wanted: dict[tuple[str, str], tuple[int, int | None]] = field(
-        default_factory=dict[tuple[str, str], tuple[int, int | None]]
-    )
 
 
 class Dispatcher:
@@ -137,31 +123,16 @@ class Dispatcher:
         committed = 0
         placements = list(made.placements.items())
         for start in range(0, len(placements), _COMMIT):
-            part = dict(placements[start : start + _COMMIT])
-            committed += await self._commit(view, part)
+            part = placements[start : start + _COMMIT]
+            ordered = {one: Placement(view.versions[one], agents) for one, agents in part}
+            done = await commit(self._core, LEASE, self._fence, ordered, view.networks)
+            if done is None:
+                self._fence = None
+                return False
+            committed += len(done)
         await _write_reasons(self._core, view, made)
         # What was planned and not committed was overtaken: plan it again on what is true now.
         return committed < len(placements) and committed > 0
-
-    async def _commit(self, view: _View, placements: Mapping[str, tuple[str, ...]]) -> int:
-        core, hints = self._core, list[AnyHint]()
-        async with core.db.write() as db:
-            if self._fence is None or not await leases.holds(core, db, LEASE, self._fence):
-                self._fence = None
-                return 0
-            orders = await _orders(db, view, placements)
-            ledger = await Ledger.lock(db, [key for order in orders for key in order.wanted])
-            fitting: list[_Order] = []
-            for order in orders:
-                if ledger.shortage(order.wanted) is None:
-                    ledger.add({key: amount for key, (amount, _) in order.wanted.items()})
-                    fitting.append(order)
-            await ledger.write(db)
-            hints += await _place(core, db, fitting)
-            hints += gangs.to_tell(view.networks, [order.agents for order in fitting])
-        for hint in dict.fromkeys(hints):
-            await core.bus.publish(hint)
-        return len(fitting)
 
 
 async def _woken(hints: Queue[Wake]) -> None:
@@ -282,99 +253,6 @@ async def _read_limits(
         view.names[scope_id] = limit.whose
         for slot, cap in limit.slots.items():
             build.limit(scope_id, slot, used=used.get(scope_id, {}).get(slot, 0), cap=cap)
-
-
-async def _orders(db: AsyncSession, view: _View, placements: Mapping[str, tuple[str, ...]]) -> list[_Order]:
-    """The planned sessions that still wait as they were when the plan was made, locked, with what they would take."""
-    locked = {
-        session.id: session
-        for session in await db.scalars(
-            select(Session)
-            .where(Session.id.in_(placements), Session.status == "PENDING")
-            .order_by(Session.id)
-            .with_for_update()
-            .execution_options(populate_existing=True)
-        )
-        if session.version == view.versions[session.id]
-    }
-    kernels: dict[str, list[Kernel]] = {}
-    for kernel in await db.scalars(select(Kernel).where(Kernel.session_id.in_(locked)).order_by(Kernel.rank)):
-        kernels.setdefault(kernel.session_id, []).append(kernel)
-    agents = {
-        agent.id: agent
-        for agent in await db.scalars(
-            select(Agent).where(
-                Agent.id.in_({agent for chosen in placements.values() for agent in chosen}),
-                Agent.status == "ALIVE",
-                Agent.schedulable,
-            )
-        )
-    }
-    most = await limits.of_sessions(db, locked.values())
-    orders: list[_Order] = []
-    for session_id, chosen in placements.items():
-        if session_id not in locked or any(agent_id not in agents for agent_id in chosen):
-            continue
-        members = kernels[session_id]
-        order = _Order(locked[session_id], members, gangs.everywhere(chosen, len(members)))
-        if not limits.allows_kernels(order.session, most, len(order.kernels)):
-            continue
-        for kernel, agent_id in zip(order.kernels, order.agents, strict=True):
-            _want(order, agent_id, kernel.slots, agents[agent_id].slots)
-        order.wanted |= limits.wanted(order.session, most)
-        orders.append(order)
-    return orders
-
-
-def _want(order: _Order, agent_id: str, amounts: Slots, capacity: Slots) -> None:
-    for slot, amount in amounts.items():
-        before = order.wanted.get((agent_id, slot), (0, None))[0]
-        order.wanted[agent_id, slot] = before + amount, capacity.get(slot, 0)
-
-
-async def _place(core: Core, db: AsyncSession, orders: Sequence[_Order]) -> list[AnyHint]:
-    if not orders:
-        return []
-    now = core.now()
-    connection = await db.connection()
-    await connection.execute(
-        update(Session)
-        .where(Session.id == bindparam("session"), Session.status == "PENDING")
-        .values(
-            status="SCHEDULED",
-            version=Session.version + 1,
-            scheduled_at=now,
-            pending_reason=None,
-            reason_code="",
-            reason_message="",
-            phase_deadline=now + core.settings.phase_deadlines["SCHEDULED"],
-            network=bindparam("between"),
-        ),
-        [
-            {"session": order.session.id, "between": gangs.network(order.session, order.agents)}
-            for order in orders
-        ],
-    )
-    await connection.execute(
-        update(Kernel)
-        .where(Kernel.id == bindparam("kernel"), Kernel.status == "PENDING")
-        .values(status="SCHEDULED", agent_id=bindparam("agent"), generation=Kernel.generation + 1),
-        [
-            {"kernel": kernel.id, "agent": agent_id}
-            for order in orders
-            for kernel, agent_id in zip(order.kernels, order.agents, strict=True)
-        ],
-    )
-    events = [SessionEvent(session_id=order.session.id, at=now, status="SCHEDULED") for order in orders]
-    db.add_all(events)
-    await db.flush()
-    hints: list[AnyHint] = [
-        SessionChanged(session_id=event.session_id, event_id=event.id) for event in events
-    ]
-    hints += [
-        Deliver(agent_id=agent_id) for agent_id in sorted({a for order in orders for a in order.agents})
-    ]
-    return hints
 
 
 def _plan(view: _View, compiled: Fast | None) -> Plan:

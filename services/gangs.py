@@ -73,9 +73,9 @@ def everywhere(chosen: Sequence[str], kernels: int) -> tuple[str, ...]:
     return tuple(chosen) * kernels if len(chosen) == 1 else tuple(chosen)
 
 
-def network(session: Session, agents: Iterable[str]) -> str:
-    """The name of the network between its agents; one that it had before is kept until its end."""
-    return session.network or (f"berth-{session.id}" if len(set(agents)) > 1 else "")
+def network(session_id: str, agents: Iterable[str]) -> str:
+    """The name of the network between a session's agents; empty where it needs none."""
+    return f"berth-{session_id}" if len(set(agents)) > 1 else ""
 
 
 def networks(agents: Iterable[Agent]) -> list[Network]:

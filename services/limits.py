@@ -6,15 +6,18 @@ a plan is made, and last, under the occupancies' locks, in the transaction that 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import BigInteger, ColumnElement, cast, literal, null, select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from services import slots
+from services.db import bulk
 from services.db.tables import Domain, Group, Keypair, ResourceGroup, ResourcePolicy, Session, Slots, User
 from services.errors import QuotaExceeded
-from services.occupancy import SESSIONS
+from services.occupancy import SESSIONS, Caps, Wants
 
 #: The pseudo-slot of containers of one session, which has a limit and no account.
 KERNELS: Final = "kernels"
@@ -22,6 +25,21 @@ KERNELS: Final = "kernels"
 SCOPES: Final = ("keypair_id", "user_id", "group_id", "domain_id", "resource_group_id")
 #: Of those, whose sessions at once are counted.
 COUNTING_SESSIONS: Final = ("keypair_id", "user_id", "resource_group_id")
+_ONE_SESSION: Final[Slots] = {SESSIONS: 1}
+_scopes_of: Final = attrgetter(*SCOPES)
+_counting_of: Final = attrgetter(*COUNTING_SESSIONS)
+
+
+class Counted(NamedTuple):
+    """What of a session says whose limits it counts for, and how much."""
+
+    id: str
+    keypair_id: str
+    user_id: str
+    group_id: str
+    domain_id: str
+    resource_group_id: str
+    slots: Slots
 
 
 @dataclass(frozen=True)
@@ -59,38 +77,58 @@ def of_resource_group(group: ResourceGroup) -> Limit:
     return Limit(group.id, f"the resource group {group.name!r}", most, group.max_kernels_per_session)
 
 
-def scopes(session: Session) -> tuple[str, ...]:
+def scopes(session: Session | Counted) -> tuple[str, ...]:
     """All whose limits a session counts for."""
-    return tuple(getattr(session, name) for name in SCOPES)
+    return _scopes_of(session)
 
 
-def counting_sessions(session: Session) -> tuple[str, ...]:
+def counting_sessions(session: Session | Counted) -> tuple[str, ...]:
     """Those in whose account a session is one of the sessions at once."""
-    return tuple(getattr(session, name) for name in COUNTING_SESSIONS)
+    return _counting_of(session)
 
 
-async def of_sessions(db: AsyncSession, sessions: Iterable[Session]) -> dict[str, Limit]:
-    """Scope → its limit, for all scopes of these sessions."""
+async def of_sessions(db: AsyncSession, sessions: Iterable[Session | Counted]) -> dict[str, Limit]:
+    """Scope → its limit, for all scopes of these sessions. One statement, however many they are."""
     scoped = list(sessions)
     if not scoped:
         return {}
-    policies = await db.execute(
-        select(Keypair.id, ResourcePolicy)
-        .join(ResourcePolicy, ResourcePolicy.id == Keypair.policy_id)
-        .where(Keypair.id.in_({one.keypair_id for one in scoped}))
+
+    def those(attribute: InstrumentedAttribute[str], name: str) -> ColumnElement[bool]:
+        return bulk.among(db, attribute, sorted({getattr(one, name) for one in scoped}))
+
+    rows = await db.execute(
+        union_all(
+            select(*_columns(Keypair.id, ResourcePolicy, "your resource policy"))
+            .join(ResourcePolicy, ResourcePolicy.id == Keypair.policy_id)
+            .where(those(Keypair.id, "keypair_id")),
+            select(*_columns(User.id, User, "the user")).where(those(User.id, "user_id")),
+            select(*_columns(Group.id, Group, "the group")).where(those(Group.id, "group_id")),
+            select(*_columns(Domain.id, Domain, "the domain")).where(those(Domain.id, "domain_id")),
+            select(*_columns(ResourceGroup.id, ResourceGroup, "the resource group")).where(
+                those(ResourceGroup.id, "resource_group_id")
+            ),
+        )
     )
-    found = [of_policy(keypair_id, policy) for keypair_id, policy in policies]
-    users = await db.scalars(select(User).where(User.id.in_({one.user_id for one in scoped})))
-    found += map(of_user, users)
-    groups = await db.scalars(select(Group).where(Group.id.in_({one.group_id for one in scoped})))
-    found += map(of_group, groups)
-    domains = await db.scalars(select(Domain).where(Domain.id.in_({one.domain_id for one in scoped})))
-    found += map(of_domain, domains)
-    nodes = await db.scalars(
-        select(ResourceGroup).where(ResourceGroup.id.in_({one.resource_group_id for one in scoped}))
-    )
-    found += map(of_resource_group, nodes)
-    return {limit.scope_id: limit for limit in found}
+    return {
+        row[0]: Limit(row[0], f"{row[1]} {row[2]!r}", _with_sessions(row[3], row[4]), row[5]) for row in rows
+    }
+
+
+def _columns(
+    scope_id: InstrumentedAttribute[str],
+    table: type[Domain | Group | User | ResourceGroup | ResourcePolicy],
+    whose: str,
+) -> list[Any]:
+    """What a limit is made of; what a table does not limit is null."""
+    nothing = cast(null(), BigInteger)
+    return [
+        scope_id,
+        literal(whose),
+        table.name,
+        table.total_slots,
+        getattr(table, "max_concurrent_sessions", nothing),
+        getattr(table, "max_kernels_per_session", nothing),
+    ]
 
 
 def check(limit: Limit, amounts: Slots, kernels: int) -> None:
@@ -133,23 +171,21 @@ def check(limit: Limit, amounts: Slots, kernels: int) -> None:
         )
 
 
-def wanted(session: Session, limits: Mapping[str, Limit]) -> dict[tuple[str, str], tuple[int, int | None]]:
-    """(scope, slot) → (what placing the session takes of it, the most), for all its scopes."""
-    result: dict[tuple[str, str], tuple[int, int | None]] = {}
-    for scope_id in scopes(session):
-        most = limits[scope_id].slots if scope_id in limits else {}
-        for slot, amount in session.slots.items():
-            result[scope_id, slot] = amount, most.get(slot)
-    for scope_id in counting_sessions(session):
-        most = limits[scope_id].slots if scope_id in limits else {}
-        result[scope_id, SESSIONS] = 1, most.get(SESSIONS)
-    return result
+def wanted(session: Session | Counted) -> Wants:
+    """What placing the session takes of all its scopes."""
+    wants = [(scope_id, session.slots) for scope_id in scopes(session)]
+    wants += [(scope_id, _ONE_SESSION) for scope_id in counting_sessions(session)]
+    return wants
 
 
-def allows_kernels(session: Session, limits: Mapping[str, Limit], kernels: int) -> bool:
+def caps(limits: Mapping[str, Limit]) -> Caps:
+    return {scope_id: limit.slots for scope_id, limit in limits.items()}
+
+
+def allows_kernels(session: Session | Counted, limits: Mapping[str, Limit], kernels: int) -> bool:
     """May a session have so many containers? Limits may have become tighter since it was put into the queue."""
-    caps = [limits[scope_id].kernels for scope_id in scopes(session) if scope_id in limits]
-    return all(cap is None or kernels <= cap for cap in caps)
+    most = [limits[scope_id].kernels for scope_id in scopes(session) if scope_id in limits]
+    return all(cap is None or kernels <= cap for cap in most)
 
 
 def _with_sessions(total: Slots, sessions: int | None) -> Slots:

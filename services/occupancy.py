@@ -5,13 +5,13 @@ order (domain, group, resource group, user, keypair, agent; then slot), so that 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import bindparam, case, func, select, update
+from sqlalchemy import and_, bindparam, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.db import bulk
 from services.db.tables import Occupancy, Slots
 
 #: The pseudo-slot that counts sessions.
@@ -19,18 +19,13 @@ SESSIONS: Final = "sessions"
 
 _ORDER: Final = ("dom", "grp", "rgp", "usr", "key", "agt")
 
-Amounts = dict[tuple[str, str], int]
-
-
-@dataclass(frozen=True)
-class Shortage:
-    """The first limit that stands in the way."""
-
-    scope_id: str
-    slot: str
-    asked: int
-    used: int
-    limit: int
+#: (scope, slot).
+Key = tuple[str, str]
+Amounts = dict[Key, int]
+#: What something takes, (scope, amounts); a scope may come more than once.
+Wants = list[tuple[str, Slots]]
+#: Scope → slot → the most; what is not named is unlimited.
+Caps = dict[str, Slots]
 
 
 def order(key: tuple[str, str]) -> tuple[int, str, str]:
@@ -40,46 +35,89 @@ def order(key: tuple[str, str]) -> tuple[int, str, str]:
 
 
 class Ledger:
-    """Occupancies locked for the present transaction: ask, reserve, then `write` once."""
+    """Occupancies locked for the present transaction: take, as often as there is something, then `write` once."""
 
-    def __init__(self, used: Amounts) -> None:
-        self._used = used
-        self._changes: Amounts = {}
+    def __init__(self, used: Amounts, caps: Caps) -> None:
+        self._before = used
+        self._used: dict[str, Slots] = {}
+        for (scope_id, slot), amount in used.items():
+            self._used.setdefault(scope_id, {})[slot] = amount
+        self._caps = caps
 
     @classmethod
-    async def lock(cls, db: AsyncSession, keys: Iterable[tuple[str, str]]) -> "Ledger":
-        """Lock the rows of these (scope, slot) pairs, making those that are missing."""
-        ordered = sorted(set(keys), key=order)
+    async def lock(cls, db: AsyncSession, wants: Iterable[Wants], caps: Caps) -> "Ledger":
+        """Lock the rows of all that is wanted, making those that are missing."""
+        ordered = sorted(
+            {(scope_id, slot) for want in wants for scope_id, amounts in want for slot in amounts}, key=order
+        )
         if not ordered:
-            return cls({})
-        dialect = postgresql if db.get_bind().dialect.name == "postgresql" else sqlite
-        rows: list[dict[str, Any]] = [{"scope_id": s, "slot": n, "used": 0} for s, n in ordered]
-        await db.execute(dialect.insert(Occupancy).on_conflict_do_nothing(), rows)
-        scopes = {scope_id for scope_id, _ in ordered}
+            return cls({}, caps)
+        asked = bulk.table(
+            db,
+            "asked",
+            {
+                "scope_id": (bulk.TEXT, [scope_id for scope_id, _ in ordered]),
+                "slot": (bulk.TEXT, [slot for _, slot in ordered]),
+                "place": (bulk.NUMBER, range(len(ordered))),
+            },
+        )
+        same = and_(Occupancy.scope_id == asked.c.scope_id, Occupancy.slot == asked.c.slot)
+        missing = (
+            select(asked.c.scope_id, asked.c.slot, literal(0))
+            .where(~select(Occupancy.scope_id).where(same).exists())
+            .order_by(asked.c.place)
+        )
+        dialect = postgresql if bulk.on_postgres(db) else sqlite
+        await db.execute(
+            dialect.insert(Occupancy)
+            .from_select(["scope_id", "slot", "used"], missing, include_defaults=False)
+            .on_conflict_do_nothing()
+        )
         found = await db.execute(
             select(Occupancy.scope_id, Occupancy.slot, Occupancy.used)
-            .where(Occupancy.scope_id.in_(scopes))
-            .order_by(_rank(), Occupancy.scope_id, Occupancy.slot)
-            .with_for_update()
+            .join(asked, same)
+            .order_by(asked.c.place)
+            .with_for_update(of=Occupancy)
         )
-        return cls({(scope_id, slot): used for scope_id, slot, used in found})
+        return cls({(scope_id, slot): used for scope_id, slot, used in found}, caps)
 
-    def shortage(self, wanted: Mapping[tuple[str, str], tuple[int, int | None]]) -> Shortage | None:
-        """The first of `wanted` ((scope, slot) → amount, limit) that does not fit, None when all do."""
-        for key in sorted(wanted, key=order):
-            asked, limit = wanted[key]
-            used = self._used.get(key, 0)
-            if limit is not None and used + asked > limit:
-                return Shortage(*key, asked=asked, used=used, limit=limit)
-        return None
-
-    def add(self, amounts: Mapping[tuple[str, str], int]) -> None:
-        for key, amount in amounts.items():
-            self._used[key] = self._used.get(key, 0) + amount
-            self._changes[key] = self._changes.get(key, 0) + amount
+    def take(self, wants: Wants) -> bool:
+        """Take all of it, or nothing where that would exceed a cap. Returns which."""
+        fits = True
+        for scope_id, amounts in wants:
+            used, caps = self._used[scope_id], self._caps.get(scope_id, {})
+            for slot, amount in amounts.items():
+                used[slot] += amount
+                if slot in caps and used[slot] > caps[slot]:
+                    fits = False
+        if not fits:
+            for scope_id, amounts in wants:
+                for slot, amount in amounts.items():
+                    self._used[scope_id][slot] -= amount
+        return fits
 
     async def write(self, db: AsyncSession) -> None:
-        await change(db, self._changes)
+        changed = [
+            (key, self._used[key[0]][key[1]] - before)
+            for key, before in self._before.items()
+            if self._used[key[0]][key[1]] != before
+        ]
+        if not changed:
+            return
+        more = bulk.table(
+            db,
+            "more",
+            {
+                "scope_id": (bulk.TEXT, [scope_id for (scope_id, _), _ in changed]),
+                "slot": (bulk.TEXT, [slot for (_, slot), _ in changed]),
+                "amount": (bulk.NUMBER, [amount for _, amount in changed]),
+            },
+        )
+        await (await db.connection()).execute(
+            update(Occupancy)
+            .where(Occupancy.scope_id == more.c.scope_id, Occupancy.slot == more.c.slot)
+            .values(used=Occupancy.used + more.c.amount)
+        )
 
 
 async def change(db: AsyncSession, amounts: Mapping[tuple[str, str], int]) -> None:
@@ -106,8 +144,3 @@ async def of(db: AsyncSession, scope_ids: Iterable[str]) -> dict[str, Slots]:
     for row in rows.scalars():
         result.setdefault(row.scope_id, {})[row.slot] = row.used
     return result
-
-
-def _rank() -> Any:
-    from_prefix = {prefix: position for position, prefix in enumerate(_ORDER)}
-    return case(from_prefix, value=func.substr(Occupancy.scope_id, 1, 3))

@@ -1,0 +1,68 @@
+"""Many rows in one statement: values of a plan travel as one parameter a column, whatever their number.
+
+`executemany` asks the database once a row, and `IN` with a thousand parameters is a new statement for each number of
+them, to be compiled and planned anew. PostgreSQL unfolds arrays (`unnest`), SQLite a JSON text (`json_each`).
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    FromClause,
+    Text,
+    bindparam,
+    cast,
+    column,
+    func,
+    select,
+)
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.types import TypeEngine
+
+TEXT: Final[TypeEngine[str]] = Text()
+NUMBER: Final[TypeEngine[int]] = BigInteger()
+
+
+def on_postgres(db: AsyncSession) -> bool:
+    return db.get_bind().dialect.name == "postgresql"
+
+
+def table(
+    db: AsyncSession, name: str, columns: dict[str, tuple[TypeEngine[Any], Sequence[Any]]]
+) -> FromClause:
+    """A table of these columns, to be joined or updated from.
+
+    Args:
+        columns: name → type, and its values; all of one length.
+    """
+    if on_postgres(db):
+        arrays = [
+            cast(bindparam(None, list(values), ARRAY(kind, dimensions=1)), ARRAY(kind))
+            for kind, values in columns.values()
+        ]
+        names = [column(one, kind) for one, (kind, _) in columns.items()]
+        return func.unnest(*arrays).table_valued(*names, name=name).render_derived()
+    rows = list(zip(*(values for _, values in columns.values()), strict=True))
+    each = func.json_each(msgspec.json.encode(rows).decode()).table_valued("value", name=f"{name}_rows")
+    picked = [
+        func.json_extract(each.c.value, f"$[{place}]", type_=kind).label(one)
+        for place, (one, (kind, _)) in enumerate(columns.items())
+    ]
+    return select(*picked).subquery(name)
+
+
+def among(
+    db: AsyncSession, attribute: InstrumentedAttribute[str], values: Sequence[str]
+) -> ColumnElement[bool]:
+    """As `attribute.in_(values)`, for many."""
+    if on_postgres(db):
+        return attribute == func.any(
+            cast(bindparam(None, list(values), ARRAY(Text, dimensions=1)), ARRAY(Text, dimensions=1))
+        )
+    each = func.json_each(msgspec.json.encode(list(values)).decode()).table_valued("value")
+    return attribute.in_(select(each.c.value))

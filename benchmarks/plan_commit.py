@@ -128,11 +128,8 @@ async def measure(kind: str, url: str, options: argparse.Namespace) -> None:
             spent = await timed(checked)
             plan = await placed(crowd, options.sessions)
             async with core.db.read() as db:
-                kernels = dict(
-                    (await db.execute(select(Kernel.session_id, Kernel.id).where(Kernel.status == "PENDING")))
-                    .tuples()
-                    .all()
-                )
+                query = select(Kernel.session_id, Kernel.id).where(Kernel.status == "PENDING")
+                kernels = {session: kernel for session, kernel in await db.execute(query)}  # noqa: C416
             rows = [(one, kernels[one], placement.agents[0]) for one, placement in plan.items()]
             base = await timed(lambda rows=rows: writer(rows))
             # The first two prepare statements, and make the occupancies.

@@ -6,9 +6,11 @@ What no longer holds stays in the queue. Each step is one statement, however man
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, insert, literal, select, update
+import msgspec
+from sqlalchemy import Text, bindparam, cast, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services import gangs, leases, limits
@@ -32,11 +34,16 @@ class Placement(NamedTuple):
 class _Order(NamedTuple):
     """A session that may be placed, if there is room."""
 
-    session_id: str
-    #: (kernel, agent).
-    kernels: list[tuple[str, str]]
+    session: Counted
+    #: (kernel, what it takes).
+    kernels: list[tuple[str, Slots]]
+    #: One a kernel.
     agents: tuple[str, ...]
-    wants: Wants
+
+    def wants(self) -> Wants:
+        return limits.wanted(self.session, self.session.slots) + [
+            (agent, amounts) for agent, (_, amounts) in zip(self.agents, self.kernels, strict=True)
+        ]
 
 
 #: A locked session, and (kernel, what it takes) of its kernels.
@@ -64,15 +71,17 @@ async def commit(
         if not await leases.holds(core, db, lease, fence):
             return None
         orders, caps = await _orders(db, plan)
-        ledger = await Ledger.lock(db, [order.wants for order in orders], caps)
-        fitting = [order for order in orders if ledger.take(order.wants)]
+        together = _together(orders)
+        ledger = await Ledger.lock(db, together, caps)
+        # All at once where all fit, as nearly always; else one after the other, in the plan's order.
+        fitting = orders if ledger.take(together) else [one for one in orders if ledger.take(one.wants())]
         if fitting:
             await ledger.write(db)
             hints = await _write(core, db, fitting)
             hints += gangs.to_tell(networks, [order.agents for order in fitting])
     for hint in dict.fromkeys(hints):
         await core.bus.publish(hint)
-    return [order.session_id for order in fitting]
+    return [order.session.id for order in fitting]
 
 
 async def _orders(db: AsyncSession, plan: Mapping[str, Placement]) -> tuple[list[_Order], Caps]:
@@ -82,39 +91,68 @@ async def _orders(db: AsyncSession, plan: Mapping[str, Placement]) -> tuple[list
     most = await limits.of_sessions(db, [session for session, _ in waiting.values()])
     orders: list[_Order] = []
     for session_id, (_, agents) in plan.items():
-        if session_id not in waiting or any(agent not in capacity for agent in agents):
+        if session_id not in waiting or not capacity.keys() >= set(agents):
             continue
         session, kernels = waiting[session_id]
         agents = gangs.everywhere(agents, len(kernels))
-        if not limits.allows_kernels(session, most, len(kernels)):
-            continue
-        wants = limits.wanted(session)
-        placed: list[tuple[str, str]] = []
-        for (kernel, amounts), agent in zip(kernels, agents, strict=True):
-            placed.append((kernel, agent))
-            wants.append((agent, amounts))
+        if len(kernels) == len(agents) and limits.allows_kernels(session, most, len(kernels)):
+            orders.append(_Order(session, kernels, agents))
+    for order in orders:
+        for agent, (_, amounts) in zip(order.agents, order.kernels, strict=True):
             for slot in amounts:
                 # What an agent does not have at all it has nothing of.
                 capacity[agent].setdefault(slot, 0)
-        orders.append(_Order(session_id, placed, agents, wants))
     return orders, capacity | limits.caps(most)
+
+
+def _together(orders: list[_Order]) -> Wants:
+    """What all of them take. Those that count for the same scopes are added up first, for each has five."""
+    alike: dict[tuple[str, ...], tuple[Counted, list[Slots]]] = {}
+    on: dict[str, list[Slots]] = {}
+    for session, kernels, agents in orders:
+        alike.setdefault(limits.scopes(session), (session, []))[1].append(session.slots)
+        for agent, (_, amounts) in zip(agents, kernels, strict=True):
+            on.setdefault(agent, []).append(amounts)
+    wants = [(agent, _sum(amounts)) for agent, amounts in on.items()]
+    for session, amounts in alike.values():
+        wants += limits.wanted(session, _sum(amounts), sessions=len(amounts))
+    return wants
+
+
+def _sum(amounts: list[Slots]) -> Slots:
+    total: Slots = {}
+    for one in amounts:
+        for slot, amount in one.items():
+            total[slot] = total.get(slot, 0) + amount
+    return total
 
 
 async def _lock(db: AsyncSession, plan: Mapping[str, Placement]) -> dict[str, _Waiting]:
     """The planned sessions that still wait as they were when the plan was made, each with its kernels."""
-    columns = [getattr(Session, name) for name in Counted._fields]
+    scopes = [getattr(Session, name) for name in limits.SCOPES]
     rows = await db.execute(
-        select(Session.version, Kernel.id, Kernel.slots, *columns)
+        select(
+            Session.version,
+            Session.id,
+            *scopes,
+            cast(Session.slots, Text).label("total"),
+            Kernel.id,
+            cast(Kernel.slots, Text).label("takes"),
+        )
         .join(Kernel, Kernel.session_id == Session.id)
         .where(bulk.among(db, Session.id, list(plan)), Session.status == "PENDING")
         .order_by(Session.id, Kernel.rank)
         .with_for_update(of=Session)
     )
+    # Most ask for one of a few amounts: each text is read once.
+    amounts = cache(partial(msgspec.json.decode, type=Slots))
     found: dict[str, _Waiting] = {}
-    for version, kernel_id, amounts, *session in rows:
-        counted = Counted(*session)
-        if version == plan[counted.id].version:
-            found.setdefault(counted.id, (counted, []))[1].append((kernel_id, amounts))
+    for row in rows:
+        session_id = row[1]
+        if row[0] == plan[session_id].version:
+            if session_id not in found:
+                found[session_id] = Counted._make((*row[1:7], amounts(row[7]))), []
+            found[session_id][1].append((row[8], amounts(row[9])))
     return found
 
 
@@ -131,7 +169,7 @@ async def _capacity(db: AsyncSession, agents: set[str]) -> dict[str, Slots]:
 async def _write(core: Core, db: AsyncSession, orders: list[_Order]) -> list[AnyHint]:
     now = core.now()
     connection = await db.connection()
-    ids = [order.session_id for order in orders]
+    ids = [order.session.id for order in orders]
     placed = bulk.table(db, "placed", {"id": (bulk.TEXT, ids)})
     said = {"at": now, "status": "SCHEDULED", "code": "", "message": ""}
     constants = [literal(value, getattr(SessionEvent, name).type) for name, value in said.items()]
@@ -154,24 +192,18 @@ async def _write(core: Core, db: AsyncSession, orders: list[_Order]) -> list[Any
             phase_deadline=now + core.settings.phase_deadlines["SCHEDULED"],
         )
     )
-    pairs = [pair for order in orders for pair in order.kernels]
-    given = bulk.table(
-        db,
-        "given",
-        {
-            "kernel": (bulk.TEXT, [kernel for kernel, _ in pairs]),
-            "agent": (bulk.TEXT, [agent for _, agent in pairs]),
-        },
-    )
+    kernels = [kernel for order in orders for kernel, _ in order.kernels]
+    agents = [agent for order in orders for agent in order.agents]
+    given = bulk.table(db, "given", {"kernel": (bulk.TEXT, kernels), "agent": (bulk.TEXT, agents)})
     await connection.execute(
         update(Kernel)
         .where(Kernel.id == given.c.kernel, Kernel.status == "PENDING")
         .values(status="SCHEDULED", agent_id=given.c.agent, generation=Kernel.generation + 1)
     )
     between = [
-        {"session": order.session_id, "between": name}
+        {"session": order.session.id, "between": name}
         for order in orders
-        if (name := gangs.network(order.session_id, order.agents))
+        if (name := gangs.network(order.session.id, order.agents))
     ]
     if between:
         # One that it had before is kept until its end.
@@ -181,4 +213,4 @@ async def _write(core: Core, db: AsyncSession, orders: list[_Order]) -> list[Any
             .values(network=bindparam("between")),
             between,
         )
-    return hints + [Deliver(agent_id=agent) for agent in sorted({agent for _, agent in pairs})]
+    return hints + [Deliver(agent_id=agent) for agent in sorted(set(agents))]

@@ -181,8 +181,8 @@ async def delete(core: Core, actor: Actor, keypair_id: str) -> str:
             raise Conflict(
                 "This is the user's main keypair, which counts at the console. Deactivate it instead."
             )
-        used = select(Session.id).where(Session.keypair_id == keypair.id).limit(1)
-        if await db.scalar(used) is not None:
+        used = select(Session.id).where(Session.user_id == keypair.user_id, Session.keypair_id == keypair.id)
+        if await db.scalar(used.limit(1)) is not None:
             raise Conflict("Sessions were made with this keypair; history keeps it. Deactivate it instead.")
         await db.execute(delete_from(Nonce).where(Nonce.keypair_id == keypair.id))
 

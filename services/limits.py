@@ -25,7 +25,6 @@ KERNELS: Final = "kernels"
 SCOPES: Final = ("keypair_id", "user_id", "group_id", "domain_id", "resource_group_id")
 #: Of those, whose sessions at once are counted.
 COUNTING_SESSIONS: Final = ("keypair_id", "user_id", "resource_group_id")
-_ONE_SESSION: Final[Slots] = {SESSIONS: 1}
 _scopes_of: Final = attrgetter(*SCOPES)
 _counting_of: Final = attrgetter(*COUNTING_SESSIONS)
 
@@ -171,10 +170,10 @@ def check(limit: Limit, amounts: Slots, kernels: int) -> None:
         )
 
 
-def wanted(session: Session | Counted) -> Wants:
-    """What placing the session takes of all its scopes."""
-    wants = [(scope_id, session.slots) for scope_id in scopes(session)]
-    wants += [(scope_id, _ONE_SESSION) for scope_id in counting_sessions(session)]
+def wanted(session: Session | Counted, amounts: Slots, *, sessions: int = 1) -> Wants:
+    """What placing so many sessions like this one takes of all their scopes: `amounts` all together."""
+    wants = [(scope_id, amounts) for scope_id in scopes(session)]
+    wants += [(scope_id, {SESSIONS: sessions}) for scope_id in counting_sessions(session)]
     return wants
 
 

@@ -45,11 +45,9 @@ class Ledger:
         self._caps = caps
 
     @classmethod
-    async def lock(cls, db: AsyncSession, wants: Iterable[Wants], caps: Caps) -> "Ledger":
+    async def lock(cls, db: AsyncSession, wants: Wants, caps: Caps) -> "Ledger":
         """Lock the rows of all that is wanted, making those that are missing."""
-        ordered = sorted(
-            {(scope_id, slot) for want in wants for scope_id, amounts in want for slot in amounts}, key=order
-        )
+        ordered = sorted({(scope_id, slot) for scope_id, amounts in wants for slot in amounts}, key=order)
         if not ordered:
             return cls({}, caps)
         asked = bulk.table(

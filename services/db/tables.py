@@ -372,10 +372,15 @@ class AgentImage(Base):
 FINAL = ("TERMINATED", "CANCELLED", "ERROR")
 _HAS_NETWORK = text("network != ''")
 _LIVE = text("status not in ('TERMINATED', 'CANCELLED', 'ERROR')")
+_ENDS = text("ends_at is not null and status not in ('TERMINATED', 'CANCELLED', 'ERROR')")
 
 
 class Session(Base):
-    """An environment in which a user's code runs: one or more kernels."""
+    """An environment in which a user's code runs: one or more kernels.
+
+    Every change of its status writes to each of its indexes anew, so there are few: what is asked seldom (by keypair,
+    image or deadline) is found without one of its own.
+    """
 
     __tablename__ = "sessions"
     __table_args__ = (
@@ -392,9 +397,7 @@ class Session(Base):
         Index(None, "user_id", "id"),
         Index(None, "group_id", "id"),
         Index(None, "domain_id", "id"),
-        Index(None, "resource_group_id", "status", "id"),
-        Index("ix_sessions_deadline", "phase_deadline", sqlite_where=_LIVE, postgresql_where=_LIVE),
-        Index("ix_sessions_end", "ends_at", sqlite_where=_LIVE, postgresql_where=_LIVE),
+        Index("ix_sessions_end", "ends_at", sqlite_where=_ENDS, postgresql_where=_ENDS),
         Index("ix_sessions_network", "network", sqlite_where=_HAS_NETWORK, postgresql_where=_HAS_NETWORK),
     )
 
@@ -409,11 +412,11 @@ class Session(Base):
     #: Why it waits: {code, message, position, slot, asked, free, limit}.
     pending_reason: Mapped[dict[str, Any] | None] = mapped_column(Document)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
-    keypair_id: Mapped[str] = mapped_column(ForeignKey("keypairs.id"), index=True)
+    keypair_id: Mapped[str] = mapped_column(ForeignKey("keypairs.id"))
     group_id: Mapped[str] = mapped_column(ForeignKey("groups.id"))
     domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"))
     resource_group_id: Mapped[str] = mapped_column(ForeignKey("resource_groups.id"))
-    image_id: Mapped[str] = mapped_column(ForeignKey("images.id"), index=True)
+    image_id: Mapped[str] = mapped_column(ForeignKey("images.id"))
     #: Of the whole session.
     slots: Mapped[Slots] = mapped_column(default=dict)
     #: Amounts that the image's minimum raised, as they are now.

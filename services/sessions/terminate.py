@@ -93,7 +93,7 @@ async def fail_overdue(core: Core) -> int:
         due = (
             await db.scalars(
                 select(Session.id)
-                .where(Session.phase_deadline < core.now(), Session.status.not_in(FINAL))
+                .where(Session.status.in_(core.settings.phase_deadlines), Session.phase_deadline < core.now())
                 .limit(500)
             )
         ).all()

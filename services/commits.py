@@ -10,16 +10,17 @@ from functools import cache, partial
 from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import Text, bindparam, cast, insert, literal, select, update
+from sqlalchemy import Text, bindparam, cast, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services import gangs, leases, limits
-from services.bus import AnyHint, Deliver, SessionChanged
+from services.bus import AnyHint, Deliver
 from services.core import Core
 from services.db import bulk
-from services.db.tables import Agent, Kernel, Session, SessionEvent, Slots
+from services.db.tables import Agent, Kernel, Session, Slots
 from services.limits import Counted
 from services.occupancy import Caps, Ledger, Wants
+from services.sessions import lifecycle
 
 
 class Placement(NamedTuple):
@@ -170,15 +171,7 @@ async def _write(core: Core, db: AsyncSession, orders: list[_Order]) -> list[Any
     now = core.now()
     connection = await db.connection()
     ids = [order.session.id for order in orders]
-    placed = bulk.table(db, "placed", {"id": (bulk.TEXT, ids)})
-    said = {"at": now, "status": "SCHEDULED", "code": "", "message": ""}
-    constants = [literal(value, getattr(SessionEvent, name).type) for name, value in said.items()]
-    events = await connection.execute(
-        insert(SessionEvent)
-        .from_select(["session_id", *said], select(placed.c.id, *constants), include_defaults=False)
-        .returning(SessionEvent.session_id, SessionEvent.id)
-    )
-    hints: list[AnyHint] = [SessionChanged(session_id=one, event_id=number) for one, number in events]
+    hints = await lifecycle.record_all(db, ids, "SCHEDULED", at=now)
     await connection.execute(
         update(Session)
         .where(bulk.among(db, Session.id, ids), Session.status == "PENDING")

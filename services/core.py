@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from agents.hub import Hub
 from services.activity import ActivityBook
@@ -14,6 +15,7 @@ from services.ratelimits import LocalCounters, RateCounters, RedisCounters
 from services.redis_bus import RedisBus
 from services.standings import StandingBook
 from services.stats import StatsBook
+from services.together import Together
 from services.uses import UseBook
 
 
@@ -65,6 +67,8 @@ class Core:
     standings: StandingBook = field(default_factory=StandingBook)
     uses: UseBook = field(default_factory=UseBook)
     activity: ActivityBook = field(default_factory=ActivityBook)
+    #: What is done together with whatever else is asked for at the same time, by name.
+    rounds: dict[str, Together[Any, Any]] = field(default_factory=dict[str, Together[Any, Any]])
     rates: RateCounters = field(init=False)
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ them, to be compiled and planned anew. PostgreSQL unfolds arrays (`unnest`), SQL
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -18,11 +19,14 @@ from sqlalchemy import (
     cast,
     column,
     func,
+    inspect,
     select,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.types import TypeEngine
+
+from services.db.tables import Base
 
 TEXT: Final[TypeEngine[str]] = Text()
 NUMBER: Final[TypeEngine[int]] = BigInteger()
@@ -66,3 +70,18 @@ def among(
         )
     each = func.json_each(msgspec.json.encode(list(values)).decode()).table_valued("value")
     return attribute.in_(select(each.c.value))
+
+
+def values(row: Base) -> dict[str, Any]:
+    """All columns of a new row, to be inserted with others; what was not set becomes what it is by default."""
+    mapper = inspect(type(row))
+    for name, default in _defaults(type(row)):
+        if name not in row.__dict__:
+            setattr(row, name, default.arg(None) if default.is_callable else default.arg)
+    return {one.key: getattr(row, one.key) for one in mapper.column_attrs}
+
+
+@cache
+def _defaults(table: type[Base]) -> list[tuple[str, Any]]:
+    found = [(one.key, one.columns[0].default) for one in inspect(table).column_attrs]
+    return [(name, default) for name, default in found if default is not None]

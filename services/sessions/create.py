@@ -3,37 +3,37 @@
 import hashlib
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services import gangs, ids, inputs, limits, permissions, slots
 from services.bus import Wake
 from services.core import Core
+from services.db import bulk
 from services.db.tables import (
     Agent,
-    Domain,
     Group,
     IdempotencyKey,
     Image,
     Kernel,
-    Keypair,
     ResourceGroup,
-    ResourcePolicy,
     Session,
     SessionDependency,
     Slots,
-    User,
 )
-from services.errors import Conflict, NotFound, Problems
-from services.permissions import Actor, Subject
-from services.sessions import gates, lifecycle
+from services.errors import BerthError, Conflict, NotFound, Problems
+from services.permissions import Actor
+from services.sessions import admission, gates, lifecycle
+from services.sessions.admission import Admission
+from services.together import Together
 
 NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
@@ -51,6 +51,9 @@ class SessionSpec:
     resource_group_id: str
     image_id: str
     slots: Sequence[tuple[str, str]]
+    #: Kernels, each with these slots.
+    cluster_size: int = 1
+    cluster_mode: str = "SINGLE_NODE"
     name: str | None = None
     type: str = "INTERACTIVE"
     environ: Sequence[tuple[str, str]] = ()
@@ -59,9 +62,6 @@ class SessionSpec:
     priority: int = 0
     shared_memory: int | None = None
     agent_id: str | None = None
-    #: Kernels, each with these slots.
-    cluster_size: int = 1
-    cluster_mode: str = "SINGLE_NODE"
     #: Not before; what has passed already is no condition.
     starts_at: datetime | None = None
     #: It is ended when it has run for so long.
@@ -82,6 +82,29 @@ class _Plan:
     shared_memory: int = 64 * 1024 * 1024
 
 
+@dataclass
+class _Wish:
+    """A session that was asked for and looked at, as far as that needs no database."""
+
+    actor: Actor
+    spec: SessionSpec
+    plan: _Plan
+    asked: Slots
+    problems: Problems
+    #: Hash of what was asked for.
+    arguments: bytes
+
+
+@dataclass
+class _Made:
+    """What is to be written of one session."""
+
+    session: Session
+    kernels: list[dict[str, Any]]
+    needed: Sequence[Session]
+    key: dict[str, Any] | None
+
+
 async def create(core: Core, actor: Actor, spec: SessionSpec) -> Session:
     """Put a session into the queue. Amounts below the image's minimum are raised, and `raised` says so.
 
@@ -98,59 +121,145 @@ async def create(core: Core, actor: Actor, spec: SessionSpec) -> Session:
     _check_times(core, spec, problems)
     gangs.check(spec.cluster_size, spec.cluster_mode, problems)
     arguments = hashlib.sha256(msgspec.json.encode(spec)).digest()
+    intake: Together[_Wish, Session] = core.rounds.setdefault(
+        "createSession", Together[_Wish, Session](partial(_create, core))
+    )
+    return await intake.ask(_Wish(actor, spec, plan, asked, problems, arguments))
+
+
+async def _create(core: Core, wishes: Sequence[_Wish]) -> list[Session | Exception]:
+    """Put sessions that were asked for at the same time into the queue: each for itself, all in one transaction."""
+    first, later = _apart(wishes)
+    outcomes: dict[int, Session | Exception] = {}
     changes = lifecycle.Changes()
     try:
         async with core.db.write() as db:
-            earlier = await _earlier(db, actor, spec, arguments)
-            if earlier is not None:
-                return earlier
-            group, resource_group, image = await _find(db, actor, spec)
-            needed = await gates.find(db, actor, spec.depends_on, problems)
-            if not problems.fields:
-                plan.slots, plan.raised = slots.raise_to(asked, {**slots.MANDATORY, **image.minimum_slots})
-                plan.shared_memory = _shared_memory(spec, plan.slots, problems)
-            problems.check()
-            await _check_limits(db, actor, spec, group, resource_group, plan)
-            session = _row(core, actor, spec, plan, group, resource_group, image)
-            waits = not all(map(gates.succeeded, needed))
-            session.pending_reason = gates.reason(session.created_at, session.starts_at, waits=waits)
-            db.add(session)
-            await db.flush()
-            db.add_all([SessionDependency(session_id=session.id, depends_on_id=one.id) for one in needed])
-            db.add_all(
-                [
-                    Kernel(
-                        id=ids.new("knl"),
-                        session_id=session.id,
-                        rank=rank,
-                        hostname=gangs.hostname(rank),
-                        slots=plan.slots,
-                    )
-                    for rank in range(spec.cluster_size)
-                ]
-            )
-            if spec.idempotency_key:
-                db.add(
-                    IdempotencyKey(
-                        user_id=actor.user_id,
-                        key=spec.idempotency_key,
-                        mutation="createSession",
-                        arguments_hash=arguments,
-                        object_id=session.id,
-                    )
-                )
-            await lifecycle.record(db, session.id, "PENDING", changes, at=session.created_at)
+            found = await admission.read(db, [(one.actor, one.spec) for one in first])
+            made: list[_Made] = []
+            for one in first:
+                outcome = await _outcome(core, db, one, found)
+                if isinstance(outcome, _Made):
+                    made.append(outcome)
+                outcomes[id(one)] = outcome.session if isinstance(outcome, _Made) else outcome
+            await _insert(core, db, made, changes)
     except IntegrityError as error:
-        earlier = await _after_race(core, actor, spec, arguments)
-        if earlier is not None:
-            return earlier
-        raise Conflict(
-            f"You already have a session named {plan.name!r}. Terminate it or choose another name.",
-            path="input.name",
-        ) from error
-    for hint in (*changes.hints, Wake()):
+        changes = lifecycle.Changes()
+        if len(first) == 1:
+            outcomes[id(first[0])] = await _after_race(core, first[0], error)
+        else:
+            # Somebody on another connection was quicker with one of them: with which, each finds out by itself.
+            later = list(wishes)
+    for hint in changes.hints:
         await core.bus.publish(hint)
-    return session
+    if changes.hints:
+        await core.bus.publish(Wake())
+    for one in later:
+        outcomes[id(one)] = (await _create(core, [one]))[0]
+    return [outcomes[id(one)] for one in wishes]
+
+
+def _apart(wishes: Sequence[_Wish]) -> tuple[list[_Wish], list[_Wish]]:
+    """(those that have nothing to do with each other, those that share a name or a key with one of them)."""
+    first: list[_Wish] = []
+    later: list[_Wish] = []
+    seen: set[tuple[str, ...]] = set()
+    for one in wishes:
+        user, key = one.actor.user_id, one.spec.idempotency_key
+        marks = {("name", user, one.plan.name), *([("key", user, key)] if key else [])}
+        (later if marks & seen else first).append(one)
+        seen |= marks
+    return first, later
+
+
+async def _outcome(
+    core: Core, db: AsyncSession, wish: _Wish, found: Admission
+) -> _Made | Session | Exception:
+    """What becomes of one of several; what is wrong with it does not touch the others."""
+    try:
+        return await _make(core, db, wish, found)
+    except BerthError as error:
+        return error
+
+
+async def _make(core: Core, db: AsyncSession, wish: _Wish, found: Admission) -> _Made | Session:
+    actor, spec, plan, problems = wish.actor, wish.spec, wish.plan, wish.problems
+    earlier = await _earlier(db, wish, found.keys)
+    if earlier is not None:
+        return earlier
+    group, resource_group, image = found.places(actor, spec)
+    if spec.agent_id is not None:
+        await _check_agent(db, actor, spec.agent_id, resource_group)
+    needed = await gates.find(db, actor, spec.depends_on, problems)
+    if not problems.fields:
+        plan.slots, plan.raised = slots.raise_to(wish.asked, {**slots.MANDATORY, **image.minimum_slots})
+        plan.shared_memory = _shared_memory(spec, plan.slots, problems)
+    problems.check()
+    for limit in found.limits(actor, group, resource_group):
+        limits.check(limit, gangs.total(plan.slots, spec.cluster_size), kernels=spec.cluster_size)
+    if spec.name and (actor.user_id, plan.name) in found.names:
+        raise _taken(plan.name)
+    session = _row(core, actor, spec, plan, group, resource_group, image)
+    waits = not all(map(gates.succeeded, needed))
+    session.pending_reason = gates.reason(session.created_at, session.starts_at, waits=waits)
+    kernels = [
+        {
+            "id": ids.new("knl"),
+            "session_id": session.id,
+            "rank": rank,
+            "hostname": gangs.hostname(rank),
+            "slots": plan.slots,
+        }
+        for rank in range(spec.cluster_size)
+    ]
+    key = {
+        "user_id": actor.user_id,
+        "key": spec.idempotency_key,
+        "mutation": "createSession",
+        "arguments_hash": wish.arguments,
+        "object_id": session.id,
+    }
+    return _Made(session, kernels, needed, key if spec.idempotency_key else None)
+
+
+async def _insert(core: Core, db: AsyncSession, made: Sequence[_Made], changes: lifecycle.Changes) -> None:
+    """Write all of them, a statement a table."""
+    if not made:
+        return
+    connection = await db.connection()
+    for table, rows in (
+        (Session, [bulk.values(one.session) for one in made]),
+        (Kernel, [kernel for one in made for kernel in one.kernels]),
+        (
+            SessionDependency,
+            [{"session_id": one.session.id, "depends_on_id": n.id} for one in made for n in one.needed],
+        ),
+        (IdempotencyKey, [one.key for one in made if one.key]),
+    ):
+        if rows:
+            await connection.execute(insert(table), rows)
+    sessions = [one.session.id for one in made]
+    changes.hints += await lifecycle.record_all(db, sessions, "PENDING", at=core.now())
+
+
+async def _after_race(core: Core, wish: _Wish, error: IntegrityError) -> Session | Exception:
+    """What a single one comes to that failed at the write: the same request was quicker, or its name is taken."""
+    try:
+        async with core.db.read() as db:
+            found = await admission.read(db, [(wish.actor, wish.spec)])
+            earlier = await _earlier(db, wish, found.keys)
+    except BerthError as refusal:
+        return refusal
+    if earlier is not None:
+        return earlier
+    taken = _taken(wish.plan.name)
+    taken.__cause__ = error
+    return taken
+
+
+def _taken(name: str) -> Conflict:
+    return Conflict(
+        f"You already have a session named {name!r}. Terminate it or choose another name.", path="input.name"
+    )
 
 
 def _check_name(spec: SessionSpec, problems: Problems) -> str:
@@ -214,70 +323,16 @@ def _shared_memory(spec: SessionSpec, amounts: Slots, problems: Problems) -> int
     return spec.shared_memory
 
 
-async def _find(db: AsyncSession, actor: Actor, spec: SessionSpec) -> tuple[Group, ResourceGroup, Image]:
-    group = await db.scalar(
-        select(Group).where(Group.id == spec.group_id, permissions.visible(actor, Group, "createSession"))
-    )
-    if group is None or not group.active:
-        raise NotFound("There is no such group, or you are not a member of it.", path="input.groupId")
-    permissions.require(actor, "createSession", Subject(domain_id=group.domain_id, group_id=group.id))
-    resource_group = await db.scalar(
-        select(ResourceGroup).where(
-            ResourceGroup.id == spec.resource_group_id, permissions.visible(actor, ResourceGroup)
+async def _check_agent(db: AsyncSession, actor: Actor, agent_id: str, resource_group: ResourceGroup) -> None:
+    agent = await db.scalar(
+        select(Agent.id).where(
+            Agent.id == agent_id,
+            Agent.resource_group_id == resource_group.id,
+            permissions.visible(actor, Agent),
         )
     )
-    if resource_group is None or not resource_group.active:
-        raise NotFound(
-            "There is no such resource group, or it was not granted to you.", path="input.resourceGroupId"
-        )
-    image = await db.scalar(
-        select(Image).where(Image.id == spec.image_id, Image.active, permissions.visible(actor, Image))
-    )
-    if image is None:
-        raise NotFound("There is no such image, or it may not be used.", path="input.imageId")
-    if spec.agent_id is not None:
-        agent = await db.scalar(
-            select(Agent.id).where(
-                Agent.id == spec.agent_id,
-                Agent.resource_group_id == resource_group.id,
-                permissions.visible(actor, Agent),
-            )
-        )
-        if agent is None:
-            raise NotFound("There is no such agent in this resource group.", path="input.agentId")
-    return group, resource_group, image
-
-
-async def _check_limits(
-    db: AsyncSession,
-    actor: Actor,
-    spec: SessionSpec,
-    group: Group,
-    resource_group: ResourceGroup,
-    plan: _Plan,
-) -> None:
-    """Refuse at once what could never fit, even if nothing else ran."""
-    found = (
-        await db.execute(
-            select(ResourcePolicy, User, Domain)
-            .select_from(Keypair)
-            .join(ResourcePolicy, ResourcePolicy.id == Keypair.policy_id)
-            .join(User, User.id == Keypair.user_id)
-            .join(Domain, Domain.id == group.domain_id)
-            .where(Keypair.id == actor.keypair_id, Keypair.active)
-        )
-    ).first()
-    if found is None:
-        raise NotFound("Your keypair is not active. Ask an administrator, or use another one.")
-    policy, user, domain = found
-    for limit in (
-        limits.of_policy(actor.keypair_id, policy),
-        limits.of_user(user),
-        limits.of_group(group),
-        limits.of_domain(domain),
-        limits.of_resource_group(resource_group),
-    ):
-        limits.check(limit, gangs.total(plan.slots, spec.cluster_size), kernels=spec.cluster_size)
+    if agent is None:
+        raise NotFound("There is no such agent in this resource group.", path="input.agentId")
 
 
 def _row(
@@ -321,21 +376,16 @@ def _row(
     )
 
 
-async def _earlier(db: AsyncSession, actor: Actor, spec: SessionSpec, arguments: bytes) -> Session | None:
+async def _earlier(
+    db: AsyncSession, wish: _Wish, keys: Mapping[tuple[str, str], IdempotencyKey]
+) -> Session | None:
     """What the same idempotency key made before."""
-    if not spec.idempotency_key:
-        return None
-    key = await db.get(IdempotencyKey, (actor.user_id, spec.idempotency_key))
+    key = keys.get((wish.actor.user_id, wish.spec.idempotency_key or ""))
     if key is None:
         return None
-    if key.arguments_hash != arguments or key.mutation != "createSession":
+    if key.arguments_hash != wish.arguments or key.mutation != "createSession":
         raise Conflict(
             "This idempotency key was used for another request. Use a new key for each new request.",
             path="input.idempotencyKey",
         )
     return await db.get(Session, key.object_id)
-
-
-async def _after_race(core: Core, actor: Actor, spec: SessionSpec, arguments: bytes) -> Session | None:
-    async with core.db.read() as db:
-        return await _earlier(db, actor, spec, arguments)

@@ -25,6 +25,7 @@ from resolvers.server import ServerQueries
 from resolvers.sessions import SessionMutations, SessionQueries, SessionSubscriptions
 from resolvers.usage import UsageMutations
 from resolvers.users import UserMutations, UserQueries
+from schema import inputs
 from schema.access import Login
 from schema.errors import ErrorCode
 from schema.execution import PageExecutor
@@ -93,6 +94,7 @@ def make_schema(limits: Limits | None = None) -> strawberry.Schema:
         config=StrawberryConfig(disable_field_suggestions=True, scalar_map=SCALARS),
     )
     _describe_arguments(schema)
+    inputs.hasten(schema._schema, schema.config)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as below
     guard(schema._schema)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # the only way to the built types
     return schema
 

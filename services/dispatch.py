@@ -10,13 +10,13 @@ leaves what no longer holds in the queue for the next cycle. So limits hold at e
 import asyncio
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from scheduler import fast
@@ -25,7 +25,7 @@ from scheduler.fast import Fast
 from scheduler.plan import LimitReached, Plan, Reason, SchedulerFailed, Waiting, sentence
 from scheduler.plugins import PluginError, placers, sequencers
 from scheduler.snapshot import Snapshot, SnapshotBuilder
-from services import gangs, leases, limits, occupancy, pieces, slots
+from services import gangs, leases, limits, marks, occupancy, pieces, slots
 from services.bus import Lagged, Queue, SessionChanged, Wake
 from services.commits import Placement, commit
 from services.core import Core
@@ -50,6 +50,9 @@ _LEASE_LIFE: Final = timedelta(seconds=10)
 _RENEW_EVERY: Final = 3.0
 #: Sessions looked at in one cycle, oldest first.
 _BATCH: Final = 10_000
+#: Sequencers that do not ask whose is what runs, placers that do not ask what it is.
+_NO_SHARES: Final = ("fifo", "lifo")
+_NO_MIX: Final = ("pack", "spread")
 #: Sessions committed in one transaction.
 _COMMIT: Final = 1000
 #: Reasons written in one cycle, the front of the queue first.
@@ -82,6 +85,7 @@ class Dispatcher:
         self._core = core
         self._fast: Fast | None = None
         self._fence: int | None = None
+        self._marks = marks.NOTHING
 
     async def run(self) -> None:
         """Dispatch for ever: at once when woken, and now and then in case that a hint was lost.
@@ -91,11 +95,12 @@ class Dispatcher:
         warming = asyncio.create_task(asyncio.to_thread(fast.load))
         warming.add_done_callback(self._use)
         async with self._core.bus.subscribe(Wake) as hints:
+            woken = True
             while True:
                 if await self.take_duty():
-                    while await self.cycle():
+                    while await self.cycle(woken=woken):
                         pass
-                await _woken(hints)
+                woken = await _woken(hints)
 
     def _use(self, warming: asyncio.Task[Fast | None]) -> None:
         self._fast = None if warming.cancelled() else warming.result()
@@ -110,12 +115,20 @@ class Dispatcher:
         if self._fence is not None:
             await leases.release(self._core, LEASE)
 
-    async def cycle(self) -> bool:
-        """Plan and commit once. Returns whether another cycle may place more right away."""
+    async def cycle(self, *, woken: bool = True) -> bool:
+        """Plan and commit once. Returns whether another cycle may place more right away.
+
+        Args:
+            woken: something is known to have changed. Else that is looked up first, which costs the same however many wait.
+        """
         if self._fence is None:
+            return False
+        now = await marks.read(self._core, self._marks)
+        if not woken and now == self._marks and not self._marks.outdated(self._core.now()):
             return False
         if await cancel_hopeless(self._core):
             return True
+        self._marks = await marks.keep(self._core, now)
         view = await _read(self._core)
         if not view.versions:
             return False
@@ -135,13 +148,17 @@ class Dispatcher:
         return committed < len(placements) and committed > 0
 
 
-async def _woken(hints: Queue[Wake]) -> None:
+async def _woken(hints: Queue[Wake]) -> bool:
+    """Wait for a hint, or until it is time to look. Returns whether there was one, or may have been."""
     try:
         async with asyncio.timeout(_RENEW_EVERY):
             await anext(hints)
         hints.drain()
-    except (TimeoutError, Lagged):
-        return
+    except TimeoutError:
+        return False
+    except Lagged:
+        return True
+    return True
 
 
 async def _read(core: Core) -> _View:
@@ -162,7 +179,8 @@ async def _read(core: Core) -> _View:
             return view
         view.groups = {group.id: group for group in await db.scalars(select(ResourceGroup))}
         sizes = await _read_agents(db, build, view, [gangs.each(session) for session, _ in waiting])
-        await _read_running(db, build, sizes, {session.resource_group_id for session, _ in waiting}, now)
+        asked = {session.resource_group_id for session, _ in waiting}
+        await _read_running(db, build, sizes, [view.groups[one] for one in sorted(asked)], now)
         await _read_limits(db, build, view, [session for session, _ in waiting])
     for session, architecture in waiting:
         view.versions[session.id] = session.version
@@ -219,9 +237,13 @@ async def _read_agents(
 
 
 async def _read_running(
-    db: AsyncSession, build: SnapshotBuilder, sizes: Pieces, groups: Iterable[str], now: datetime
+    db: AsyncSession, build: SnapshotBuilder, sizes: Pieces, groups: Sequence[ResourceGroup], now: datetime
 ) -> None:
-    """What each user and group has of the agents of these resource groups, and for how long at most."""
+    """What each user and group has of the agents of these resource groups, and for how long at most.
+
+    Where whose it is makes no difference, only what is known to end.
+    """
+    plain = [one.id for one in groups if one.sequencer in _NO_SHARES and one.placer in _NO_MIX]
     rows = await db.execute(
         select(
             Agent.id,
@@ -236,7 +258,8 @@ async def _read_running(
         .where(
             Kernel.status.in_(PLACED),
             Agent.status == "ALIVE",
-            Agent.resource_group_id.in_(groups),
+            Agent.resource_group_id.in_([one.id for one in groups]),
+            or_(Agent.resource_group_id.not_in(plain), Session.max_duration_seconds.is_not(None)),
         )
     )
     for agent_id, held, user_id, group_id, longest, ends_at in rows:

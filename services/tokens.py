@@ -25,6 +25,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 import jwt
@@ -39,6 +40,8 @@ REQUEST_AUDIENCE: Final = "berth:request"
 REQUEST_LIFE: Final = timedelta(minutes=5)
 #: Characters; ours have about 450.
 _LONGEST: Final = 4096
+#: Access tokens whose claims are remembered, and tokens whose key is.
+_KEPT: Final = 2048
 _FORBIDDEN_HEADERS: Final = ("jku", "jwk", "x5u", "x5c", "x5t", "x5t#S256", "crit", "b64", "zip", "cty")
 _JTI: Final = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
@@ -87,6 +90,11 @@ def key_id(token: str) -> str:
     """
     if len(token) > _LONGEST or not token.isascii():
         raise _refused()
+    return _key_id(token)
+
+
+@lru_cache(maxsize=_KEPT)
+def _key_id(token: str) -> str:
     try:
         header = jwt.get_unverified_header(token)
     except (jwt.PyJWTError, ValueError, RecursionError) as error:
@@ -108,12 +116,18 @@ def read_access(keys: Keys, token: str, now: datetime) -> AccessClaims:
     key = keys.signing.get(key_id(token))
     if key is None:
         raise _refused()
-    claims = _verified(token, key, ACCESS_AUDIENCE, ("exp", "iat", "aud", "sub", "jti", "sid", "epoch"))
+    claims = _access_claims(token, key)
     _check_times(claims, now, skew=timedelta(0))
     user_id, login_id, epoch = claims["sub"], claims["sid"], claims["epoch"]
     if not isinstance(login_id, str) or type(epoch) is not int:
         raise _refused()
     return AccessClaims(user_id, login_id, epoch)
+
+
+@lru_cache(maxsize=_KEPT)
+def _access_claims(token: str, key: bytes) -> Mapping[str, Any]:
+    """What a token says with this key's signature is always the same: it comes with every request of its login."""
+    return _verified(token, key, ACCESS_AUDIENCE, ("exp", "iat", "aud", "sub", "jti", "sid", "epoch"))
 
 
 def read_request(

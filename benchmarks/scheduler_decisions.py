@@ -2,9 +2,9 @@
 
 A decision is a waiting session that was placed or refused. The workload: 5 slots, agents of 8 types with 0 to 78 %
 of each in use, shapes drawn 60 times, in 2 architectures, 24 images of which each agent has some, 1,000 users (Zipf) with limits
-of keypair, group and domain, 5 % gangs of 2 to 8 kernels. The baseline makes the same kind of decisions (filter,
-best fit, limits, gangs with rollback) on dictionaries of Decimals; it is stopped after --seconds, so its rate is of
-the first, cheaper part of the queue. Rates count from the snapshot until all is decided. Beside them stand what
+of keypair, group and domain, 5 % gangs of 2 to 8 kernels. The baselines (`decimal_loops.py`) make the same kind of decisions
+(filter, best fit, limits, gangs with rollback) on mappings of Decimals: `tracked` as such systems do it, `lean` with
+all left out that can be. They are stopped after --seconds, so their rates are of the first, cheaper part of the queue. Rates count from the snapshot until all is decided. Beside them stand what
 building the snapshot from rows costs, and what reading all placements and reasons from the plan costs.
 """
 
@@ -12,10 +12,10 @@ import argparse
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from decimal import Decimal
 
+from benchmarks.decimal_loops import Lean, Tracked
 from scheduler import fast
 from scheduler.engine import Scheduler, plan
 from scheduler.fast import Fast
@@ -134,79 +134,6 @@ def snapshot_of(work: Workload) -> Snapshot:
     return builder.build()
 
 
-class Baseline:
-    """The plain way: for each session look at every agent, amounts are Decimals in dictionaries."""
-
-    def __init__(self, work: Workload) -> None:
-        self.agents = [
-            {**agent, "free": {s: Decimal(n - agent["used"][s]) / 1000 for s, n in agent["capacity"].items()}}
-            for agent in work.agents
-        ]
-        slots = {slot for agent in work.agents for slot in agent["capacity"]}
-        self.largest = {
-            slot: max(Decimal(agent["capacity"].get(slot, 0)) / 1000 for agent in work.agents)
-            for slot in slots
-        }
-        self.limits: dict[str, dict[str, list[Decimal]]] = {}
-        for scope, slot, used, cap in work.limits:
-            scale = 1 if slot == SESSIONS else 1000
-            self.limits.setdefault(scope, {})[slot] = [Decimal(used) / scale, Decimal(cap or 0) / scale]
-        self.requests = [
-            {**request, "slots": {s: Decimal(n) / 1000 for s, n in request["slots"].items()}}
-            for request in work.requests
-        ]
-
-    def decisions(self) -> Iterator[bool]:
-        for request in self.requests:
-            yield self._allowed(request) and self._place(request)
-
-    def _charges(self, request: dict) -> Iterator[tuple[list[Decimal], Decimal]]:
-        for scope in request["scopes"]:
-            for slot, cell in self.limits.get(scope, {}).items():
-                amount = (
-                    Decimal(1)
-                    if slot == SESSIONS
-                    else request["slots"].get(slot, Decimal(0)) * request["kernels"]
-                )
-                if amount:
-                    yield cell, amount
-
-    def _allowed(self, request: dict) -> bool:
-        return all(cell[0] + amount <= cell[1] for cell, amount in self._charges(request))
-
-    def _place(self, request: dict) -> bool:
-        chosen = []
-        for _ in range(request["kernels"]):
-            best = min(
-                (agent for agent in self.agents if self._fits(agent, request)),
-                key=lambda agent: (self._left(agent), request["image"] not in agent["images"], agent["id"]),
-                default=None,
-            )
-            if best is None:
-                for agent in chosen:
-                    self._take(agent, request, -1)
-                return False
-            self._take(best, request, 1)
-            chosen.append(best)
-        for cell, amount in self._charges(request):
-            cell[0] += amount
-        return True
-
-    @staticmethod
-    def _fits(agent: dict, request: dict) -> bool:
-        return agent["architecture"] == request["architecture"] and all(
-            agent["free"].get(slot, Decimal(0)) >= amount for slot, amount in request["slots"].items()
-        )
-
-    def _left(self, agent: dict) -> Decimal:
-        return sum((amount / self.largest[slot] for slot, amount in agent["free"].items()), Decimal(0))
-
-    @staticmethod
-    def _take(agent: dict, request: dict, sign: int) -> None:
-        for slot, amount in request["slots"].items():
-            agent["free"][slot] -= sign * amount
-
-
 @dataclass
 class Measured:
     """Seconds, medians."""
@@ -236,8 +163,8 @@ def measure(
     return Measured(statistics.median(planned), statistics.median(read), made[0])
 
 
-def baseline_rate(work: Workload, seconds: float, clock: Clock) -> float:
-    decisions = Baseline(work).decisions()
+def baseline_rate(loop: type[Tracked | Lean], work: Workload, seconds: float, clock: Clock) -> float:
+    decisions = loop(work.agents, work.requests, work.limits).decisions()
     start = clock()
     made = 0
     for _ in decisions:
@@ -255,19 +182,24 @@ def show(size: str, options: argparse.Namespace) -> None:
     start = clock()
     snapshot = snapshot_of(work)
     built = clock() - start
-    base = baseline_rate(work, options.seconds, clock)
-    engines = {"plain": None, "compiled": fast.load()}
+    tracked, lean = (baseline_rate(loop, work, options.seconds, clock) for loop in (Tracked, Lean))
+    engines = {"compiled": fast.load()}
+    if agents * pending <= options.plain_up_to:
+        engines = {"plain": None, **engines}
     for sequencer in options.sequencers:
         for placer in options.placers:
             scheduler = Scheduler(sequencers.load(sequencer), placers.load(placer))
             plans = []
-            for name in options.engines:
-                one = measure(snapshot, scheduler, engines[name], options.runs, clock)
+            for name in [one for one in engines if one in options.engines]:
+                one = measure(
+                    snapshot, scheduler, engines[name], options.runs if name == "compiled" else 1, clock
+                )
                 plans.append(list(one.made.placements.items()))
                 rate = pending / one.plan
                 print(
                     f"{agents:>7} {pending:>8} {sequencer:>5} {placer:>7} {name:>9} {len(plans[0]):>7} "
-                    f"{built * 1e3:>12.1f} {one.plan * 1e3:>9.1f} {one.read * 1e3:>8.1f} {rate:>12,.0f} {base:>11,.1f} {rate / base:>9,.0f}",
+                    f"{built * 1e3:>12.1f} {one.plan * 1e3:>9.1f} {one.read * 1e3:>8.1f} {rate:>12,.0f} "
+                    f"{tracked:>9,.1f} {rate / tracked:>8,.0f} {lean:>9,.1f} {rate / lean:>8,.0f}",
                     flush=True,
                 )
             if any(other != plans[0] for other in plans):
@@ -281,13 +213,24 @@ def main() -> None:
     parser.add_argument(
         "--sizes",
         nargs="+",
-        default=["100x1000", "1000x1000", "1000x10000", "10000x10000", "10000x100000"],
+        default=[
+            f"{agents}x{pending}"
+            for agents in (100, 1000, 10_000, 100_000)
+            for pending in (1000, 10_000, 100_000)
+        ],
         metavar="AGENTSxPENDING",
-        help="what to measure (default: %(default)s)",
+        help="what to measure (default: all of 100 to 100,000 agents by 1,000 to 100,000 sessions)",
     )
-    parser.add_argument("--sequencers", nargs="+", default=["fifo", "drf"])
+    parser.add_argument("--sequencers", nargs="+", default=["fifo", "lifo", "drf"])
     parser.add_argument("--placers", nargs="+", default=["pack", "spread"])
     parser.add_argument("--engines", nargs="+", default=["plain", "compiled"], choices=["plain", "compiled"])
+    parser.add_argument(
+        "--plain-up-to",
+        type=int,
+        default=20_000_000,
+        metavar="AGENTS*PENDING",
+        help="where plain Python is measured too, once (default: %(default)s)",
+    )
     parser.add_argument(
         "--shapes", type=int, default=60, help="distinct sets of slots drawn (default: %(default)s)"
     )
@@ -295,7 +238,7 @@ def main() -> None:
     parser.add_argument(
         "--runs", type=int, default=3, help="the median of so many is shown (default: %(default)s)"
     )
-    parser.add_argument("--seconds", type=float, default=4.0, help="for each baseline (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="for each baseline (default: %(default)s)")
     parser.add_argument(
         "--own-time", action="store_true", help="processor time, on a machine that others use too"
     )
@@ -303,7 +246,7 @@ def main() -> None:
     options = parser.parse_args()
     print(
         f"{'agents':>7} {'pending':>8} {'order':>5} {'placer':>7} {'engine':>9} {'placed':>7} {'snapshot ms':>12} "
-        f"{'plan ms':>9} {'read ms':>8} {'decisions/s':>12} {'baseline/s':>11} {'ratio':>9}"
+        f"{'plan ms':>9} {'read ms':>8} {'decisions/s':>12} {'tracked/s':>9} {'ratio':>8} {'lean/s':>9} {'ratio':>8}"
     )
     for size in options.sizes:
         show(size, options)

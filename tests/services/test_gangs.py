@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import select, update
 
 from agents.protocol import Swarm
-from services import agents, dispatch, leases, sessions
+from services import agents, dispatch, leases, sessions, terminals
 from services.core import Core
-from services.db.tables import FINAL, Agent, Kernel, Session
+from services.db.tables import FINAL, Agent, Kernel, Session, Ticket
 from services.dispatch import Dispatcher
-from services.errors import BadInput, QuotaExceeded
+from services.errors import BadInput, NotFound, QuotaExceeded
 from services.permissions import Actor
 from tests.factories import Clock
 from tests.services.world import World, ledger_is_true
@@ -321,6 +321,24 @@ async def test_giving_a_node_up_ends_all_or_starts_all_again(core: Core, clock: 
                 await world.tell(kernel, "TERMINATED", code="REQUESTED")
             assert (await world.session(session.id)).status == "PENDING"
         assert await ledger_is_true(core)
+
+
+async def test_a_terminal_and_a_log_are_of_the_container_that_was_chosen(core: Core) -> None:
+    world, actor, session = await spread(core)
+    await runs(world, session)
+    kernels = await world.kernels(session.id)
+    for chosen, expected in ((None, kernels[0]), (kernels[2].id, kernels[2])):
+        await terminals.open_terminal(core, actor, session.id, None, 80, 24, kernel_id=chosen)
+        async with core.db.read() as db:
+            made = (await db.scalars(select(Ticket.data).order_by(Ticket.expires_at.desc()))).all()
+        assert expected.id in [data["kernel"] for data in made]
+    _, _, foreign = await spread(core)
+    other = (await world.kernels(foreign.id))[0].id
+    with pytest.raises(NotFound) as refused:
+        await terminals.open_terminal(core, actor, session.id, None, 80, 24, kernel_id=other)
+    assert refused.value.path == "input.kernelId"
+    with pytest.raises(NotFound):
+        await sessions.log(core, actor, session.id, kernel_id=other)
 
 
 async def test_of_several_dispatchers_one_places_a_gang_and_always_all_of_it(

@@ -10,7 +10,19 @@ from typing import Any
 
 import pytest
 
-from services import domains, groups, ids, keypairs, policies, presets, resource_groups, users
+from services import (
+    agents,
+    domains,
+    groups,
+    ids,
+    images,
+    keypairs,
+    policies,
+    presets,
+    resource_groups,
+    sessions,
+    users,
+)
 from services.core import Core
 from services.errors import BadInput, NotFound
 from services.paging import COUNT_LIMIT, Order, PageArgs
@@ -21,16 +33,16 @@ from tests.factories import Factories
 class Case:
     module: ModuleType
     where: Any
-    #: Makes one row whose name contains a text.
+    #: Of which factory its rows are.
     kind: str
-    searched: str
 
     async def row(self, make: Factories, text: str) -> Any:
+        """Make one row that has a text in what is searched."""
         if self.kind == "keypair":
             access_key = text.upper() + ids.new("key")[4:].upper()
             return await make.keypair(access_key=access_key, last_used_at=next(_USED))
-        if self.kind == "user":
-            return await make.user(name=f"{text}-{ids.new('usr')[4:]}")
+        if self.kind in ("user", "agent", "image", "session"):
+            return await getattr(make, self.kind)(name=f"{text}-{ids.new('usr')[4:]}")
         return await getattr(make, self.kind)(description=f"about {text}")
 
 
@@ -45,16 +57,19 @@ def cursor(*values: object) -> str:
 
 
 CASES = {
-    "domains": Case(domains, domains.DomainFilter, "domain", "description"),
-    "groups": Case(groups, groups.GroupFilter, "group", "description"),
-    "users": Case(users, users.UserFilter, "user", "name"),
-    "keypairs": Case(keypairs, keypairs.KeypairFilter, "keypair", "access_key"),
-    "presets": Case(presets, presets.PresetFilter, "preset", "description"),
-    "policies": Case(policies, policies.PolicyFilter, "policy", "description"),
-    "resource_groups": Case(
-        resource_groups, resource_groups.ResourceGroupFilter, "resource_group", "description"
-    ),
+    "domains": Case(domains, domains.DomainFilter, "domain"),
+    "groups": Case(groups, groups.GroupFilter, "group"),
+    "users": Case(users, users.UserFilter, "user"),
+    "keypairs": Case(keypairs, keypairs.KeypairFilter, "keypair"),
+    "presets": Case(presets, presets.PresetFilter, "preset"),
+    "policies": Case(policies, policies.PolicyFilter, "policy"),
+    "resource_groups": Case(resource_groups, resource_groups.ResourceGroupFilter, "resource_group"),
+    "agents": Case(agents, agents.AgentFilter, "agent"),
+    "images": Case(images, images.ImageFilter, "image"),
+    "sessions": Case(sessions, sessions.SessionFilter, "session"),
 }
+#: Of which everybody sees all.
+_PUBLIC = ("presets", "images")
 
 
 @pytest.fixture(params=CASES)
@@ -145,7 +160,7 @@ async def test_an_id_that_cannot_be_is_answered_like_one_that_is_not(
             await case.module.get(core, admin, row_id)
 
 
-@pytest.mark.parametrize("case", [case for name, case in CASES.items() if name != "presets"])
+@pytest.mark.parametrize("case", [case for name, case in CASES.items() if name not in _PUBLIC])
 async def test_a_foreign_row_is_answered_like_one_that_is_not(
     core: Core, make: Factories, case: Case
 ) -> None:

@@ -1,7 +1,7 @@
 """The first start: what must be there before anybody can come in. Every start runs it; the second finds all there."""
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -9,12 +9,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services import gangs, groups, ids, inputs, keypairs, passwords, presets, resource_groups, users
 from services.auth import change
 from services.core import Core
-from services.db.tables import Domain, Group, Keypair, ResourceGroup, ResourcePolicy, User
+from services.db.tables import Base, Domain, Group, Keypair, ResourceGroup, ResourcePolicy, User
 from services.errors import Problems
 
 NAME: Final = "default"
 #: Of the lock that managers of one database take, one after the other.
 _LOCK: Final = 0x62657274685F31
+
+
+Row = TypeVar("Row", bound=Base)
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,16 @@ async def ensure_first_run(core: Core, admin_email: str, admin_password: str | N
     async with core.db.write() as db:
         if core.db.dialect == "postgresql":
             await db.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        domain = await _domain(core, db)
-        group = await _group(core, db, domain)
-        policy = await _policy(core, db)
-        resource_group = await _resource_group(core, db, domain)
+        usual: dict[str, Any] = {"name": NAME, "created_at": core.now()}
+        domain = await _first(db, Domain(id=ids.new("dom"), **usual))
+        own = {"domain_id": domain.id}
+        group = await _first(db, Group(id=ids.new("grp"), **own, **usual), **own)
+        policy = ResourcePolicy(id=ids.new("pol"), max_kernels_per_session=gangs.MOST, **usual)
+        policy = await _first(db, policy)
+        nodes = ResourceGroup(id=ids.new("rgp"), **usual)
+        resource_group = await _first(db, nodes)
+        if resource_group is nodes:
+            await resource_groups.add_grants(db, nodes.id, [domain.id])
         user = await _superadmin(db, email)
         created = user is None
         if user is None:
@@ -100,49 +109,17 @@ async def _superadmin(db: AsyncSession, email: str) -> User | None:
     )
 
 
-async def _domain(core: Core, db: AsyncSession) -> Domain:
-    domain = await db.scalar(select(Domain).order_by(Domain.name != NAME, Domain.id).limit(1))
-    if domain is None:
-        domain = Domain(id=ids.new("dom"), name=NAME, created_at=core.now())
-        db.add(domain)
-        await db.flush()
-    return domain
-
-
-async def _group(core: Core, db: AsyncSession, domain: Domain) -> Group:
-    group = await db.scalar(
-        select(Group).where(Group.domain_id == domain.id).order_by(Group.name != NAME, Group.id).limit(1)
+async def _first(db: AsyncSession, new: Row, **within: str) -> Row:
+    """The row of the usual name, else the oldest, else the new one, added."""
+    table: Any = type(new)
+    found: Row | None = await db.scalar(
+        select(table).filter_by(**within).order_by(table.name != NAME, table.id).limit(1)
     )
-    if group is None:
-        group = Group(id=ids.new("grp"), domain_id=domain.id, name=NAME, created_at=core.now())
-        db.add(group)
-        await db.flush()
-    return group
-
-
-async def _policy(core: Core, db: AsyncSession) -> ResourcePolicy:
-    policy = await db.scalar(
-        select(ResourcePolicy).order_by(ResourcePolicy.name != NAME, ResourcePolicy.id).limit(1)
-    )
-    if policy is None:
-        policy = ResourcePolicy(
-            id=ids.new("pol"), name=NAME, max_kernels_per_session=gangs.MOST, created_at=core.now()
-        )
-        db.add(policy)
-        await db.flush()
-    return policy
-
-
-async def _resource_group(core: Core, db: AsyncSession, domain: Domain) -> ResourceGroup:
-    group = await db.scalar(
-        select(ResourceGroup).order_by(ResourceGroup.name != NAME, ResourceGroup.id).limit(1)
-    )
-    if group is None:
-        group = ResourceGroup(id=ids.new("rgp"), name=NAME, created_at=core.now())
-        db.add(group)
-        await db.flush()
-        await resource_groups.add_grants(db, group.id, [domain.id])
-    return group
+    if found is not None:
+        return found
+    db.add(new)
+    await db.flush()
+    return new
 
 
 async def _new_superadmin(

@@ -144,6 +144,8 @@ def _overdue(core: Core, session: Session) -> Reason:
         "PREPARED": "The container was not created",
         "CREATING": "The container did not start",
     }.get(session.status, "The session did not get on")
+    if session.network and session.network_agent_id is None:
+        what = "No node made the network between the session's nodes"
     return Reason(
         "PHASE_TIMED_OUT",
         f"{what} within {allowed.total_seconds():.0f} seconds. Try again; if it happens again, tell an administrator.",

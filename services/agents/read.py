@@ -4,18 +4,16 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from sqlalchemy import func, select
-
 from services import permissions
 from services.bus import AgentChanged, Lagged
 from services.core import Core
 from services.db.tables import Agent, AgentEvent, AgentImage
-from services.errors import BadInput
 from services.filters import Conditions, among, equal, linked, searched
 from services.nouns import Noun
 from services.occupancy import of
 from services.permissions import Actor
 from services.stats import KernelSample, Latest, NodeSample
+from services.timelines import Timeline, position
 
 ORDERS: Final = {
     "NAME": Agent.name,
@@ -23,8 +21,7 @@ ORDERS: Final = {
     "STATUS": Agent.status,
     "LAST_CONTACT_AT": Agent.last_contact_at,
 }
-_REPLAY_LIMIT: Final = 500
-_OVERLAP: Final = 50
+_timeline = Timeline(AgentEvent, AgentEvent.agent_id)
 
 
 @dataclass(frozen=True)
@@ -75,11 +72,10 @@ async def watch(core: Core, actor: Actor, after: str | None = None) -> AsyncGene
         BadInput: `after` is not a cursor.
     """
     permissions.require_role(actor, "read:agent")
-    if after is not None and not (after.isascii() and after.isdigit() and len(after) <= 18):
-        raise BadInput("`after` is not a cursor of this stream; leave it out to begin now.", path="after")
+    begin = None if after is None else position(after)
     async with core.bus.subscribe(AgentChanged) as hints:
-        cursor = await _newest(core) if after is None else int(after)
-        if after is not None:
+        cursor = await _timeline.newest(core) if begin is None else begin
+        if begin is not None:
             for notice in await _replay(core, actor, cursor):
                 cursor = int(notice.cursor)
                 yield notice
@@ -87,7 +83,7 @@ async def watch(core: Core, actor: Actor, after: str | None = None) -> AsyncGene
             try:
                 batch = [await anext(hints), *hints.drain()]
             except Lagged:
-                cursor = await _newest(core)
+                cursor = await _timeline.newest(core)
                 yield AgentNotice("RESYNC", str(cursor))
                 continue
             newest: dict[str, int] = {}
@@ -115,34 +111,18 @@ async def watch_kernel_stats(core: Core, kernel_id: str) -> AsyncGenerator[Kerne
 
 
 async def _replay(core: Core, actor: Actor, cursor: int) -> Sequence[AgentNotice]:
-    async with core.db.read() as db:
-        rows = await db.execute(
-            select(AgentEvent.agent_id, func.max(AgentEvent.id))
-            .where(AgentEvent.id > cursor - _OVERLAP)
-            .group_by(AgentEvent.agent_id)
-            .limit(_REPLAY_LIMIT + 1)
-        )
-        missed = dict(rows.all())
-    if len(missed) > _REPLAY_LIMIT:
-        return [AgentNotice("RESYNC", str(await _newest(core)))]
+    missed = await _timeline.missed(core, cursor)
+    if missed is None:
+        return [AgentNotice("RESYNC", str(await _timeline.newest(core)))]
     return await _notices(core, actor, missed, cursor)
 
 
 async def _notices(core: Core, actor: Actor, changed: dict[str, int], cursor: int) -> Sequence[AgentNotice]:
     found = await many(core, actor, list(changed))
-    async with core.db.read() as db:
-        rows = await db.scalars(
-            select(AgentEvent).where(AgentEvent.id.in_([n for n in changed.values() if n]))
-        )
-        events = {event.id: event for event in rows}
+    events = await _timeline.events(core, changed.values())
     notices: list[AgentNotice] = []
     for agent_id, number in sorted(changed.items(), key=lambda item: item[1]):
         if agent_id in found:
             cursor = max(cursor, number)
             notices.append(AgentNotice("CHANGED", str(cursor), found[agent_id], events.get(number)))
     return notices
-
-
-async def _newest(core: Core) -> int:
-    async with core.db.read() as db:
-        return (await db.scalar(select(func.max(AgentEvent.id)))) or 0

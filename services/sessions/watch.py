@@ -6,7 +6,7 @@ missed; when that is too much, or it was too slow, it is told to read afresh (`R
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Literal
 
 from sqlalchemy import func, select
 
@@ -14,14 +14,11 @@ from services import permissions
 from services.bus import Lagged, PullAdvanced, Queue, SessionChanged
 from services.core import Core
 from services.db.tables import Session, SessionEvent
-from services.errors import BadInput
 from services.permissions import Actor
 from services.sessions.read import SessionFilter, conditions
+from services.timelines import Timeline, position
 
-#: More missed changes than this are cheaper to read as a list.
-_REPLAY_LIMIT: Final = 500
-#: Numbers are given out before commits, so a lower one may appear a little later: read this much again.
-_OVERLAP: Final = 50
+_timeline = Timeline(SessionEvent, SessionEvent.session_id)
 
 Kind = Literal["CHANGED", "LEFT", "RESYNC"]
 
@@ -48,11 +45,11 @@ async def watch(
     # Whether a session is in or out of a filter by status is what the watcher wants to be told about.
     scope = replace(where, status_in=None, category=None)
     async with core.bus.subscribe(SessionChanged, PullAdvanced) as hints:
-        cursor = await _newest(core) if after is None else _read_cursor(after)
+        cursor = await _timeline.newest(core) if after is None else position(after)
         if after is not None:
-            missed = await _missed(core, cursor)
+            missed = await _timeline.missed(core, cursor)
             if missed is None:
-                cursor = await _newest(core)
+                cursor = await _timeline.newest(core)
                 yield SessionNotice("RESYNC", str(cursor))
             else:
                 for notice in await _notices(core, actor, where, scope, missed, cursor):
@@ -62,7 +59,7 @@ async def watch(
             try:
                 batch = await _batch(hints)
             except Lagged:
-                cursor = await _newest(core)
+                cursor = await _timeline.newest(core)
                 yield SessionNotice("RESYNC", str(cursor))
                 continue
             for notice in await _notices(core, actor, where, scope, batch, cursor):
@@ -79,19 +76,6 @@ async def _batch(hints: Queue[SessionChanged | PullAdvanced]) -> dict[str, int]:
     return batch
 
 
-async def _missed(core: Core, cursor: int) -> dict[str, int] | None:
-    """Sessions that changed after the cursor, None when there are too many."""
-    async with core.db.read() as db:
-        rows = await db.execute(
-            select(SessionEvent.session_id, func.max(SessionEvent.id))
-            .where(SessionEvent.id > cursor - _OVERLAP)
-            .group_by(SessionEvent.session_id)
-            .limit(_REPLAY_LIMIT + 1)
-        )
-        missed = dict(rows.all())
-    return missed if len(missed) <= _REPLAY_LIMIT else None
-
-
 async def _notices(
     core: Core, actor: Actor, where: SessionFilter, scope: SessionFilter, changed: dict[str, int], cursor: int
 ) -> Sequence[SessionNotice]:
@@ -105,29 +89,16 @@ async def _notices(
             )
         )
         found = {row[0].id: (row[0], all(row[1:])) for row in rows}
-        numbers = [changed[session_id] for session_id in found if changed[session_id]]
-        events = await db.scalars(select(SessionEvent).where(SessionEvent.id.in_(numbers)))
-        by_number = {event.id: event for event in events}
+    events = await _timeline.events(core, [changed[session_id] for session_id in found])
     notices: list[SessionNotice] = []
     for session_id, number in sorted(_known(changed, found), key=lambda item: item[1]):
         session, inside = found[session_id]
         cursor = max(cursor, number)
         notices.append(
-            SessionNotice("CHANGED" if inside else "LEFT", str(cursor), session, by_number.get(number))
+            SessionNotice("CHANGED" if inside else "LEFT", str(cursor), session, events.get(number))
         )
     return notices
 
 
 def _known(changed: dict[str, int], found: dict[str, tuple[Session, bool]]) -> Iterable[tuple[str, int]]:
     return ((session_id, number) for session_id, number in changed.items() if session_id in found)
-
-
-async def _newest(core: Core) -> int:
-    async with core.db.read() as db:
-        return (await db.scalar(select(func.max(SessionEvent.id)))) or 0
-
-
-def _read_cursor(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise BadInput("`after` is not a cursor of this stream; leave it out to begin now.", path="after")
-    return int(text)

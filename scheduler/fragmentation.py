@@ -5,7 +5,7 @@ devices with too little for it is lost. Weighted by how often the mix has each k
 session goes where it makes that grow least.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
@@ -14,13 +14,16 @@ from scheduler import devices
 from scheduler.devices import WHOLE
 from scheduler.placers import Scale, largest_of
 from scheduler.protocols import Cycle, PluginOptions, Rank, Ranking
-from scheduler.snapshot import Row, Running, Shape
+from scheduler.snapshot import AgentView, Row, Running, Shape
 
 #: Losses nearer than that, in milli-devices, are as good: then the fuller agent is taken. The exact gradient follows noise
 #: of the mix and does worse (the published scheduler compares integer scores from 0 to 100).
 STEP: Final = 160
 #: How much what is free of the devices' slot counts against what is free of any other, where losses are as good.
 WEIGHT: Final = 16
+#: A weight of the mix is counted in parts of it; and what is bound to a rare architecture weighs at most so much more.
+UNIT: Final = 16
+MOST: Final = 64
 #: Ranks of fullness are below it.
 _FULLNESS: Final = 2**20
 
@@ -37,6 +40,21 @@ class Kind(NamedTuple):
     needs: Row
     architectures: frozenset[str]
     weight: int
+
+    def presses(self, architecture: str, capacity: Mapping[str, int]) -> int:
+        """How often it is asked of what agents of an architecture have, in parts of `UNIT`; 0: it may not run there.
+
+        What may run on some architectures only is asked of these all the more, the less of all capacity they are.
+
+        Args:
+            capacity: what the agents of each architecture have of the devices' slot.
+        """
+        if not self.architectures:
+            return self.weight * UNIT
+        if architecture not in self.architectures:
+            return 0
+        there = sum(capacity.get(one, 0) for one in self.architectures)
+        return self.weight * min(UNIT * sum(capacity.values()) // max(there, 1), UNIT * MOST)
 
 
 class Fragmentation:
@@ -71,17 +89,27 @@ def mix_of(waiting: Iterable[tuple[Shape, int]], running: Iterable[Running]) -> 
     return [Kind(needs, frozenset(accepted), count) for (needs, accepted), count in sorted(counts.items())]
 
 
+def capacity_of(agents: Iterable[AgentView], column: int) -> dict[str, int]:
+    """What the agents of each architecture have of a slot; none of it where the column is -1."""
+    found: dict[str, int] = {}
+    for agent in agents:
+        amount = agent.capacity[column] if column >= 0 else 0
+        found[agent.architecture] = found.get(agent.architecture, 0) + amount
+    return found
+
+
 class _FragmentationRanking:
     def __init__(self, cycle: Cycle, mix: Sequence[Kind], *, prefer_cached_images: bool) -> None:
         self.prefer_cached_images = prefer_cached_images
         self._cycle = cycle
         self._scale = Scale.of(cycle.slots, largest_of(cycle), {cycle.device_slot: WEIGHT})
         self._column = cycle.slots.index(cycle.device_slot) if cycle.device_slot in cycle.slots else -1
+        capacity = capacity_of(cycle.agents, self._column)
         self._kinds = {
-            architecture: [one for one in mix if not one.architectures or architecture in one.architectures]
-            for architecture in {agent.architecture for agent in cycle.agents}
+            architecture: [(one, weight) for one in mix if (weight := one.presses(architecture, capacity))]
+            for architecture in capacity
         }
-        self._weight = sum(kind.weight for kind in mix) or 1
+        self._weight = sum(kind.weight for kind in mix) * UNIT or 1
         #: Agent → its row and devices when they were last looked at, and the loss there.
         self._losses: dict[int, tuple[tuple[int, ...], tuple[int, ...], int]] = {}
 
@@ -123,11 +151,11 @@ class _FragmentationRanking:
         column, total = self._column, sum(on)
         loss = total * self._weight
         room = devices.columns(on)
-        for kind in self._kinds[self._cycle.agents[agent].architecture]:
+        for kind, weight in self._kinds[self._cycle.agents[agent].architecture]:
             amount = kind.needs[column]
             if amount and _fits(kind.needs, free) and _fits(devices.needs(amount), room):
                 least = min(amount, WHOLE)
-                loss -= kind.weight * sum([one for one in on if one >= least])
+                loss -= weight * sum([one for one in on if one >= least])
         return loss
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from scheduler import devices
 from scheduler.compiled.jit import NOTHING, Ints, compiled
-from scheduler.fragmentation import STEP, Kind
+from scheduler.fragmentation import STEP, UNIT, Kind, capacity_of
 from scheduler.snapshot import AgentView
 
 allot: Any = compiled(devices.allot)
@@ -115,8 +115,14 @@ def boards_of(
     kinds = [kind for kind in mix if kind.needs[column]] if most else []
     needs = [with_needs(kind.needs, column) for kind in kinds]
     width = len(needs[0]) if needs else 0
-    total = sum(kind.weight for kind in mix) or 1
-    bound = most * devices.WHOLE // STEP + 2
+    total = sum(kind.weight for kind in mix) * UNIT or 1
+    capacity = capacity_of(agents, column)
+    weight = np.array(
+        [[kind.presses(one, capacity) for kind in kinds] for one in architectures], np.int64
+    ).reshape(len(architectures), len(kinds))
+    # What is lost and what is kept change by no more than all of it, as often as it is asked for.
+    most_pressed = max(total, int(weight.sum(axis=1).max(initial=0)))
+    bound = most * devices.WHOLE * most_pressed // (STEP * total) + 2
     return Boards(
         on=on,
         devices=count,
@@ -131,9 +137,7 @@ def boards_of(
             .astype(np.int64)
             .T.copy(),
             least=np.array([min(kind.needs[column], devices.WHOLE) for kind in kinds], np.int64),
-            weight=np.array(
-                [[_weight(kind, one) for kind in kinds] for one in architectures], np.int64
-            ).reshape(len(architectures), len(kinds)),
+            weight=weight,
             total=total,
             step=STEP * total,
             offset=-bound,
@@ -143,10 +147,6 @@ def boards_of(
             left=np.empty(most, np.int64),
         ),
     )
-
-
-def _weight(kind: Kind, architecture: str) -> int:
-    return kind.weight if not kind.architectures or architecture in kind.architectures else 0
 
 
 def with_needs(row: tuple[int, ...], column: int) -> tuple[int, ...]:

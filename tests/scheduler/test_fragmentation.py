@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from scheduler import devices
 from scheduler.engine import Scheduler, plan
-from scheduler.fragmentation import Fragmentation, FragmentationOptions
+from scheduler.fragmentation import MOST, Fragmentation, FragmentationOptions, Kind
 from scheduler.placers import Pack, PackOptions
 from scheduler.plan import NoAgentFits
 from scheduler.sequencers import Fifo, FifoOptions
@@ -83,3 +83,30 @@ def test_sessions_without_a_device_keep_off_cores_that_devices_need(engine: Engi
         "plain": ("none",),
         "wants": ("devices",),
     }
+
+
+def test_who_may_run_anywhere_keeps_off_the_model_that_others_are_bound_to(engine: Engine) -> None:
+    """The wanted model has a quarter of the devices, and half of all requests may run on nothing else."""
+    cluster = Cluster("gpu").agent("wanted", cpu=64, gpu=2000, devices=[1000, 1000], architecture="wanted")
+    for number in range(3):
+        devices_of = {"gpu": 2000, "devices": [1000, 1000]}
+        cluster.agent(f"zother{number}", cpu=64, used={"cpu": 8 * number}, architecture="other", **devices_of)
+    for number in range(2):
+        cluster.session(f"any{number}", cpu=1, gpu=1000)
+    for number in range(2):
+        cluster.session(f"bound{number}", cpu=1, gpu=1000, architectures=["wanted"])
+    placements = plan(cluster.build(), {GROUP: SCHEDULER}, engine).placements
+    assert len(placements) == 4
+    assert {placements[f"any{number}"][0] for number in range(2)}.isdisjoint({"wanted"})
+
+
+@given(st.integers(1, 10**6), st.lists(st.integers(0, 10**6), min_size=1, max_size=4))
+def test_what_is_bound_presses_no_less_than_what_is_not_and_within_bounds(
+    weight: int, amounts: list[int]
+) -> None:
+    capacity = {f"model{number}": amount for number, amount in enumerate(amounts)}
+    free, bound = Kind((1,), frozenset(), weight), Kind((1,), frozenset(["model0"]), weight)
+    if amounts[0]:
+        assert free.presses("model0", capacity) <= bound.presses("model0", capacity)
+    assert bound.presses("model0", capacity) <= MOST * free.presses("model0", capacity)
+    assert bound.presses("model9", capacity) == 0

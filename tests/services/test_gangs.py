@@ -10,6 +10,7 @@ from sqlalchemy import select, update
 
 from agents.protocol import Swarm
 from services import agents, dispatch, leases, sessions, terminals
+from services.commits import Placement, commit
 from services.core import Core
 from services.db.tables import FINAL, Agent, Kernel, Session, Ticket
 from services.dispatch import Dispatcher
@@ -405,8 +406,10 @@ async def test_a_gang_overtaken_between_plan_and_commit_takes_nothing(core: Core
     await second.cycle()
     assert await statuses(world, rival) == ["SCHEDULED"]
     await first.take_duty()
-    placed = await first._commit(plan, made.placements)  # pyright: ignore[reportPrivateUsage]
-    assert placed == 0
+    fence = await leases.acquire(core, dispatch.LEASE, timedelta(seconds=10))
+    assert fence is not None
+    placement = Placement(plan.versions[gang.id], made.placements[gang.id])
+    assert await commit(core, dispatch.LEASE, fence, {gang.id: placement}, plan.networks) == []
     assert await statuses(world, gang) == ["PENDING", "PENDING"]
     assert await ledger_is_true(core)
 

@@ -85,19 +85,16 @@ def test_sessions_without_a_device_keep_off_cores_that_devices_need(engine: Engi
     }
 
 
-def test_who_may_run_anywhere_keeps_off_the_model_that_others_are_bound_to(engine: Engine) -> None:
-    """The wanted model has a quarter of the devices, and half of all requests may run on nothing else."""
-    cluster = Cluster("gpu").agent("wanted", cpu=64, gpu=2000, devices=[1000, 1000], architecture="wanted")
-    for number in range(3):
-        devices_of = {"gpu": 2000, "devices": [1000, 1000]}
-        cluster.agent(f"zother{number}", cpu=64, used={"cpu": 8 * number}, architecture="other", **devices_of)
-    for number in range(2):
-        cluster.session(f"any{number}", cpu=1, gpu=1000)
-    for number in range(2):
-        cluster.session(f"bound{number}", cpu=1, gpu=1000, architectures=["wanted"])
-    placements = plan(cluster.build(), {GROUP: SCHEDULER}, engine).placements
-    assert len(placements) == 4
-    assert {placements[f"any{number}"][0] for number in range(2)}.isdisjoint({"wanted"})
+def test_who_may_run_anywhere_keeps_off_the_model_that_is_short_for_those_bound_to_it(engine: Engine) -> None:
+    """More are bound to the common model, but the rare one has only as much as is bound to it."""
+    cluster = Cluster("gpu").agent("rare", cpu=64, gpu=2000, devices=[1000, 1000], architecture="rare")
+    for number in range(4):
+        common = {"gpu": 2000, "devices": [1000, 1000], "architecture": "common"}
+        cluster.agent(f"common{number}", cpu=64, **common)
+    for name, count, architectures in (("any", 2, []), ("rare", 2, ["rare"]), ("common", 3, ["common"])):
+        for number in range(count):
+            cluster.session(f"for {name} {number}", cpu=1, gpu=1000, architectures=architectures)
+    assert len(plan(cluster.build(), {GROUP: SCHEDULER}, engine).placements) == 7
 
 
 @given(st.integers(1, 10**6), st.lists(st.integers(0, 10**6), min_size=1, max_size=4))

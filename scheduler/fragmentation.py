@@ -3,6 +3,9 @@
 What an agent's devices have free is lost for a kind of request that does not fit there; for one that fits, what lies on
 devices with too little for it is lost. Weighted by how often the mix has each kind, that is the agent's expected loss. A
 session goes where it makes that grow least.
+
+Other than published, a kind that is bound to some architectures counts on their agents as often as it is asked of *them*:
+there the published weights, which are of the whole cluster, use up what is rare for those who could have run elsewhere.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -5,11 +5,12 @@ dead within seconds on every manager, also when nobody could be told. So each an
 (RELIABILITY: at most 5 s), and dropped at once when this manager revokes, or hears that another one did.
 """
 
+import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from services.permissions import Actor
 
@@ -36,6 +37,8 @@ class StandingBook:
         self._clock = clock
         self._entries: dict[str, tuple[float, str, Standing | None]] = {}
         self._of_user: dict[str, set[str]] = defaultdict(set)
+        #: Key → its user, and the reading that is under way.
+        self._reads: dict[str, tuple[str, asyncio.Task[Standing | None]]] = {}
 
     def get(self, key: str) -> tuple[bool, Standing | None]:
         """(is it known?, what it is)."""
@@ -43,6 +46,34 @@ class StandingBook:
         if entry is None or entry[0] <= self._clock():
             return False, None
         return True, entry[2]
+
+    async def read(
+        self,
+        key: str,
+        user_id: str,
+        read: Callable[[], Coroutine[Any, Any, Standing | None]],
+        life: float,
+    ) -> Standing | None:
+        """What `read` finds, believed for `life` seconds; who asks for the same meanwhile waits for the one reading.
+
+        Who asks after the user was forgotten gets a reading of its own, and what the one before found is not kept.
+        """
+        if key not in self._reads:
+            task = asyncio.create_task(read())
+            self._reads[key] = user_id, task
+            task.add_done_callback(lambda done: self._found(key, done, life))
+        # A request that is given up must not take the others' answer with it.
+        return await asyncio.shield(self._reads[key][1])
+
+    def _found(self, key: str, task: "asyncio.Task[Standing | None]", life: float) -> None:
+        user_id, current = self._reads.get(key, ("", None))
+        if current is task:
+            del self._reads[key]
+        # A failure is told to each who waits; when nobody does any more, it is nobody's.
+        if task.cancelled() or task.exception() is not None or current is not task:
+            return
+        standing = task.result()
+        self.put(key, standing.actor.user_id if standing else user_id, standing, life)
 
     def put(self, key: str, user_id: str, standing: Standing | None, life: float) -> None:
         if len(self._entries) >= _MOST:
@@ -54,15 +85,18 @@ class StandingBook:
         """Something about this user has changed."""
         for key in self._of_user.pop(user_id, ()):
             self._entries.pop(key, None)
+        self._reads = {key: read for key, read in self._reads.items() if read[0] != user_id}
 
     def clear(self) -> None:
         self._entries.clear()
         self._of_user.clear()
+        self._reads.clear()
 
     def _prune(self) -> None:
         now = self._clock()
         live = {key: entry for key, entry in self._entries.items() if entry[0] > now}
-        self.clear()
+        self._entries.clear()
+        self._of_user.clear()
         if len(live) < _MOST:
             for key, entry in live.items():
                 self._entries[key] = entry

@@ -17,24 +17,27 @@ _DEFAULT_RATE: Final = 1000
 
 async def of_login(core: Core, login_id: str, user_id: str) -> Standing | None:
     """What a login is worth, None when it has ended or its user may not come in."""
+
+    async def read() -> Standing | None:
+        async with core.db.read() as db:
+            return await read_login(core, db, login_id)
+
     known, standing = core.standings.get(login_id)
     if not known:
-        async with core.db.read() as db:
-            standing = await read_login(core, db, login_id)
-        _remember(core, login_id, standing.actor.user_id if standing else user_id, standing)
+        standing = await core.standings.read(login_id, user_id, read, _life(core))
     return standing if standing and standing.actor.user_id == user_id else None
 
 
 async def of_user(core: Core, user_id: str) -> Standing | None:
     """What a user without a login (who signs requests) is worth, None when the user may not come in."""
+
+    async def read() -> Standing | None:
+        async with core.db.read() as db:
+            found = (await db.execute(_users().where(User.id == user_id))).first()
+            return None if found is None else await _standing(db, found, login_id="")
+
     known, standing = core.standings.get(user_id)
-    if known:
-        return standing
-    async with core.db.read() as db:
-        found = (await db.execute(_users().where(User.id == user_id))).first()
-        standing = None if found is None else await _standing(db, found, login_id="")
-    _remember(core, user_id, user_id, standing)
-    return standing
+    return standing if known else await core.standings.read(user_id, user_id, read, _life(core))
 
 
 async def read_login(core: Core, db: AsyncSession, login_id: str) -> Standing | None:
@@ -144,5 +147,5 @@ async def lock_superadmins(db: AsyncSession) -> int:
     return len(rows.all())
 
 
-def _remember(core: Core, key: str, user_id: str, standing: Standing | None) -> None:
-    core.standings.put(key, user_id, standing, core.settings.standing_life.total_seconds())
+def _life(core: Core) -> float:
+    return core.settings.standing_life.total_seconds()

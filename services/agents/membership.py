@@ -1,7 +1,6 @@
 """How a node becomes an agent, and how it stops being one."""
 
 import hmac
-import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,19 +11,18 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from agents.protocol import CLOSE_REMOVED, PROTOCOL
-from services import ids, permissions
+from services import ids, inputs, permissions
 from services.bus import AgentChanged, AnyHint, Wake
 from services.core import Core
 from services.db.engine import insert_into
 from services.db.tables import FINAL, Agent, AgentEvent, AgentImage, JoinToken, Kernel, ResourceGroup, Session
-from services.errors import BadInput, Conflict, NotFound, Unauthenticated
+from services.errors import BadInput, Conflict, NotFound, Problems, Unauthenticated
 from services.keys import digest
 from services.permissions import Actor, Subject
 from services.sessions import lifecycle
 from services.sessions.lifecycle import Changes, Reason
 from services.sessions.terminate import fail, publish
 
-_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 _LONGEST_TOKEN_LIFE: Final = timedelta(days=30)
 
 
@@ -94,8 +92,9 @@ async def join(core: Core, *, token: str, name: str, protocol: int) -> Joined:
             f"This manager speaks link protocol {PROTOCOL}, the agent speaks {protocol}. Install the same release.",
             path="protocol",
         )
-    if not _NAME.fullmatch(name):
-        raise BadInput("A name has 1 to 64 letters, digits, dots, hyphens or underscores.", path="name")
+    problems = Problems()
+    inputs.check_name(name, problems, "name")
+    problems.check()
     agent_id, secret = ids.new("agt"), secrets.token_urlsafe(32)
     try:
         async with core.db.write() as db:
@@ -168,8 +167,10 @@ async def edit(
     Raises:
         NotFound, Forbidden, BadInput, Conflict: the name is taken, or it has live sessions of the old resource group.
     """
-    if name is not None and not _NAME.fullmatch(name):
-        raise BadInput("A name has 1 to 64 letters, digits, dots, hyphens or underscores.", path="input.name")
+    problems = Problems()
+    if name is not None:
+        inputs.check_name(name, problems)
+    problems.check()
     changes: list[AnyHint] = [Wake()]
     try:
         async with core.db.write() as db:

@@ -35,7 +35,8 @@ from services.sessions import admission, gates, lifecycle
 from services.sessions.admission import Admission
 from services.together import Together
 
-NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
+#: Texts that are searched for before all of a request has been looked at.
+_LOOKED_UP: Final = frozenset({"input.name", "input.idempotencyKey"})
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _MAX_ENVIRON: Final = 64 * 1024
 _MAX_SCRIPT: Final = 256 * 1024
@@ -120,6 +121,9 @@ async def create(core: Core, actor: Actor, spec: SessionSpec) -> Session:
     _check_texts(spec, problems)
     _check_times(core, spec, problems)
     gangs.check(spec.cluster_size, spec.cluster_mode, problems)
+    if not _LOOKED_UP.isdisjoint(path for path, _ in problems.fields):
+        # What no database can keep must not come into the statements that this request shares with others.
+        problems.check()
     arguments = hashlib.sha256(msgspec.json.encode(spec)).digest()
     intake: Together[_Wish, Session] = core.rounds.setdefault(
         "createSession", Together[_Wish, Session](partial(_create, core))
@@ -265,12 +269,7 @@ def _taken(name: str) -> Conflict:
 def _check_name(spec: SessionSpec, problems: Problems) -> str:
     if spec.name is None or spec.name == "":
         return f"session-{secrets.token_hex(4)}"
-    if not NAME.fullmatch(spec.name):
-        problems.add(
-            "input.name",
-            "A name has 1 to 64 letters, digits, dots, hyphens or underscores and begins and ends with a letter or digit.",
-        )
-    return spec.name
+    return inputs.check_name(spec.name, problems)
 
 
 def _check_texts(spec: SessionSpec, problems: Problems) -> None:
@@ -297,18 +296,14 @@ def _check_texts(spec: SessionSpec, problems: Problems) -> None:
             problems.add(f"input.{name}", f"At most {_MAX_SCRIPT} bytes, without null characters.")
     if not -100 <= spec.priority <= 100:
         problems.add("input.priority", "A priority is between -100 and 100.")
-    if spec.idempotency_key is not None and not 1 <= len(spec.idempotency_key) <= 128:
-        problems.add("input.idempotencyKey", "A key has 1 to 128 characters.")
+    inputs.check_idempotency_key(spec.idempotency_key, problems)
 
 
 def _check_times(core: Core, spec: SessionSpec, problems: Problems) -> None:
     if spec.starts_at is not None and spec.starts_at > core.now() + _LONGEST:
         problems.add("input.startsAt", f"At most {_LONGEST.days} days from now.")
-    if spec.max_duration_seconds is not None:
-        most = int(_LONGEST.total_seconds())
-        inputs.check_number(
-            spec.max_duration_seconds, problems, "input.maxDurationSeconds", least=1, most=most
-        )
+    most = int(_LONGEST.total_seconds())
+    inputs.check_number(spec.max_duration_seconds, problems, "input.maxDurationSeconds", least=1, most=most)
 
 
 def _shared_memory(spec: SessionSpec, amounts: Slots, problems: Problems) -> int:

@@ -3,13 +3,12 @@
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from services import permissions, subjects
+from services import inputs, permissions, subjects
 from services.bus import SessionChanged
 from services.core import Core
 from services.db.tables import FINAL, Session
-from services.errors import BadInput, Conflict, NotFound
+from services.errors import Conflict, NotFound, Problems
 from services.permissions import Actor
-from services.sessions.create import NAME
 
 
 async def edit(core: Core, actor: Actor, session_id: str, *, name: str) -> Session:
@@ -18,11 +17,9 @@ async def edit(core: Core, actor: Actor, session_id: str, *, name: str) -> Sessi
     Raises:
         BadInput, NotFound, Forbidden, Conflict: its owner has another live session of this name, or it has ended.
     """
-    if not NAME.fullmatch(name):
-        raise BadInput(
-            "A name has 1 to 64 letters, digits, dots, hyphens or underscores and begins and ends with a letter or digit.",
-            path="input.name",
-        )
+    problems = Problems()
+    inputs.check_name(name, problems)
+    problems.check()
     try:
         async with core.db.write() as db:
             session = await db.scalar(

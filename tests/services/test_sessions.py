@@ -65,14 +65,36 @@ async def test_all_wrong_fields_are_named_together(core: Core) -> None:
     world = await World(core).build()
     actor, _ = await world.user(), await world.agent()
     with pytest.raises(BadInput) as refused:
-        await world.launch(actor, cpu="-1", mem=10**30, name="-no-", environ=[("1X", "y")], type="BATCH")
+        await world.launch(
+            actor,
+            cpu="-1",
+            mem=10**30,
+            name="-no-",
+            environ=[("1X", "y")],
+            type="BATCH",
+            idempotency_key="null\0",
+        )
     assert [path for path, _ in refused.value.fields] == [
         "input.name",
         "input.slots.0.amount",
         "input.slots.1.amount",
         "input.environ.0.name",
         "input.startupCommand",
+        "input.idempotencyKey",
     ]
+
+
+@pytest.mark.parametrize("wrong", [{"name": "a\0"}, {"idempotency_key": "\0"}, {"name": "\ud800"}], ids=repr)
+async def test_what_no_database_can_keep_is_refused_and_touches_nobody_else(
+    core: Core, wrong: dict[str, str]
+) -> None:
+    world = await World(core).build()
+    actor, _ = await world.user(), await world.agent()
+    good, bad = await asyncio.gather(
+        world.launch(actor), world.launch(actor, **wrong), return_exceptions=True
+    )
+    assert isinstance(bad, BadInput)
+    assert (await world.session(good.id)).status == "PENDING"
 
 
 @pytest.mark.parametrize("amount", ["NaN", "Infinity", "-0.1", "1e30", "0.001", "", "1,5", "٣" * 50])

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select, update
 
 from agents.protocol import Swarm
-from services import agents, dispatch, leases, sessions, terminals
+from services import agents, leases, sessions, terminals
 from services.commits import Placement, commit
 from services.core import Core
 from services.db.tables import FINAL, Agent, Kernel, Session, Ticket
@@ -392,25 +392,23 @@ async def test_of_several_dispatchers_one_places_a_gang_and_always_all_of_it(
 async def test_a_gang_overtaken_between_plan_and_commit_takes_nothing(core: Core) -> None:
     world, actor = await built(core, nodes=2, swarm=True)
     gang = await world.launch(actor, cluster_size=2, cluster_mode="MULTI_NODE", cpu="3")
-    first, second = Dispatcher(core), Dispatcher(core)
-    await first.take_duty()
-    plan = await dispatch._read(core)  # pyright: ignore[reportPrivateUsage]
-    made = dispatch._plan(plan, None)  # pyright: ignore[reportPrivateUsage]
-    assert set(made.placements) == {gang.id}
+    plan = {gang.id: Placement(gang.version, tuple(await _agents(core)))}
     # Held back from the rival's cycle, which takes room on one of the two nodes that were chosen.
     async with core.db.write() as db:
         later = core.now() + timedelta(hours=1)
         await db.execute(update(Session).where(Session.id == gang.id).values(starts_at=later))
     rival = await world.launch(actor, cpu="2")
-    await second.take_duty()
-    await second.cycle()
+    await world.dispatch()
     assert await statuses(world, rival) == ["SCHEDULED"]
-    await first.take_duty()
-    fence = await leases.acquire(core, dispatch.LEASE, timedelta(seconds=10))
+    fence = await leases.acquire(core, "dispatch", timedelta(minutes=1))
     assert fence is not None
-    placement = Placement(plan.versions[gang.id], made.placements[gang.id])
-    assert await commit(core, dispatch.LEASE, fence, {gang.id: placement}, plan.networks) == []
+    assert await commit(core, "dispatch", fence, plan) == []
     assert await statuses(world, gang) == ["PENDING", "PENDING"]
+    assert await ledger_is_true(core)
+    # With the room back, the same plan is as good as it was.
+    await sessions.terminate(core, actor, [rival.id], force=True)
+    assert await commit(core, "dispatch", fence, plan) == [gang.id]
+    assert {one.agent_id for one in await world.kernels(gang.id)} == set(plan[gang.id].agents)
     assert await ledger_is_true(core)
 
 

@@ -302,7 +302,10 @@ async def give_up_lost(core: Core) -> int:
                 )
                 kernels = await lifecycle.kernels_of(db, session.id)
                 gone = [kernel.id for kernel in kernels if kernel.agent_id in overdue]
-                if not await start_again(core, db, session, kernels, changes, reason=reason, gone=gone):
+                # What was there when it was looked up may have been put back into the queue since.
+                if gone and not await start_again(
+                    core, db, session, kernels, changes, reason=reason, gone=gone
+                ):
                     await fail(core, db, session, changes, reason=reason)
         await publish(core, changes)
     return len(sessions)

@@ -135,6 +135,8 @@ async def regroup(
         .values(
             scheduled_at=None,
             unreachable_since=None,
+            # Made anew, or found to be there: that it was gone may be why the start failed.
+            network_agent_id=None,
             pending_reason=gates.retried(later) if later is not None else None,
         )
         .execution_options(synchronize_session=False)

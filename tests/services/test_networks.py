@@ -1,6 +1,7 @@
 """Networks between the nodes of a session: made before its kernels, gone after them, whatever is lost on the way."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from services.commands import Commands
 from services.core import Core
 from services.db.tables import Session
 from services.permissions import Actor
+from tests.factories import Clock
 from tests.services.test_gangs import spread
 from tests.services.world import World
 
@@ -34,8 +36,8 @@ class Nodes:
         return [(agent, command) for agent, command in self.heard if isinstance(command, kind)]
 
 
-async def started(core: Core) -> tuple[World, Actor, Session, Nodes, Commands]:
-    world, actor, session = await spread(core)
+async def started(core: Core, **more: Any) -> tuple[World, Actor, Session, Nodes, Commands]:
+    world, actor, session = await spread(core, world=more)
     agents = [kernel.agent_id or "" for kernel in await world.kernels(session.id)]
     nodes = Nodes(*agents)
     core.hub = nodes  # type: ignore[assignment]
@@ -76,6 +78,18 @@ async def test_a_lost_command_is_sent_again_and_a_refusal_ends_the_session_with_
     ended = await world.session(session.id)
     assert (ended.status, ended.reason_code) == ("ERROR", "NETWORK_FAILED")
     assert ended.reason_message == "The swarm has no leader."
+
+
+async def test_after_a_failed_start_it_is_made_again_for_it_may_be_gone(core: Core, clock: Clock) -> None:
+    world, _, session, nodes, commands = await started(core, retries=1)
+    await deliver(commands, nodes)
+    for kernel in await world.kernels(session.id):
+        await world.tell(kernel, "ERROR", code="CREATE_FAILED", message="There is no such network.")
+    assert (await world.session(session.id)).status == "PENDING"
+    clock.advance(timedelta(seconds=10))
+    await world.dispatch()
+    await deliver(commands, nodes)
+    assert [made.name for _, made in nodes.took(MakeNetwork)] == [session.network] * 2
 
 
 async def test_it_is_removed_after_the_session_as_soon_as_nothing_is_on_it(core: Core) -> None:

@@ -30,7 +30,7 @@ PATIENCE = 900
 WHAT = "{ viewer { groups { id name } resourceGroups { id } } images(first: 50) { nodes { id reference size } } }"
 CREATE = "mutation($input: CreateSessionInput!) { createSession(input: $input) { session { id status } } }"
 END = "mutation($ids: [ID!]!) { terminateSessions(input: {ids: $ids}) { results { id } } }"
-STATUS = "query($id: ID!) { node(id: $id) { ... on Session { status statusReason { message } pendingReason { message } } } }"
+STATUS = "query($id: ID!) { node(id: $id) { ... on Session { status statusReason { message } pendingReason { ... on WaitingReason { message } } } } }"
 
 
 class Up:

@@ -163,10 +163,12 @@ def sentence(
     """Say it to the person whose session waits.
 
     Args:
-        amount: (slot, amount) as people write them: `1.5 GiB mem`.
+        amount: (slot, amount) as people write them: `1.5 GiB of memory`.
         name: an id of a scope, resource group or agent as that person may see it: `the group "vision"`.
     """
     match reason:
+        case LimitReached(slot="sessions"):
+            return f"{_capital(name(reason.scope))} already has {reason.used} of the {reason.cap} sessions that it may have at once."
         case LimitReached():
             return (
                 f"It asks for {amount(reason.slot, reason.asked)}, and {name(reason.scope)} already has "
@@ -203,15 +205,20 @@ def sentence(
 
 
 def _no_agent_fits(reason: NoAgentFits, amount: Callable[[str, int], str]) -> str:
+    """One fact: the first of these that is true."""
     asked = amount(reason.slot, reason.asked)
     if reason.never and reason.largest_capacity < reason.asked:
         return f"It asks for {asked}; the largest agent has {amount(reason.slot, reason.largest_capacity)} in all."
     if reason.never:
-        return f"It asks for {asked} and more that no one agent has together, even empty."
-    free = amount(reason.slot, max(reason.free, 0))
+        return "It asks for more together than any one agent has, even empty."
+    if reason.largest_free <= 0:
+        return f"It asks for {asked}; no agent has any free."
     if reason.largest_free < reason.asked:
-        return f"It asks for {asked}; the nearest agent has {free} free, no agent more than {amount(reason.slot, max(reason.largest_free, 0))}."
-    return f"It asks for {asked}; the agent that is nearest to all that it asks for has {free} free."
+        return f"It asks for {asked}; no agent has more than {amount(reason.slot, reason.largest_free)} free."
+    return (
+        f"It asks for {asked}; the agent that comes nearest to all that it asks for has "
+        f"{amount(reason.slot, reason.free) if reason.free > 0 else 'none'} free."
+    )
 
 
 def _duration(seconds: int) -> str:
@@ -223,6 +230,10 @@ def _duration(seconds: int) -> str:
 
 def _agents(count: int) -> str:
     return "1 agent" if count == 1 else f"{count} agents"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _list(names: Iterable[str]) -> str:

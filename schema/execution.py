@@ -28,8 +28,10 @@ from graphql import (
     GraphQLList,
     GraphQLNonNull,
     GraphQLObjectType,
+    GraphQLUnionType,
     Undefined,
     get_named_type,
+    get_nullable_type,
     is_leaf_type,
 )
 from graphql.execution.collect_fields import FieldDetailsList, GroupedFieldSet
@@ -65,6 +67,8 @@ class _Wanted:
     within: tuple[str, ...] = ()
     #: What the fields of its answers will ask.
     below: list["_Wanted"] = field(default_factory=list["_Wanted"])
+    #: Only of objects of this class: one member of a union.
+    only: type | None = None
 
 
 @dataclass
@@ -176,6 +180,8 @@ class PageExecutor(StrawberryGraphQLCoreExecutionContext):
         things = items
         for attribute in wanted.within:
             things = [getattr(thing, attribute) for thing in things]
+        if wanted.only is not None:
+            things = [thing for thing in things if thing.__class__ is wanted.only]
         pending = context.foresee(need, things)
         if pending is not None:
             await pending
@@ -254,8 +260,7 @@ class PageExecutor(StrawberryGraphQLCoreExecutionContext):
             plan.wanted += self._wanted(parent, details)
             parts.append(f"{name!r}: {part}")
         if len(plan.others) < len(fields):
-            # Values of `Edge[Session]` are of the class `Edge`.
-            plan.read = writer.function((definition.concrete_of or definition).origin, parts)
+            plan.read = writer.function(origin_of(parent), parts)
         return plan
 
     def _wanted(self, parent: GraphQLObjectType, details: FieldDetailsList) -> list[_Wanted]:
@@ -272,9 +277,27 @@ class PageExecutor(StrawberryGraphQLCoreExecutionContext):
             below = self.plan(inner, self.collect_subfields(inner, details).grouped_field_set).wanted
         if asked is not None:
             return [_Wanted(asked.need, below=below)]
+        if isinstance(inner, GraphQLUnionType) and get_nullable_type(found.type) is inner:
+            return self._wanted_of_members(inner, declared.python_name, details)
         if not isinstance(found.type, GraphQLNonNull) or found.type.of_type is not inner:
             return []
         return [_Wanted(one.need, (declared.python_name, *one.within), one.below) for one in below]
+
+    def _wanted_of_members(
+        self, union: GraphQLUnionType, attribute: str, details: FieldDetailsList
+    ) -> list[_Wanted]:
+        return [
+            _Wanted(one.need, (attribute,), one.below, only=origin_of(member))
+            for member in union.types
+            for one in self.plan(member, self.collect_subfields(member, details).grouped_field_set).wanted
+            if not one.within
+        ]
+
+
+def origin_of(kind: GraphQLObjectType) -> type:
+    """The class whose instances are the objects of a type; values of `Edge[Session]` are of the class `Edge`."""
+    definition = kind.extensions[_DEFINITION]
+    return (definition.concrete_of or definition).origin
 
 
 class _Writer:
@@ -340,14 +363,22 @@ class _Writer:
             test = _AS_THEY_ARE.get(kind.name)
             return f"(v if (v := {value}){test} else {convert}(v))" if test else f"{convert}({value})"
         if isinstance(kind, GraphQLObjectType):
-            collected = self._executor.collect_subfields(kind, details)
-            if collected.new_defer_usages:
-                return None
-            plan = self._executor.plan(kind, collected.grouped_field_set)
-            if plan.read is None or plan.others:
-                return None
-            return f"{self._name(plan.read)}({value}, c)"
+            read = self._whole(kind, details)
+            return None if read is None else f"{self._name(read)}({value}, c)"
+        if isinstance(kind, GraphQLUnionType):
+            members = {origin_of(one): self._whole(one, details) for one in kind.types}
+            return (
+                None if None in members.values() else f"{self._name(members)}[(u := {value}).__class__](u, c)"
+            )
         return None
+
+    def _whole(self, kind: GraphQLObjectType, details: FieldDetailsList) -> Callable[[Any, Any], Any] | None:
+        """What reads all that is selected of an object; None when some of it is not plain."""
+        collected = self._executor.collect_subfields(kind, details)
+        if collected.new_defer_usages:
+            return None
+        plan = self._executor.plan(kind, collected.grouped_field_set)
+        return None if plan.others else plan.read
 
     def _name(self, thing: Any) -> str:
         name = f"k{len(self._names)}"

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import strawberry
 
 from schema.agents import EventKind
-from schema.context import Context, Info, Need
+from schema.context import Context, Info
 from schema.devices import DeviceUse
-from schema.fields import ACTIONS, answered, asked, belongs, each, one, refers, said
+from schema.fields import ACTIONS, answered, belongs, each, one, refers, said
 from schema.images import ServicePort
 from schema.nodes import Node
 from schema.scalars import ByteSize
 from schema.slots import Slot
+from schema.waiting import PendingReason, pending_reason
 from services import sessions
 from services.db import tables
 from services.stats import KernelSample
@@ -98,35 +99,6 @@ class SessionIdle:
 class StatusReason:
     code: str = said("Stable, for programs: REQUESTED, EXITED, OOM_KILLED, PULL_FAILED …")
     message: str = said("A sentence for people.")
-
-
-@strawberry.type(description="Why a session waits.")
-class PendingReason:
-    session_id: strawberry.Private[str]
-    code: str = said(
-        "Stable, for programs: LIMIT_REACHED, NO_AGENTS, NO_AGENT_FITS, STARTS_LATER, WAITS_FOR_SESSIONS, RETRY_LATER …"
-    )
-    message: str = said("A sentence with the numbers.")
-    position: int = said(
-        "Its place among those that wait in its resource group, from 1; 0 while it is held back from that queue."
-    )
-    waits_for: list[Annotated["Session", strawberry.lazy("schema.sessions")]] = asked(
-        Need("each", lambda reason: reason.session_id, "unmet"),
-        "Sessions that have to succeed first and have not yet.",
-    )
-    slot: str | None = said("The slot that is short; null when it is not about an amount.")
-    asked: str | None = said("What it asks for of that slot.")
-    free: str | None = said("What is free of it.")
-    limit: str | None = said("The limit, or the largest that any agent has.")
-    starts_at: datetime | None = said("STARTS_LATER, RETRY_LATER: the moment that it waits for; else null.")
-
-    @classmethod
-    def of(cls, row: tables.Session) -> "PendingReason | None":
-        stored = row.pending_reason
-        if not stored:
-            return None
-        moment = {"STARTS_LATER": row.starts_at, "RETRY_LATER": row.retry_at}.get(stored["code"])
-        return cls(session_id=row.id, starts_at=moment, **stored)
 
 
 @strawberry.type(description="How far the download of an image is.")
@@ -290,6 +262,9 @@ class Session(Node):
     terminated_at: datetime | None = said("When it ended; null: it has not.")
     phase_deadline: datetime | None = said("When its present phase has failed; null: it may last.")
     unreachable_since: datetime | None = said("Since when its node is not connected; null: it is.")
+    pending_reason: PendingReason | None = said(
+        "Why it waits; null when it does not, or when it was not looked at yet."
+    )
 
     @classmethod
     def of(cls, row: tables.Session) -> "Session":
@@ -314,6 +289,7 @@ class Session(Node):
             terminated_at=row.terminated_at,
             phase_deadline=row.phase_deadline,
             unreachable_since=row.unreachable_since,
+            pending_reason=pending_reason(row),
         )
 
     @strawberry.field(description="Why the status is what it is; null when there is nothing to say.")
@@ -323,10 +299,6 @@ class Session(Node):
             if self.row.reason_code
             else None
         )
-
-    @strawberry.field(description="Why it waits; null when it does not, or when it was not looked at yet.")
-    def pending_reason(self) -> PendingReason | None:
-        return PendingReason.of(self.row)
 
     @strawberry.field(
         description="Batch: how its command went; null before its end, when it was cancelled before it ran, and for "

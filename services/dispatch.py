@@ -10,22 +10,21 @@ leaves what no longer holds in the queue for the next cycle. So limits hold at e
 import asyncio
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-import msgspec
 from sqlalchemy import bindparam, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from scheduler import fast
 from scheduler.engine import Scheduler, plan
 from scheduler.fast import Fast
-from scheduler.plan import LimitReached, Plan, Reason, SchedulerFailed, Waiting, sentence
+from scheduler.plan import Plan, SchedulerFailed
 from scheduler.plugins import PluginError, placers, sequencers
 from scheduler.snapshot import Snapshot, SnapshotBuilder
-from services import gangs, leases, limits, marks, occupancy, pieces, slots
+from services import gangs, leases, limits, marks, occupancy
 from services.bus import Lagged, Queue, SessionChanged, Wake
 from services.commits import Placement, commit
 from services.core import Core
@@ -42,6 +41,7 @@ from services.pieces import Pieces
 from services.sessions import gates
 from services.sessions.batches import cancel_hopeless
 from services.sessions.lifecycle import PLACED
+from services.sessions.reasons import Away, Turns, Writer
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ _NO_SHARES: Final = ("fifo", "lifo")
 _NO_MIX: Final = ("pack", "spread")
 #: Sessions committed in one transaction.
 _COMMIT: Final = 1000
-#: Reasons written in one cycle, the front of the queue first.
+#: Reasons written in one cycle.
 _REASONS: Final = 500
 
 
@@ -71,11 +71,13 @@ class _View:
     free: dict[str, list[tuple[str, str, Slots]]] = field(
         default_factory=dict[str, list[tuple[str, str, Slots]]]
     )
-    #: Id → as a sentence calls it.
-    names: dict[str, str] = field(default_factory=dict[str, str])
     networks: list[gangs.Network] = field(default_factory=list[gangs.Network])
     #: Sessions that could go to several nodes, had these a network between them.
     unconnected: set[str] = field(default_factory=set[str])
+    #: Session → its resource group.
+    queues: dict[str, str] = field(default_factory=dict[str, str])
+    #: Resource group → its agents that take no work.
+    away: dict[str, Away] = field(default_factory=dict[str, Away])
 
 
 class Dispatcher:
@@ -86,6 +88,7 @@ class Dispatcher:
         self._fast: Fast | None = None
         self._fence: int | None = None
         self._marks = marks.NOTHING
+        self._turns = Turns(_REASONS)
 
     async def run(self) -> None:
         """Dispatch for ever: at once when woken, and now and then in case that a hint was lost.
@@ -143,9 +146,29 @@ class Dispatcher:
                 self._fence = None
                 return False
             committed += len(done)
-        await _write_reasons(self._core, view, made)
+        await self._tell(view, made, moving=committed > 0)
         # What was planned and not committed was overtaken: plan it again on what is true now.
         return committed < len(placements) and committed > 0
+
+    async def _tell(self, view: _View, made: Plan, *, moving: bool) -> None:
+        """Tell those left waiting why, where that is news; in one statement."""
+        core, writer = self._core, Writer(self._core.now(), view.away, view.queues, view.unconnected)
+        news = writer.news(made.waiting.items(), view.reasons)
+        chosen = self._turns.choose(news, made.waiting, moving=moving)
+        if self._turns.left:
+            # The others are told by the next cycle, also if nothing changes until then.
+            self._marks = marks.NOTHING
+        if not chosen:
+            return
+        async with core.db.write() as db:
+            await (await db.connection()).execute(
+                update(Session)
+                .where(Session.id == bindparam("session"), Session.status == "PENDING")
+                .values(pending_reason=bindparam("reason")),
+                [{"session": one.session_id, "reason": one.document} for one in chosen],
+            )
+        for one in chosen:
+            await core.bus.publish(SessionChanged(session_id=one.session_id))
 
 
 async def _woken(hints: Queue[Wake]) -> bool:
@@ -189,6 +212,7 @@ async def _read(core: Core) -> _View:
         ask = gangs.ask(session, sizes.needs(gangs.each(session)), free, architecture, view.networks)
         if ask.unconnected:
             view.unconnected.add(session.id)
+        view.queues[session.id] = session.resource_group_id
         build.request(
             session.id,
             resource_group=session.resource_group_id,
@@ -211,7 +235,9 @@ async def _read(core: Core) -> _View:
 async def _read_agents(
     db: AsyncSession, build: SnapshotBuilder, view: _View, asked: Sequence[Slots]
 ) -> Pieces:
-    agents = (await db.scalars(select(Agent).where(Agent.status == "ALIVE"))).all()
+    known = (await db.scalars(select(Agent).where(Agent.status != "TERMINATED"))).all()
+    view.away = _away(known)
+    agents = [agent for agent in known if agent.status == "ALIVE"]
     used = await occupancy.of(db, [agent.id for agent in agents])
     images: dict[str, list[str]] = {}
     for agent_id, image_id in await db.execute(select(AgentImage.agent_id, AgentImage.image_id)):
@@ -219,7 +245,6 @@ async def _read_agents(
     sizes = Pieces(asked, agents)
     view.networks = gangs.networks(agents)
     for agent in agents:
-        view.names[agent.id] = agent.name
         capacity, taken = sizes.of(agent, used.get(agent.id, {}))
         if agent.schedulable:
             left = {slot: amount - taken.get(slot, 0) for slot, amount in capacity.items()}
@@ -234,6 +259,15 @@ async def _read_agents(
             images=images.get(agent.id, ()),
         )
     return sizes
+
+
+def _away(agents: Iterable[Agent]) -> dict[str, Away]:
+    found: dict[str, list[int]] = {}
+    for agent in agents:
+        counts = found.setdefault(agent.resource_group_id, [0, 0])
+        counts[0] += agent.status == "ALIVE" and not agent.schedulable
+        counts[1] += agent.status == "LOST"
+    return {group_id: Away(*counts) for group_id, counts in found.items()}
 
 
 async def _read_running(
@@ -273,7 +307,6 @@ async def _read_limits(
     found = await limits.of_sessions(db, sessions)
     used = await occupancy.of(db, found)
     for scope_id, limit in found.items():
-        view.names[scope_id] = limit.whose
         for slot, cap in limit.slots.items():
             build.limit(scope_id, slot, used=used.get(scope_id, {}).get(slot, 0), cap=cap)
 
@@ -292,51 +325,3 @@ def _plan(view: _View, compiled: Fast | None) -> Plan:
             log.warning("the resource group %s cannot be scheduled: %s", group.name, error)
             schedulers[group_id] = error.reason
     return plan(view.snapshot, schedulers, compiled)
-
-
-async def _write_reasons(core: Core, view: _View, made: Plan) -> None:
-    """Tell those left waiting why, where that has changed."""
-    changed: list[tuple[str, dict[str, Any]]] = []
-    for session_id, waiting in made.waiting.items():
-        reason = _document(view, waiting)
-        if session_id in view.unconnected:
-            reason = gangs.explain(reason)
-        if reason != view.reasons[session_id]:
-            changed.append((session_id, reason))
-    changed = sorted(changed, key=lambda item: item[1]["position"])[:_REASONS]
-    if not changed:
-        return
-    async with core.db.write() as db:
-        await (await db.connection()).execute(
-            update(Session)
-            .where(Session.id == bindparam("session"), Session.status == "PENDING")
-            .values(pending_reason=bindparam("reason")),
-            [{"session": session_id, "reason": reason} for session_id, reason in changed],
-        )
-    for session_id, _ in changed:
-        await core.bus.publish(SessionChanged(session_id=session_id))
-
-
-def _document(view: _View, waiting: Waiting) -> dict[str, Any]:
-    """A reason as it is stored: amounts as exact decimal strings, a sentence with the numbers in it."""
-    reason: Reason = waiting.reason
-    names = view.names
-    if not isinstance(reason, LimitReached):
-        names = {**names, **{one.id: f"The resource group {one.name!r}" for one in view.groups.values()}}
-    fields = msgspec.to_builtins(reason)
-    slot, in_pieces = pieces.plain(fields.get("slot") or "")
-    numbers = {
-        "asked": fields.get("asked"),
-        "free": fields.get("free"),
-        "limit": fields.get("cap", None if in_pieces else fields.get("largest_capacity")),
-    }
-    return {
-        "code": reason.code,
-        "message": sentence(reason, amount=slots.describe, name=lambda one: names.get(one, one)),
-        "position": waiting.position,
-        "slot": slot or None,
-        **{
-            name: slots.render(slot, max(value, 0)) if slot and value is not None else None
-            for name, value in numbers.items()
-        },
-    }

@@ -19,8 +19,6 @@ from services.errors import Problems
 MODES: Final = ("SINGLE_NODE", "MULTI_NODE")
 #: Kernels of one session: as many as have room in a bridge of an agent (`agents.runtimes.docker_networks`).
 MOST: Final = 60
-#: Why one waits that finds no room on one node, while nodes have no network between them.
-NO_NETWORK: Final = "NO_NETWORK_BETWEEN_NODES"
 
 #: An agent's id, architecture and what is free of it.
 Node = tuple[str, str, Slots]
@@ -167,14 +165,3 @@ def _fits(one: Ask, nodes: Iterable[Node]) -> bool:
             if room >= one.kernels:
                 return True
     return False
-
-
-def explain(reason: dict[str, Any]) -> dict[str, Any]:
-    """The reason of one that is `unconnected`, from the one that it waits for on one node."""
-    if reason["code"] not in ("NO_AGENT_FITS", "GANG_DOES_NOT_FIT"):
-        return reason
-    message = (
-        "The nodes have no network between them (their engines are not in one Docker Swarm), so all its containers "
-        f"have to be on one node. {reason['message']}"
-    )
-    return {**reason, "code": NO_NETWORK, "message": message}

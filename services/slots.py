@@ -37,6 +37,9 @@ SLOT_TYPES: Final[dict[str, SlotType]] = {
     )
 }
 
+#: Slots as sentences call them. Whole GPUs and parts of one are both GPUs to a reader.
+_CALLED: Final = {"mem": "memory", "cuda.device": "GPU", "cuda.shares": "GPU"}
+
 #: Slots that plug-ins of nodes may add to those that are known from the start.
 _MOST_TYPES: Final = 100
 _PLUGIN_SLOT: Final = re.compile(r"[a-z][a-z0-9_-]{0,30}\.[a-z0-9][a-z0-9._-]{0,30}")
@@ -114,13 +117,14 @@ def render(name: str, amount: int) -> str:
 
 
 def describe(name: str, amount: int) -> str:
-    """For sentences: `2 cpu`, `1.5 GiB mem`."""
-    if name != "mem":
-        return f"{render(name, amount)} {name}"
+    """For sentences: `1.5 cpu`, `2 GiB of memory`, `0.3 GPU`."""
+    kind = SLOT_TYPES.get(name)
+    if name != "mem" and (kind is None or kind.unit != "BYTES"):
+        return f"{render(name, amount)} {_CALLED.get(name, name)}"
     size = float(amount)
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if size < 1024 or unit == "TiB":
-            return f"{size:.4g} {unit} mem"
+            return f"{size:.4g} {unit} of {_CALLED.get(name, name)}"
         size /= 1024
     raise AssertionError
 

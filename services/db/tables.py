@@ -409,7 +409,7 @@ class Session(Base):
     version: Mapped[int] = mapped_column(default=0)
     reason_code: Mapped[str] = mapped_column(String(64), default="")
     reason_message: Mapped[str] = mapped_column(Text, default="")
-    #: Why it waits: {code, message, position, slot, asked, free, limit}.
+    #: Why it waits: {code, position} and the numbers (`services.sessions.reasons`).
     pending_reason: Mapped[dict[str, Any] | None] = mapped_column(Document)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
     keypair_id: Mapped[str] = mapped_column(ForeignKey("keypairs.id"))

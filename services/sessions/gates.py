@@ -22,6 +22,7 @@ from services.core import Core
 from services.db.tables import FINAL, Session, SessionDependency
 from services.errors import NotFound, Problems
 from services.permissions import Actor
+from services.sessions import reasons
 
 MOST_DEPENDENCIES: Final = 100
 #: Ends by itself, and the code with which an agent tells so.
@@ -106,24 +107,10 @@ def reason(now: datetime, starts_at: datetime | None, *, waits: bool) -> dict[st
         waits: it depends on a session that has not succeeded yet.
     """
     if waits:
-        return _document(
-            "WAITS_FOR_SESSIONS", "It waits until the sessions that it depends on have succeeded."
-        )
+        return reasons.held_back(reasons.WAITS_FOR_SESSIONS)
     if starts_at is not None and starts_at > now:
-        return _document("STARTS_LATER", f"It is not to start before {starts_at:%Y-%m-%d %H:%M:%S} UTC.")
+        return reasons.held_back(reasons.STARTS_LATER)
     return None
-
-
-def retried(moment: datetime) -> dict[str, Any]:
-    """Why one waits whose start has failed."""
-    return _document(
-        "RETRY_LATER", f"Its start failed; it is tried again from {moment:%Y-%m-%d %H:%M:%S} UTC on."
-    )
-
-
-def _document(code: str, message: str) -> dict[str, Any]:
-    nothing = dict.fromkeys(("slot", "asked", "free", "limit"))
-    return {"code": code, "message": message, "position": 0, **nothing}
 
 
 async def ended(db: AsyncSession, session_id: str, now: datetime) -> Sequence[str]:

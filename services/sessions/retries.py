@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.bus import Deliver
 from services.core import Core
 from services.db.tables import FINAL, Kernel, ResourceGroup, Session
-from services.sessions import gates, lifecycle
+from services.sessions import lifecycle, reasons
 from services.sessions.lifecycle import REGROUPED, Changes, Reason, Was
 
 #: Codes of failures that another node, or this one in a while, may not have. An image that does not exist, and a command
@@ -137,7 +137,7 @@ async def regroup(
             unreachable_since=None,
             # Made anew, or found to be there: that it was gone may be why the start failed.
             network_agent_id=None,
-            pending_reason=gates.retried(later) if later is not None else None,
+            pending_reason=reasons.held_back(reasons.RETRY_LATER) if later is not None else None,
         )
         .execution_options(synchronize_session=False)
     )

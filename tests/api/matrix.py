@@ -25,6 +25,7 @@ Fields that are otherwise have a rule after a colon:
     :current     true for the login that asks
     :log         UNAVAILABLE while the node does not answer
     :image       empty for whom does not see the image that they are of
+    :holder      null (a sentence: without numbers) for whom does not see whose limit it is
     :once        a secret, in this answer and never again
 
 Roots, mutations and subscriptions have a letter for each actor, on what is the owner's:
@@ -90,24 +91,33 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     # values
     "AgentStats": (INSIDE, "at cpuPercent devices diskTotal diskUsed kernelCount memoryTotal memoryUsed"),
     "Availability": (INSIDE, "sessions slots"),
+    "DesignatedAgentsUnavailable": (INSIDE, "code estimatedStartAt message position designated drainedAgents lostAgents"),
     "Device": (INSIDE, "deviceId healthy memory model numaNode plugin reason slots"),
     "DeviceStats": (INSIDE, "deviceId memoryTotal memoryUsed power temperature utilisation"),
     "DeviceUse": (INSIDE, "amount deviceId memoryLimit memoryUsed slot utilisation"),
     "EnvironmentVariable": (INSIDE, "name value"),
+    "GangDoesNotFit": (INSIDE, "code estimatedStartAt message position atMost fitting kernels never unconnected drainedAgents lostAgents"),
     "Hardware": (INSIDE, "cpuCount cpuModel devices disk engine hostname kernel memory os pluginFaults"),
     "KernelStats": (INSIDE, """at blockReadBytes blockWriteBytes cpuPercent devices homeBytes memoryBytes memoryLimitBytes
         networkReceivedBytes networkSentBytes processes"""),
     "Label": (INSIDE, "name value"),
+    "LimitReached": (INSIDE, """code estimatedStartAt message:holder position asked free:holder holder limit:holder
+        scope slot used:holder"""),
     "Log": (INSIDE, "size text truncated"),
+    "NoAgentFits": (INSIDE, """code estimatedStartAt message position asked largestCapacity largestFree nearestFree never
+        onOneDevice slot unconnected drainedAgents lostAgents"""),
+    "NoAgents": (INSIDE, "code estimatedStartAt message position resourceGroup drainedAgents lostAgents"),
     "PageInfo": (INSIDE, "endCursor hasNextPage hasPreviousPage startCursor"),
-    "PendingReason": (INSIDE, "asked code free limit message position slot startsAt waitsFor"),
     "PluginFault": (INSIDE, "message plugin"),
     "PresetAvailability": (INSIDE, "obstacle preset state"),
     "PresetObstacle": (INSIDE, "asked free limit message slot whose"),
     "Problem": (INSIDE, "code message"),
     "PullProgress": (INSIDE, "current percent total"),
+    "Reserved": (INSIDE, "code estimatedStartAt message position reservedFor until"),
     "ResourceGroupGrant": (INSIDE, "grantee"),
+    "RetryLater": (INSIDE, "code estimatedStartAt message position failedStarts retryAt"),
     "Scheduler": (INSIDE, "kind name optionsSchema problem"),
+    "SchedulerFailed": (INSIDE, "code estimatedStartAt message position fault:superadmin plugin"),
     "Server": (INSIDE, "apiVersion features signUpMode time url version"),
     "ServicePort": (INSIDE, "name port protocol"),
     "SessionAllowance": (INSIDE, "limit used"),
@@ -118,8 +128,11 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "SlotLimit": (INSIDE, "amount name type used"),
     "SlotType": (INSIDE, "description name step unit"),
     "SlotUsage": (INSIDE, "capacity name type used"),
+    "StartsLater": (INSIDE, "code estimatedStartAt message position startsAt"),
     "StatusReason": (INSIDE, "code message"),
     "UsageCorrection": (INSIDE, "after before scope scopeId slot"),
+    "WaitsForSessions": (INSIDE, "code estimatedStartAt message position waitsFor"),
+    "WrongArchitecture": (INSIDE, "code estimatedStartAt message position accepted available drainedAgents lostAgents"),
     "Viewer": (INSIDE, "domain groups keypair logins mustChangePassword permissions resourceGroups role user"),
     # what mutations answer: as the mutation
     "ActivateKeypairsPayload": (INSIDE, "results"),
@@ -385,6 +398,7 @@ ENUMS: Final = {
     "GroupOrderField": "CREATED_AT NAME",
     "IdleReason": "EXEMPT IN_USE NO_LIMIT UNUSED",
     "ImageOrderField": "CREATED_AT LANGUAGE REFERENCE SIZE",
+    "LimitScope": "DOMAIN GROUP KEYPAIR RESOURCE_GROUP USER",
     "KeypairOrderField": "ACCESS_KEY CREATED_AT LAST_USED_AT QUERY_COUNT",
     "PresetState": "LATER NEVER NOW",
     "ResourceGroupOrderField": "CREATED_AT NAME",
@@ -402,8 +416,13 @@ ENUMS: Final = {
     "SlotUnit": "BYTES COUNT",
     "UserOrderField": "CREATED_AT EMAIL NAME ROLE",
 }
-UNIONS: Final = {"Grantee": "Domain Group User"}
-INTERFACES: Final = {"Node": "id"}
+UNIONS: Final = {
+    "Grantee": "Domain Group User",
+    "LimitHolder": "Domain Group Keypair ResourceGroup User",
+    "PendingReason": """DesignatedAgentsUnavailable GangDoesNotFit LimitReached NoAgentFits NoAgents Reserved RetryLater
+        SchedulerFailed StartsLater WaitsForSessions WrongArchitecture""",
+}
+INTERFACES: Final = {"Node": "id", "WaitingReason": "code estimatedStartAt message position"}
 SCALARS: Final = "Boolean ByteSize DateTime Float ID Int JSON String"
 
 #: Names of fields that sound like a secret and are none.

@@ -150,6 +150,7 @@ async def lists(built: Matrix, oracle: Oracle, caller: Caller) -> list[str]:
         if matrix.letter(matrix.QUERIES[name], oracle.who) == "U":
             complaints += refusal(name, answer, "UNAUTHENTICATED")
             continue
+        assert "data" in answer, answer
         page = answer["data"][name]
         seen = [one for one in sorted(built.world.ids(kind), reverse=True) if oracle.sees(one)]
         expected = {

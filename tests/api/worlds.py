@@ -16,6 +16,18 @@ from sqlalchemy import select
 from starlette.applications import Starlette
 
 from agents.protocol import DeviceStats, DeviceUse, KernelStats, NodeStats, Stats
+from scheduler.plan import (
+    DesignatedAgentsUnavailable,
+    GangDoesNotFit,
+    LimitReached,
+    NoAgentFits,
+    NoAgents,
+    Reason,
+    Reserved,
+    SchedulerFailed,
+    Waiting,
+    WrongArchitecture,
+)
 from services import tokens
 from services.bus import PullAdvanced
 from services.core import Core
@@ -30,6 +42,7 @@ from services.db.tables import (
     SessionDependency,
     User,
 )
+from services.sessions.reasons import Away, Writer, held_back
 from services.tokens import AccessClaims
 from tests.api.clients import Caller
 from tests.factories import PASSWORD_HASH, SECRET_KEY, Factories
@@ -223,10 +236,10 @@ async def _cluster(world: World, tenant: dict[str, Any], who: str, near: str) ->
 async def _sessions(world: World, tenant: dict[str, Any], who: str, near: str) -> None:
     """One that runs, one that waits, one that has ended, and a neighbour's that waits for its image."""
     now, agent, owner = world.core.now(), tenant["Agent"], world.people[who].row
-    waits = {
-        "code": "NO_AGENT_FITS", "message": "…", "position": 1, "slot": "cpu", "asked": "1", "free": "0",
-        "limit": "4",
-    }  # fmt: skip
+    waits = _waits(
+        world,
+        NoAgentFits(slot="cpu", asked=1000, free=0, largest_free=500, largest_capacity=4000, never=False),
+    )
     running = await _session(
         world, tenant, owner, tenant["Image"], agent=agent, raised={"cpu": 1000}, environ={"A": "b"},
         startup_command="true", bootstrap_script="true", scheduled_at=now, started_at=now - timedelta(minutes=1),
@@ -262,21 +275,55 @@ async def _sessions(world: World, tenant: dict[str, Any], who: str, near: str) -
 async def _held_back(world: World, tenant: dict[str, Any], owner: User, done: Session) -> None:
     """Batch sessions of which one waits for a moment, and another for the first and for one that has succeeded."""
     moment = world.core.now() + timedelta(days=1)
-    reasons = {
-        code: {
-            "code": code, "message": "…", "position": 0, "slot": None, "asked": None, "free": None, "limit": None,
-        }
-        for code in ("STARTS_LATER", "WAITS_FOR_SESSIONS")
-    }  # fmt: skip
     later, _ = await _session(
         world, tenant, owner, tenant["Image"], type="BATCH", status="PENDING", starts_at=moment,
-        pending_reason=reasons["STARTS_LATER"],
+        pending_reason=_held(world, "STARTS_LATER"),
     )  # fmt: skip
     last, _ = await _session(
-        world, tenant, owner, tenant["Image"], status="PENDING", pending_reason=reasons["WAITS_FOR_SESSIONS"]
+        world,
+        tenant,
+        owner,
+        tenant["Image"],
+        status="PENDING",
+        pending_reason=_held(world, "WAITS_FOR_SESSIONS"),
     )
     async with world.core.db.write() as db:
         db.add_all([SessionDependency(session_id=last.id, depends_on_id=one.id) for one in (done, later)])
+
+
+async def _every_reason(world: World) -> None:
+    """Sessions of the owner that wait, one for each other reason; about things that are not the owner's where that can be."""
+    ours, owner, now = world.ours, world.people["owner"].row, world.core.now()
+    head, _ = await _session(world, ours, world.people["peer"].row, ours["Image"])
+    found = [
+        LimitReached(scope=ours["empty"].id, slot="cpu", asked=1000, used=32000, cap=32000),
+        LimitReached(scope=ours["Group"].id, slot="sessions", asked=1, used=2, cap=2),
+        NoAgents(resource_group=ours["ResourceGroup"].id, agents=1),
+        DesignatedAgentsUnavailable(resource_group=ours["ResourceGroup"].id, agents=(ours["Agent"].id,)),
+        WrongArchitecture(accepted=("aarch64",), available=("x86_64",)),
+        GangDoesNotFit(kernels=4, fitting=1, at_most=3, never=True),
+        Reserved(session=head.id, starts_in=60),
+        SchedulerFailed(plugin="placer Pack", message="It raised."),
+    ]
+    for reason in found:
+        await _session(
+            world, ours, owner, ours["Image"], status="PENDING", pending_reason=_waits(world, reason)
+        )
+    await _session(
+        world, ours, owner, ours["Image"], status="PENDING", retry_at=now, failed_agent_ids=["agt_1"],
+        pending_reason=_held(world, "RETRY_LATER"),
+    )  # fmt: skip
+
+
+def _waits(world: World, reason: Reason) -> dict[str, Any]:
+    """What the dispatcher would store."""
+    writer = Writer(world.core.now(), {"rgp": Away(drained=1, lost=2)}, {"ses": "rgp"})
+    (news,) = writer.news([("ses", Waiting(1, reason, 60))], {})
+    return news.document
+
+
+def _held(world: World, code: str) -> dict[str, Any]:
+    return {**held_back(code), "starts_at": world.core.now().isoformat()}
 
 
 async def _session(
@@ -305,6 +352,7 @@ async def _left_behind(world: World) -> None:
         resource_group=theirs["ResourceGroup"], agent=theirs["Agent"],
     )  # fmt: skip
     await _session(world, ours, world.people["superadmin"].row, ours["Image"], agent=ours["Agent"])
+    await _every_reason(world)
 
 
 def secrets_of(world: World) -> set[str]:

@@ -13,7 +13,7 @@ CREATE = """mutation($i: CreateSessionInput!) {
   createSession(input: $i) { session { id name status slots { name amount } } raised { name amount } }
 }"""
 STATE = """query($id: ID!) { node(id: $id) { ... on Session {
-  id status statusReason { code message } pendingReason { code message position } exitCode
+  id status statusReason { code message } pendingReason { ... on WaitingReason { code message position } } exitCode
   events { status code } kernels { id status } } } }"""
 LOGS = "query($id: ID!) { node(id: $id) { ... on Session { logs { text } } } }"
 EVENTS = "subscription($a: String) { sessionEvents(after: $a) { kind cursor session { id status } } }"

@@ -41,12 +41,12 @@ SENTENCES: list[tuple[str, Reason, str]] = [
     (
         "NO_AGENT_FITS",
         NoAgentFits(slot="cpu", asked=4, free=2, largest_free=3, largest_capacity=8, never=False),
-        "It asks for 4 cpu; the nearest agent has 2 cpu free, no agent more than 3 cpu.",
+        "It asks for 4 cpu; no agent has more than 3 cpu free.",
     ),
     (
         "NO_AGENT_FITS",
         NoAgentFits(slot="cpu", asked=4, free=-2, largest_free=6, largest_capacity=8, never=False),
-        "It asks for 4 cpu; the agent that is nearest to all that it asks for has 0 cpu free.",
+        "It asks for 4 cpu; the agent that comes nearest to all that it asks for has none free.",
     ),
     (
         "NO_AGENT_FITS",
@@ -56,7 +56,17 @@ SENTENCES: list[tuple[str, Reason, str]] = [
     (
         "NO_AGENT_FITS",
         NoAgentFits(slot="cpu", asked=8, free=2, largest_free=3, largest_capacity=8, never=True),
-        "It asks for 8 cpu and more that no one agent has together, even empty.",
+        "It asks for more together than any one agent has, even empty.",
+    ),
+    (
+        "NO_AGENT_FITS",
+        NoAgentFits(slot="cpu", asked=4, free=-1, largest_free=0, largest_capacity=8, never=False),
+        "It asks for 4 cpu; no agent has any free.",
+    ),
+    (
+        "LIMIT_REACHED",
+        LimitReached(scope="grp_1", slot="sessions", asked=1, used=3, cap=3),
+        "Grp_1 already has 3 of the 3 sessions that it may have at once.",
     ),
     (
         "GANG_DOES_NOT_FIT",

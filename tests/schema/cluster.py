@@ -42,13 +42,13 @@ async def build(make: Factories, sessions: int = 3) -> Cluster:
             reason_code="EXITED" if number % 3 == 2 else "",
             started_at=make.core.now(),
             pending_reason={
-                "code": "NO_AGENTS",
-                "message": "…",
+                "code": "LIMIT_REACHED",
                 "position": 1,
+                "scope": group.id,
                 "slot": "cpu",
-                "asked": "1",
-                "free": "0",
-                "limit": "0",
+                "asked": 1000,
+                "used": 1000,
+                "cap": 1000,
             }
             if number % 3 == 1
             else None,

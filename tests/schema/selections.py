@@ -29,6 +29,13 @@ def everything(kind: GraphQLObjectType, depth: int) -> str:
         elif depth > 0 and isinstance(inner, GraphQLInterfaceType):
             parts.append(f"{name} {{ __typename id }}")
         elif depth > 0 and isinstance(inner, GraphQLUnionType):
-            members = " ".join(f"... on {one.name} {{ id name }}" for one in inner.types)
+            members = " ".join(f"... on {one.name} {{ {_member(one, depth - 1)} }}" for one in inner.types)
             parts.append(f"{name} {{ __typename {members} }}")
     return " ".join(parts)
+
+
+def _member(kind: GraphQLObjectType, depth: int) -> str:
+    """Of a union: a thing by its id, a value whole."""
+    if "id" not in kind.fields:
+        return everything(kind, depth)
+    return "id name" if "name" in kind.fields else "id"

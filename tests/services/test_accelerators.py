@@ -76,7 +76,7 @@ async def test_a_node_that_has_less_than_it_runs_keeps_its_sessions_and_gets_no_
     assert waiting.status == "PENDING"
     assert waiting.pending_reason is not None
     assert waiting.pending_reason["slot"] == "cpu"
-    assert waiting.pending_reason["free"] == "0"
+    assert waiting.pending_reason["free"] == -1000
     await world.links.take(agent, Resources({"cpu": 4000, "mem": 8 << 30}))
     await world.dispatch()
     assert (await world.session(second.id)).status != "PENDING"

@@ -76,8 +76,9 @@ async def test_what_does_not_fit_now_waits_with_the_limit_as_the_reason_until_th
     await world.dispatch()
     reason = (await world.session(second.id)).pending_reason
     assert reason is not None
-    assert (reason["code"], reason["slot"], reason["limit"]) == ("LIMIT_REACHED", slot, "1")
-    assert f"and the {scope} '" in reason["message"]
+    assert (reason["code"], reason["slot"]) == ("LIMIT_REACHED", slot)
+    assert reason["cap"] == (1000 if slot == "cpu" else 1)
+    assert reason["scope"] == (world.resource_group if scope == "resource group" else actor.user_id)
     await sessions.terminate(core, actor, [first.id], force=True)
     await world.dispatch()
     assert (await world.session(second.id)).status == "SCHEDULED"

@@ -11,6 +11,7 @@ from scheduler.placers import Scale
 from services.core import Core
 from services.db.tables import Agent
 from services.pieces import SIZES, Pieces, plain
+from services.sessions.reasons import explain
 from tests.services.test_accelerators import SLOTS, launch_with
 from tests.services.world import World
 
@@ -148,10 +149,9 @@ async def test_a_fraction_waits_with_its_reason_until_one_device_has_room(core: 
     waiting = await world.session(session.id)
     assert waiting.status == "PENDING"
     assert waiting.pending_reason is not None
-    assert waiting.pending_reason["slot"] == "cuda.shares"
-    assert (waiting.pending_reason["asked"], waiting.pending_reason["free"]) == ("0.5", "0")
-    assert waiting.pending_reason["limit"] is None
-    assert "cuda.shares in pieces of 0.5" in waiting.pending_reason["message"]
+    assert waiting.pending_reason["slot"] == "cuda.shares in pieces of 0.5"
+    assert (waiting.pending_reason["asked"], waiting.pending_reason["free"]) == (500, 0)
+    assert explain(waiting.pending_reason) == "It asks for 0.5 GPU in one piece; no device has so much free."
     roomy = Device("D1", "cuda", capacity={"cuda.shares": 1000}, held={"cuda.shares": 300})
     await world.links.take(agent, Resources(slots, (roomy, devices[1])))
     await world.dispatch()

@@ -150,7 +150,7 @@ async def test_concurrent_sessions_wait_with_the_limit_as_the_reason(core: Core)
     await world.dispatch()
     reason = (await world.session(second.id)).pending_reason
     assert reason is not None
-    assert (reason["code"], reason["slot"], reason["limit"]) == ("LIMIT_REACHED", "sessions", "1")
+    assert (reason["code"], reason["slot"], reason["cap"]) == ("LIMIT_REACHED", "sessions", 1)
 
 
 @pytest.mark.parametrize("scope", ["policy", "group", "domain", "resource_group"])

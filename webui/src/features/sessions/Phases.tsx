@@ -2,7 +2,8 @@ import { Alert, Loader, Paper, Progress, Stack, Text, Timeline, Title } from '@m
 import { IconClock } from '@tabler/icons-react'
 import { useTranslation } from 'react-i18next'
 import type { SessionRowFragment } from '../../gql/graphql'
-import { bytes } from '../../shared/format'
+import { bytes, moment } from '../../shared/format'
+import { reasonText } from './reasons'
 
 const STEPS = [
   ['waiting', ['PENDING']],
@@ -14,7 +15,7 @@ const STEPS = [
 
 /** How far a launch is: which step, how much of the image has arrived, or why it waits. */
 export function Phases({ session }: { session: SessionRowFragment }) {
-  const { t } = useTranslation()
+  const { t, i18n } = useTranslation()
   const current = STEPS.findIndex(([, statuses]) => (statuses as readonly string[]).includes(session.status))
   return (
     <Paper className="card" radius="md" p="lg">
@@ -23,8 +24,15 @@ export function Phases({ session }: { session: SessionRowFragment }) {
       </Title>
       {session.pendingReason && (
         <Alert color="yellow" icon={<IconClock size={18} aria-hidden />} mb="md" title={t('sessions.reason')}>
-          <Text size="sm">{session.pendingReason.message}</Text>
-          <Text size="sm">{t('sessions.position', { position: session.pendingReason.position })}</Text>
+          <Text size="sm">{reasonText(t, session.pendingReason, i18n.language)}</Text>
+          {session.pendingReason.position > 0 && (
+            <Text size="sm">{t('sessions.position', { position: session.pendingReason.position })}</Text>
+          )}
+          {session.pendingReason.estimatedStartAt && (
+            <Text size="sm">
+              {t('sessions.estimate', { at: moment(session.pendingReason.estimatedStartAt, i18n.language) })}
+            </Text>
+          )}
         </Alert>
       )}
       <Timeline active={current} bulletSize={22} lineWidth={2}>

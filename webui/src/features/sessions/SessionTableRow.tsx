@@ -7,6 +7,7 @@ import { outcome } from '../../shared/outcome'
 import { StatusBadge } from '../../shared/StatusBadge'
 import { elapsed } from '../../shared/useNow'
 import type { ListedSession } from './documents'
+import { reasonText } from './reasons'
 
 type Props = {
   row: ListedSession
@@ -20,9 +21,13 @@ type Props = {
 }
 
 export function SessionTableRow({ row, selected, onSelect, onEnd, running, now }: Props) {
-  const { t } = useTranslation()
+  const { t, i18n } = useTranslation()
   const how = outcome(row)
-  const why = row.pendingReason ?? (how === 'error' || how === 'failed' ? row.statusReason : null)
+  const why = row.pendingReason
+    ? reasonText(t, row.pendingReason, i18n.language)
+    : how === 'error' || how === 'failed'
+      ? row.statusReason?.message
+      : null
   return (
     <Table.Tr>
       <Table.Td>
@@ -49,9 +54,9 @@ export function SessionTableRow({ row, selected, onSelect, onEnd, running, now }
       </Table.Td>
       <Table.Td>
         <StatusBadge session={row} />
-        {why?.message && (
+        {why && (
           <Text size="xs" c="dimmed" maw={260} lineClamp={2} mt={2}>
-            {why.message}
+            {why}
           </Text>
         )}
       </Table.Td>

@@ -19,9 +19,81 @@ export const ROW = graphql(`
       message
     }
     pendingReason {
-      code
-      message
-      position
+      __typename
+      ... on WaitingReason {
+        code
+        message
+        position
+        estimatedStartAt
+      }
+      ... on LimitReached {
+        scope
+        slot
+        asked
+        used
+        limit
+        holder {
+          __typename
+          ... on Node {
+            id
+          }
+          ... on Domain {
+            name
+          }
+          ... on Group {
+            name
+          }
+          ... on ResourceGroup {
+            name
+          }
+          ... on User {
+            name
+          }
+        }
+      }
+      ... on NoAgents {
+        drainedAgents
+        lostAgents
+      }
+      ... on WrongArchitecture {
+        accepted
+        available
+      }
+      ... on NoAgentFits {
+        slot
+        asked
+        nearestFree
+        largestFree
+        largestCapacity
+        onOneDevice
+        never
+        unconnected
+      }
+      ... on GangDoesNotFit {
+        kernels
+        fitting
+        atMost
+        never
+        unconnected
+      }
+      ... on Reserved {
+        until
+      }
+      ... on SchedulerFailed {
+        plugin
+      }
+      ... on StartsLater {
+        startsAt
+      }
+      ... on RetryLater {
+        retryAt
+      }
+      ... on WaitsForSessions {
+        waitsFor {
+          id
+          name
+        }
+      }
     }
     pull {
       current

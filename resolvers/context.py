@@ -145,7 +145,7 @@ _EACH: Final[dict[str, tuple[Each, Any]]] = {
     "kernels": (sessions.kernels, Kernel.of),
     "dependencies": (sessions.dependencies, Session.of),
     "unmet": (sessions.unmet, Session.of),
-    "idle_rules": (sessions.idle_rules, None),
+    "terms": (sessions.find_terms, None),
     "timelines": (sessions.timelines, SessionEventEntry.of),
     "images": (images.on_agents, Image.of),
     "installed": (_installed, str),

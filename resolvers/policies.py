@@ -39,6 +39,7 @@ class PolicyMutations:
             idle_timeout_seconds=input.idle_timeout_seconds,
             idle_cpu_percent=input.idle_cpu_percent,
             idle_accelerator_percent=input.idle_accelerator_percent,
+            max_lifetime_seconds=input.max_lifetime_seconds,
             idempotency_key=input.idempotency_key,
         )
         row = await policies.create(info.context.core, info.context.viewer, spec)
@@ -57,6 +58,7 @@ class PolicyMutations:
             idle_timeout_seconds=input.idle_timeout_seconds,
             idle_cpu_percent=input.idle_cpu_percent,
             idle_accelerator_percent=input.idle_accelerator_percent,
+            max_lifetime_seconds=input.max_lifetime_seconds,
         )
         row = await policies.edit(info.context.core, info.context.viewer, str(input.id), changes)
         return types.UpdateResourcePolicyPayload(resource_policy=ResourcePolicy.of(row))

@@ -62,6 +62,7 @@ class ResourceGroupMutations:
             idle_timeout_seconds=input.idle_timeout_seconds,
             idle_cpu_percent=input.idle_cpu_percent,
             idle_accelerator_percent=input.idle_accelerator_percent,
+            max_lifetime_seconds=input.max_lifetime_seconds,
             start_retries=input.start_retries,
             idempotency_key=input.idempotency_key,
         )
@@ -87,6 +88,7 @@ class ResourceGroupMutations:
             idle_timeout_seconds=input.idle_timeout_seconds,
             idle_cpu_percent=input.idle_cpu_percent,
             idle_accelerator_percent=input.idle_accelerator_percent,
+            max_lifetime_seconds=input.max_lifetime_seconds,
             start_retries=input.start_retries,
         )
         row = await resource_groups.edit(info.context.core, info.context.viewer, str(input.id), changes)

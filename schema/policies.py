@@ -29,6 +29,9 @@ class ResourcePolicy(Node):
     idle_accelerator_percent: int = said(
         "Accelerator load above it counts as use, in percent of what a session was given; 100: none does."
     )
+    max_lifetime_seconds: int = said(
+        "A session is ended when it has run for so long, used or not, or for the time of its resource group if that is shorter; 0: never."
+    )
     created_at: datetime = said("When it was made.")
 
     @classmethod
@@ -44,6 +47,7 @@ class ResourcePolicy(Node):
             idle_timeout_seconds=row.idle_timeout_seconds,
             idle_cpu_percent=row.idle_cpu_percent,
             idle_accelerator_percent=row.idle_accelerator_percent,
+            max_lifetime_seconds=row.max_lifetime_seconds,
             created_at=row.created_at,
         )
 
@@ -84,6 +88,9 @@ class CreateResourcePolicyInput:
         "Accelerator load above it counts as use, in percent of what a session was given; 100: none does.",
         default=5,
     )
+    max_lifetime_seconds: int = said(
+        "A session is ended when it has run for so long, at least 60; 0: never.", default=0
+    )
     idempotency_key: str | None = said(
         "The same key gives the same object again, for 24 hours.", default=None
     )
@@ -109,6 +116,9 @@ class UpdateResourcePolicyInput:
     idle_accelerator_percent: int | None = said(
         "Accelerator load above it counts as use, in percent of what a session was given; 100: none does.",
         default=None,
+    )
+    max_lifetime_seconds: int | None = said(
+        "A session is ended when it has run for so long, at least 60; 0: never.", default=None
     )
 
 

@@ -79,6 +79,9 @@ class ResourceGroup(Node):
     idle_accelerator_percent: int = said(
         "Accelerator load above it counts as use, in percent of what a session was given; 100: none does."
     )
+    max_lifetime_seconds: int = said(
+        "A session is ended when it has run for so long, used or not, or for the time of its keypair's policy if that is shorter; 0: never."
+    )
     start_retries: int = said(
         "A start that fails for a reason of its node is tried again at most so often, elsewhere if another node fits."
     )
@@ -102,6 +105,7 @@ class ResourceGroup(Node):
             idle_timeout_seconds=row.idle_timeout_seconds,
             idle_cpu_percent=row.idle_cpu_percent,
             idle_accelerator_percent=row.idle_accelerator_percent,
+            max_lifetime_seconds=row.max_lifetime_seconds,
             start_retries=row.start_retries,
         )
 
@@ -211,6 +215,9 @@ class CreateResourceGroupInput:
         "Accelerator load above it counts as use, in percent of what a session was given; 100: none does.",
         default=5,
     )
+    max_lifetime_seconds: int = said(
+        "A session is ended when it has run for so long, at least 60; 0: never.", default=0
+    )
     start_retries: int = said(
         "A start that fails for a reason of its node is tried again at most so often, elsewhere if another node fits.",
         default=2,
@@ -250,6 +257,9 @@ class UpdateResourceGroupInput:
     idle_accelerator_percent: int | None = said(
         "Accelerator load above it counts as use, in percent of what a session was given; 100: none does.",
         default=None,
+    )
+    max_lifetime_seconds: int | None = said(
+        "A session is ended when it has run for so long, at least 60; 0: never.", default=None
     )
     start_retries: int | None = said(
         "A start that fails for a reason of its node is tried again at most so often, elsewhere if another node fits.",

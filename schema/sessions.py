@@ -9,6 +9,7 @@ import strawberry
 from schema.agents import EventKind
 from schema.context import Context, Info
 from schema.devices import DeviceUse
+from schema.ends import SessionEnd, SessionIdle, SessionLifetime
 from schema.fields import ACTIONS, answered, belongs, each, one, refers, said
 from schema.images import ServicePort
 from schema.nodes import Node
@@ -77,22 +78,6 @@ class KernelRole(Enum):
 class BatchResult(Enum):
     SUCCESS = strawberry.enum_value("SUCCESS", description="It ended by itself with exit code 0.")
     FAILURE = strawberry.enum_value("FAILURE", description="It did not start, or ended in any other way.")
-
-
-@strawberry.enum(description="Why an unused session is ended, or is not.")
-class IdleReason(Enum):
-    IN_USE = strawberry.enum_value("IN_USE", description="It is in use, or was a moment ago.")
-    UNUSED = strawberry.enum_value("UNUSED", description="It is not in use; its time runs.")
-    EXEMPT = strawberry.enum_value("EXEMPT", description="An administrator lets it go on unused.")
-    NO_LIMIT = strawberry.enum_value("NO_LIMIT", description="Unused sessions are not ended where it runs.")
-
-
-@strawberry.type(description="How a running session stands with the time for which it may be unused.")
-class SessionIdle:
-    reason: IdleReason = said("Why it will be ended, or will not.")
-    since: datetime = said("When it was last in use, as far as it is known.")
-    timeout_seconds: int | None = said("For so long it may be unused; null: for ever.")
-    remaining_seconds: int | None = said("When it stays unused it ends after so long; null: never.")
 
 
 @strawberry.type(description="Why a status is what it is.")
@@ -344,19 +329,22 @@ class Session(Node):
             return None
         return max(0, int((self.row.ends_at - info.context.core.now()).total_seconds()))
 
-    @answered(each("idle_rules"), "For how long it may be unused; null when it does not run.")
-    def idle(self, rules: list[sessions.IdleRule], context: Context) -> SessionIdle | None:
-        if self.row.status != "RUNNING":
-            return None
-        rule = rules[0] if rules else None
-        found = sessions.standing(context.core, self.row, rule)
-        remaining = None if found.ends_at is None else (found.ends_at - context.core.now()).total_seconds()
-        return SessionIdle(
-            reason=IdleReason(found.reason),
-            since=found.used_at,
-            timeout_seconds=int(rule.timeout.total_seconds()) if rule and remaining is not None else None,
-            remaining_seconds=None if remaining is None else max(0, int(remaining)),
-        )
+    @answered(each("terms"), "For how long it may be unused; null when it does not run.")
+    def idle(self, terms: list[sessions.Terms], context: Context) -> SessionIdle | None:
+        running = self.row.status == "RUNNING"
+        return SessionIdle.of(context.core, self.row, next(iter(terms), None)) if running else None
+
+    @answered(each("terms"), "How old it may get; null when it does not run.")
+    def lifetime(self, terms: list[sessions.Terms], context: Context) -> SessionLifetime | None:
+        running = self.row.status == "RUNNING"
+        return SessionLifetime.of(context.core, self.row, next(iter(terms), None)) if running else None
+
+    @answered(
+        each("terms"),
+        "What ends it and when, if nobody does anything from now on; null when it does not run, or nothing would.",
+    )
+    def expected_end(self, terms: list[sessions.Terms], context: Context) -> SessionEnd | None:
+        return SessionEnd.of(context.core, self.row, next(iter(terms), None))
 
     @strawberry.field(description="How far the download of its image is; null when none is under way.")
     def pull(self, info: Info) -> PullProgress | None:

@@ -120,6 +120,7 @@ async def _running(config: Config, *, alone: bool) -> AsyncGenerator[Manager]:
         _every(_PURGE_EVERY, "purging what has expired", lambda: auth.purge(core)),
         _every(_SWEEP_EVERY, "sweeping", _Sweep(core).run),
         _every(_IDLE_EVERY, "looking for unused sessions", lambda: sessions.end_unused(core)),
+        _every(_IDLE_EVERY, "looking for old sessions", lambda: sessions.end_aged(core)),
         _every(_REDELIVER_EVERY, "delivering again", lambda: commands.deliver(core.hub.connected)),
     ]
     tasks = [asyncio.create_task(duty) for duty in duties]

@@ -92,7 +92,7 @@ def check_title(given: Titled, problems: Problems) -> None:
 
 
 class IdleRule(Protocol):
-    """When unused sessions end, as it is asked for; None: as it is."""
+    """When sessions end of themselves, as it is asked for; None: as it is."""
 
     @property
     def idle_timeout_seconds(self) -> int | None: ...
@@ -100,6 +100,8 @@ class IdleRule(Protocol):
     def idle_cpu_percent(self) -> int | None: ...
     @property
     def idle_accelerator_percent(self) -> int | None: ...
+    @property
+    def max_lifetime_seconds(self) -> int | None: ...
 
 
 def check_idle(rule: IdleRule, problems: Problems) -> None:
@@ -108,6 +110,9 @@ def check_idle(rule: IdleRule, problems: Problems) -> None:
         check_number(timeout, problems, "input.idleTimeoutSeconds", least=_SHORTEST_IDLE, most=_LONGEST_IDLE)
     check_number(rule.idle_cpu_percent, problems, "input.idleCpuPercent", least=0, most=100)
     check_number(rule.idle_accelerator_percent, problems, "input.idleAcceleratorPercent", least=0, most=100)
+    if rule.max_lifetime_seconds != 0:
+        lifetime = rule.max_lifetime_seconds
+        check_number(lifetime, problems, "input.maxLifetimeSeconds", least=_SHORTEST_IDLE, most=_LONGEST_IDLE)
 
 
 def check_sessions(value: int | UnsetType | None, problems: Problems) -> None:

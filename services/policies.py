@@ -41,6 +41,8 @@ class PolicySpec:
     #: Load above it is use, in percent of what a session was given; 100: such load is no use.
     idle_cpu_percent: int = 5
     idle_accelerator_percent: int = 5
+    #: From its start a session may run for so long; 0: for ever.
+    max_lifetime_seconds: int = 0
     idempotency_key: str | None = None
 
 
@@ -57,6 +59,7 @@ class PolicyChanges:
     idle_timeout_seconds: int | None = None
     idle_cpu_percent: int | None = None
     idle_accelerator_percent: int | None = None
+    max_lifetime_seconds: int | None = None
 
 
 ORDERS: Final = {"NAME": ResourcePolicy.name, "CREATED_AT": ResourcePolicy.id}
@@ -95,6 +98,7 @@ async def create(core: Core, actor: Actor, spec: PolicySpec) -> ResourcePolicy:
             idle_timeout_seconds=spec.idle_timeout_seconds,
             idle_cpu_percent=spec.idle_cpu_percent,
             idle_accelerator_percent=spec.idle_accelerator_percent,
+            max_lifetime_seconds=spec.max_lifetime_seconds,
             created_at=core.now(),
         )
 
@@ -123,6 +127,7 @@ async def edit(core: Core, actor: Actor, policy_id: str, changes: PolicyChanges)
             "idle_timeout_seconds",
             "idle_cpu_percent",
             "idle_accelerator_percent",
+            "max_lifetime_seconds",
         )
     # What waits may fit now.
     await core.bus.publish(Wake())

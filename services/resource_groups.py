@@ -69,6 +69,8 @@ class ResourceGroupSpec:
     #: Load above it is use, in percent of what a session was given; 100: such load is no use.
     idle_cpu_percent: int = 5
     idle_accelerator_percent: int = 5
+    #: From its start a session may run for so long; 0: for ever.
+    max_lifetime_seconds: int = 0
     #: A start that fails for a reason of its node is tried again at most so often.
     start_retries: int = 2
     idempotency_key: str | None = None
@@ -93,6 +95,7 @@ class ResourceGroupChanges:
     idle_timeout_seconds: int | None = None
     idle_cpu_percent: int | None = None
     idle_accelerator_percent: int | None = None
+    max_lifetime_seconds: int | None = None
     start_retries: int | None = None
 
 
@@ -185,6 +188,7 @@ async def create(core: Core, actor: Actor, spec: ResourceGroupSpec) -> ResourceG
             idle_timeout_seconds=spec.idle_timeout_seconds,
             idle_cpu_percent=spec.idle_cpu_percent,
             idle_accelerator_percent=spec.idle_accelerator_percent,
+            max_lifetime_seconds=spec.max_lifetime_seconds,
             start_retries=spec.start_retries,
             created_at=core.now(),
         )
@@ -217,6 +221,7 @@ async def edit(
             "idle_timeout_seconds",
             "idle_cpu_percent",
             "idle_accelerator_percent",
+            "max_lifetime_seconds",
             "start_retries",
         )
         _change_plugins(group, changes)

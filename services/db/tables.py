@@ -62,6 +62,8 @@ class Domain(Base):
     description: Mapped[str] = mapped_column(Text, default="")
     active: Mapped[bool] = mapped_column(default=True)
     total_slots: Mapped[Slots] = mapped_column(default=dict)
+    #: None: unlimited.
+    max_concurrent_sessions: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -77,6 +79,8 @@ class Group(Base):
     description: Mapped[str] = mapped_column(Text, default="")
     active: Mapped[bool] = mapped_column(default=True)
     total_slots: Mapped[Slots] = mapped_column(default=dict)
+    #: None: unlimited.
+    max_concurrent_sessions: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -136,6 +140,8 @@ class ResourcePolicy(Base):
     #: Load above it is use, in percent of what a kernel was given; 100: such load is no use.
     idle_cpu_percent: Mapped[int] = mapped_column(default=5)
     idle_accelerator_percent: Mapped[int] = mapped_column(default=5)
+    #: From its start a session may run for so long; 0: for ever.
+    max_lifetime_seconds: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -254,8 +260,15 @@ class ResourceGroup(Base):
     #: Load above it is use, in percent of what a kernel was given; 100: such load is no use.
     idle_cpu_percent: Mapped[int] = mapped_column(default=5)
     idle_accelerator_percent: Mapped[int] = mapped_column(default=5)
+    #: From its start a session may run for so long; 0: for ever.
+    max_lifetime_seconds: Mapped[int] = mapped_column(default=0)
     #: A start that fails for a reason of its node is tried again at most so often.
     start_retries: Mapped[int] = mapped_column(default=2)
+    #: The head of the queue gets a reservation, and others may pass it that do not delay it.
+    backfill: Mapped[bool] = mapped_column(default=True)
+    backfill_options: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    #: What the dispatcher last found wrong with a plug-in: {plugin, message, since}; None: nothing.
+    scheduler_fault: Mapped[dict[str, Any] | None] = mapped_column(Document)
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -450,7 +463,9 @@ class Session(Base):
     last_used_at: Mapped[datetime | None]
     #: When it was said that it will be ended for being unused; None: not since it was used last.
     idle_warned_at: Mapped[datetime | None]
-    #: An admin lets it go on however long it is unused.
+    #: When it was said that it will be ended for its age; None: not yet.
+    lifetime_warned_at: Mapped[datetime | None]
+    #: An admin lets it go on however long it is unused, and however old it gets.
     idle_exempt: Mapped[bool] = mapped_column(default=False)
     #: When it will have run for its maximum duration; None: not running yet, or without one.
     ends_at: Mapped[datetime | None]

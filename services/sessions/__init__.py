@@ -3,10 +3,10 @@
 from services.sessions.batches import cancel_hopeless, end_overlong
 from services.sessions.create import SessionSpec, create
 from services.sessions.edit import edit
+from services.sessions.ends import End, expected_end
 from services.sessions.gates import dependencies, succeeded, unmet
-from services.sessions.idle import Rule as IdleRule
 from services.sessions.idle import end_unused, exempt, standing
-from services.sessions.idle import rules as idle_rules
+from services.sessions.lifetimes import end_aged, lifetime
 from services.sessions.read import (
     ORDERS,
     Log,
@@ -25,28 +25,36 @@ from services.sessions.read import (
     total_kernels,
 )
 from services.sessions.terminate import fail_overdue, terminate
+from services.sessions.terms import Rule as IdleRule
+from services.sessions.terms import Terms
+from services.sessions.terms import find as find_terms
 from services.sessions.watch import SessionNotice, watch
 
 __all__ = [
     "ORDERS",
+    "End",
     "IdleRule",
     "Log",
     "SessionFilter",
     "SessionNotice",
     "SessionSpec",
+    "Terms",
     "cancel_hopeless",
     "counts",
     "create",
     "dependencies",
     "edit",
+    "end_aged",
     "end_overlong",
     "end_unused",
     "exempt",
+    "expected_end",
     "fail_overdue",
+    "find_terms",
     "follow_log",
     "get",
-    "idle_rules",
     "kernels",
+    "lifetime",
     "log",
     "many",
     "many_kernels",

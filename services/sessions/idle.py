@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
-from sqlalchemy import bindparam, insert, or_, select, update
+from sqlalchemy import bindparam, or_, select, update
 
 from services import permissions, subjects
 from services.bus import SessionChanged
@@ -23,49 +23,25 @@ from services.core import Core
 from services.db.tables import (
     FINAL,
     Kernel,
-    Keypair,
     ResourceGroup,
     ResourcePolicy,
     Session,
-    SessionEvent,
     Slots,
 )
 from services.errors import Conflict, NotFound
 from services.permissions import Actor
-from services.sessions import lifecycle
+from services.sessions import lifecycle, terms
 from services.sessions.lifecycle import Changes, Reason
+from services.sessions.notices import warn
 from services.sessions.terminate import end, publish
+from services.sessions.terms import Rule
 
-#: Warned so long before the end, or for half of a short timeout.
-_WARNING: Final = timedelta(minutes=5)
 #: Use is written down at most so often while it lasts; its end is written exactly.
 _COARSE: Final = timedelta(seconds=15)
 #: Used less long ago than this is shown as in use.
 _NOW: Final = timedelta(seconds=30)
 #: Sessions warned and ended by one look.
 _MOST: Final = 500
-
-_COLUMNS: Final = (
-    ResourcePolicy.idle_timeout_seconds,
-    ResourcePolicy.idle_cpu_percent,
-    ResourcePolicy.idle_accelerator_percent,
-    ResourceGroup.idle_timeout_seconds,
-    ResourceGroup.idle_cpu_percent,
-    ResourceGroup.idle_accelerator_percent,
-)
-
-
-@dataclass(frozen=True)
-class Rule:
-    """After how long an unused session ends, and what load counts as use, in percent of what it was given."""
-
-    timeout: timedelta
-    cpu_percent: int
-    accelerator_percent: int
-
-    @property
-    def warning(self) -> timedelta:
-        return min(_WARNING, self.timeout / 2)
 
 
 @dataclass(frozen=True)
@@ -102,23 +78,6 @@ def standing(core: Core, session: Session, rule: Rule | None) -> Standing:
     )
 
 
-async def rules(core: Core, actor: Actor, session_ids: Sequence[str]) -> dict[str, list[Rule]]:
-    """The rule of each of several sessions, if there is one."""
-    result: dict[str, list[Rule]] = {session_id: [] for session_id in session_ids}
-    async with core.db.read() as db:
-        rows = await db.execute(
-            select(Session.id, *_COLUMNS)
-            .join(Keypair, Keypair.id == Session.keypair_id)
-            .join(ResourcePolicy, ResourcePolicy.id == Keypair.policy_id)
-            .join(ResourceGroup, ResourceGroup.id == Session.resource_group_id)
-            .where(Session.id.in_(session_ids), permissions.visible(actor, Session))
-        )
-        for session_id, *numbers in rows:
-            if (rule := _rule(numbers)) is not None:
-                result[session_id].append(rule)
-    return result
-
-
 async def end_unused(core: Core) -> int:
     """Write down who is used, warn whom it is time to warn, and end who was warned and is still unused.
 
@@ -136,13 +95,16 @@ async def end_unused(core: Core) -> int:
             one.used_at = now
     await _write(core, watched, now)
     unused = [one for one in watched if now - one.used_at >= one.rule.timeout - one.rule.warning]
-    await _warn(core, [one for one in unused if one.warned_at is None][:_MOST], now)
+    unwarned = [one for one in unused if one.warned_at is None][:_MOST]
+    await warn(
+        core, Session.idle_warned_at, "IDLE_WARNING", {one.id: _warning(one, now) for one in unwarned}, now
+    )
     due = [one for one in unused if one.warned_at and _ends_at(one.rule, one.used_at, one.warned_at) <= now]
     return sum([await _end(core, one) for one in due[:_MOST]])
 
 
 async def exempt(core: Core, actor: Actor, session_id: str, *, exempted: bool) -> Session:
-    """Have a session left alone however long it is unused, or no longer.
+    """Have a session left alone however long it is unused and however old it gets, or no longer.
 
     Raises:
         NotFound, Forbidden, Conflict: it has ended.
@@ -157,11 +119,17 @@ async def exempt(core: Core, actor: Actor, session_id: str, *, exempted: bool) -
         if session.status in FINAL:
             raise Conflict("The session has ended already.")
         if session.idle_exempt != exempted:
-            session.idle_exempt, session.last_used_at, session.idle_warned_at = exempted, core.now(), None
+            session.idle_exempt, session.last_used_at = exempted, core.now()
+            session.idle_warned_at = session.lifetime_warned_at = None
             reason = (
-                Reason("IDLE_EXEMPTED", "An administrator lets it go on however long it is unused.")
+                Reason(
+                    "IDLE_EXEMPTED",
+                    "An administrator lets it go on, however long it is unused and however old it gets.",
+                )
                 if exempted
-                else Reason("IDLE_EXEMPTION_ENDED", "It ends again when it is unused for too long.")
+                else Reason(
+                    "IDLE_EXEMPTION_ENDED", "It ends again when it is unused for too long, or too old."
+                )
             )
             await lifecycle.record(db, session.id, session.status, changes, at=core.now(), reason=reason)
     await publish(core, changes)
@@ -171,20 +139,17 @@ async def exempt(core: Core, actor: Actor, session_id: str, *, exempted: bool) -
 async def _watched(core: Core) -> list[_Watched]:
     found: dict[str, _Watched] = {}
     async with core.db.read() as db:
-        rows = await db.execute(
-            select(
-                Session.id,
-                Session.last_used_at,
-                Session.started_at,
-                Session.idle_warned_at,
-                Kernel.id,
-                Kernel.slots,
-                *_COLUMNS,
-            )
-            .join(Kernel, Kernel.session_id == Session.id)
-            .join(Keypair, Keypair.id == Session.keypair_id)
-            .join(ResourcePolicy, ResourcePolicy.id == Keypair.policy_id)
-            .join(ResourceGroup, ResourceGroup.id == Session.resource_group_id)
+        query = select(
+            Session.id,
+            Session.last_used_at,
+            Session.started_at,
+            Session.idle_warned_at,
+            Kernel.id,
+            Kernel.slots,
+            *terms.COLUMNS,
+        ).join(Kernel, Kernel.session_id == Session.id)
+        rows: Any = await db.execute(
+            terms.joined(query)
             .where(
                 Session.status == "RUNNING",
                 ~Session.idle_exempt,
@@ -193,7 +158,7 @@ async def _watched(core: Core) -> list[_Watched]:
             .order_by(Session.id)
         )
         for session_id, written, started_at, warned_at, kernel_id, slots, *numbers in rows:
-            rule = _rule(numbers)
+            rule = terms.of(numbers).idle
             if rule is None:
                 continue
             if session_id not in found:
@@ -201,13 +166,6 @@ async def _watched(core: Core) -> list[_Watched]:
                 found[session_id] = _Watched(session_id, rule, written, used_at, warned_at)
             found[session_id].kernels.append((kernel_id, slots))
     return list(found.values())
-
-
-def _rule(numbers: Sequence[int]) -> Rule | None:
-    """The shorter of the policy's and the resource group's, with its own thresholds."""
-    given = [tuple(numbers[:3]), tuple(numbers[3:])]
-    chosen = min((one for one in given if one[0] > 0), default=None)
-    return None if chosen is None else Rule(timedelta(seconds=chosen[0]), chosen[1], chosen[2])
 
 
 def _used_at(core: Core, session_id: str, written: datetime | None, started_at: datetime) -> datetime:
@@ -268,39 +226,6 @@ async def _write(core: Core, watched: Sequence[_Watched], now: datetime) -> None
         )
     for session_id in woken:
         await core.bus.publish(SessionChanged(session_id=session_id))
-
-
-async def _warn(core: Core, unused: Sequence[_Watched], now: datetime) -> None:
-    if not unused:
-        return
-    by_id = {one.id: one for one in unused}
-    async with core.db.write() as db:
-        warned = await db.scalars(
-            update(Session)
-            .where(Session.id.in_(by_id), Session.status == "RUNNING", Session.idle_warned_at.is_(None))
-            .values(idle_warned_at=now)
-            .returning(Session.id)
-            .execution_options(synchronize_session=False)
-        )
-        events = [
-            {
-                "session_id": session_id,
-                "at": now,
-                "status": "RUNNING",
-                "code": "IDLE_WARNING",
-                "message": _warning(by_id[session_id], now),
-            }
-            for session_id in sorted(warned)
-        ]
-        if not events:
-            return
-        # One statement on either database: as objects, SQLite would be told of each by itself.
-        numbers = await db.execute(
-            insert(SessionEvent).values(events).returning(SessionEvent.session_id, SessionEvent.id)
-        )
-        hints = [SessionChanged(session_id=session_id, event_id=number) for session_id, number in numbers]
-    for hint in hints:
-        await core.bus.publish(hint)
 
 
 def _warning(one: _Watched, now: datetime) -> str:

@@ -75,13 +75,14 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "Login": (PRIVATE, "address createdAt current:current id lastUsedAt userAgent"),
     "ResourceGroup": (GRANTED, """active agents allowedActions:actions capacity concurrentSessions
         createdAt description grants:superadmin id idleAcceleratorPercent idleCpuPercent idleTimeoutSeconds
-        lostSessionGraceSeconds maxConcurrentSessions maxKernelsPerSession name placer placerOptions
+        maxLifetimeSeconds lostSessionGraceSeconds maxConcurrentSessions maxKernelsPerSession name placer placerOptions
         sequencer sequencerOptions startRetries totalSlots"""),
     "ResourcePolicy": (POLICY, """allowedActions:actions createdAt description id idleAcceleratorPercent
-        idleCpuPercent idleTimeoutSeconds maxConcurrentSessions maxKernelsPerSession name totalSlots"""),
+        idleCpuPercent idleTimeoutSeconds maxConcurrentSessions maxKernelsPerSession maxLifetimeSeconds name
+        totalSlots"""),
     "ResourcePreset": (EVERYBODY, "allowedActions:actions createdAt description id name sharedMemory slots"),
     "Session": (OWNER, """allowedActions:actions bootstrapScript clusterMode clusterSize createdAt dependsOn domain elapsedSeconds endsAt environ events exitCode
-        group id idle image kernels keypair logs:log maxDurationSeconds name pendingReason phaseDeadline priority pull raised
+        expectedEnd group id idle image kernels keypair lifetime logs:log maxDurationSeconds name pendingReason phaseDeadline priority pull raised
         remainingSeconds resourceGroup result scheduledAt servicePorts:image slots startRetries startedAt startsAt startupCommand
         stats
         statsHistory status statusReason terminatedAt
@@ -121,6 +122,8 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "Server": (INSIDE, "apiVersion features signUpMode time url version"),
     "ServicePort": (INSIDE, "name port protocol"),
     "SessionAllowance": (INSIDE, "limit used"),
+    "SessionEnd": (INSIDE, "at cause remainingSeconds"),
+    "SessionLifetime": (INSIDE, "endsAt limitSeconds reason remainingSeconds"),
     "SessionIdle": (INSIDE, "reason remainingSeconds since timeoutSeconds"),
     "SessionEventEntry": (INSIDE, "at code id message status"),
     "Slot": (INSIDE, "amount name type"),
@@ -315,11 +318,11 @@ INPUTS: Final = {
     "CreateKeypairInput": "accessKey idempotencyKey policyId:pol rateLimit secretKey userId:usr",
     "CreatePasswordLinkInput": "userId:usr",
     "CreateResourceGroupInput": """description idempotencyKey idleAcceleratorPercent idleCpuPercent
-        idleTimeoutSeconds lostSessionGraceSeconds maxConcurrentSessions maxKernelsPerSession name placer
+        idleTimeoutSeconds lostSessionGraceSeconds maxConcurrentSessions maxKernelsPerSession maxLifetimeSeconds name placer
         placerOptions sequencer sequencerOptions startRetries totalSlots""",
     "CreateResourcePolicyInput": """description idempotencyKey idleAcceleratorPercent idleCpuPercent
         idleTimeoutSeconds maxConcurrentSessions
-        maxKernelsPerSession name totalSlots""",
+        maxKernelsPerSession maxLifetimeSeconds name totalSlots""",
     "CreateResourcePresetInput": "description idempotencyKey name sharedMemory slots",
     "CreateSessionInput": """agentId:agt bootstrapScript clusterMode clusterSize dependsOn:ses environ groupId:grp idempotencyKey imageId:img
         maxDurationSeconds name priority resourceGroupId:rgp sharedMemory slots startsAt startupCommand type""",
@@ -370,10 +373,10 @@ INPUTS: Final = {
     "UpdateImageInput": "active id:img minimumSlots",
     "UpdateKeypairInput": "id:key policyId:pol rateLimit",
     "UpdateResourceGroupInput": """active description id:rgp idleAcceleratorPercent idleCpuPercent
-        idleTimeoutSeconds lostSessionGraceSeconds maxConcurrentSessions maxKernelsPerSession name placer
+        idleTimeoutSeconds lostSessionGraceSeconds maxConcurrentSessions maxKernelsPerSession maxLifetimeSeconds name placer
         placerOptions sequencer sequencerOptions startRetries totalSlots""",
     "UpdateResourcePolicyInput": """description id:pol idleAcceleratorPercent idleCpuPercent
-        idleTimeoutSeconds maxConcurrentSessions maxKernelsPerSession
+        idleTimeoutSeconds maxConcurrentSessions maxKernelsPerSession maxLifetimeSeconds
         name totalSlots""",
     "UpdateResourcePresetInput": "description id:pre name sharedMemory slots",
     "UpdateSessionInput": "id:ses name",
@@ -398,6 +401,7 @@ ENUMS: Final = {
     "GroupOrderField": "CREATED_AT NAME",
     "IdleReason": "EXEMPT IN_USE NO_LIMIT UNUSED",
     "ImageOrderField": "CREATED_AT LANGUAGE REFERENCE SIZE",
+    "LifetimeReason": "EXEMPT LIMITED NO_LIMIT",
     "LimitScope": "DOMAIN GROUP KEYPAIR RESOURCE_GROUP USER",
     "KeypairOrderField": "ACCESS_KEY CREATED_AT LAST_USED_AT QUERY_COUNT",
     "PresetState": "LATER NEVER NOW",
@@ -407,6 +411,7 @@ ENUMS: Final = {
     "Role": "DOMAIN_ADMIN SUPERADMIN USER",
     "SchedulerKind": "PLACER SEQUENCER",
     "ServerFeature": "BROWSER_OPERATIONS INTROSPECTION PLAYGROUND",
+    "SessionEndCause": "MAX_DURATION MAX_LIFETIME UNUSED",
     "SessionCategory": "FINISHED OTHER RUNNING",
     "SessionOrderField": "CREATED_AT NAME STARTED_AT STATUS TERMINATED_AT",
     "SessionStatus": """CANCELLED CREATING ERROR PENDING PREPARED PREPARING PULLING RUNNING SCHEDULED TERMINATED

@@ -166,7 +166,11 @@ async def _person(
 ) -> None:
     make, core = world.make, world.core
     policy = await make.policy(
-        description="a policy", total_slots={"cpu": 16000}, max_concurrent_sessions=9, idle_timeout_seconds=60
+        description="a policy",
+        total_slots={"cpu": 16000},
+        max_concurrent_sessions=9,
+        idle_timeout_seconds=60,
+        max_lifetime_seconds=86400,
     )
     user = await make.user(
         domain=domain, groups=groups, policy=policy, full_name=name, description=f"is {name}", rate_limit=10**6,

@@ -11,7 +11,7 @@ from agents.protocol import DeviceUse, KernelStats, NodeStats, Stats
 from services import sessions
 from services.activity import ActivityBook
 from services.core import Core
-from services.db.tables import ResourceGroup, ResourcePolicy, Session
+from services.db.tables import Agent, ResourceGroup, ResourcePolicy, Session
 from services.errors import Conflict, Forbidden, NotFound
 from services.permissions import Actor
 from services.sessions import idle
@@ -62,8 +62,8 @@ async def codes(core: Core, actor: Actor, session: Session) -> list[str]:
 
 async def remaining(core: Core, actor: Actor, session: Session) -> tuple[str, float | None]:
     row = await sessions.get(core, actor, session.id)
-    (rule,) = (await sessions.idle_rules(core, actor, [session.id]))[session.id] or [None]
-    found = sessions.standing(core, row, rule)
+    (found_terms,) = (await sessions.find_terms(core, actor, [session.id]))[session.id]
+    found = sessions.standing(core, row, found_terms.idle)
     return found.reason, None if found.ends_at is None else (found.ends_at - core.now()).total_seconds()
 
 
@@ -248,3 +248,47 @@ async def test_a_look_asks_the_same_however_many_sessions_there_are(
             assert await codes(core, actor, session) == ["IDLE_WARNING"]
             await sessions.terminate(core, actor, [session.id], force=True)
     assert numbers[0] == numbers[1]
+
+
+@pytest.mark.parametrize("jump", [timedelta(days=1), timedelta(days=-1), timedelta(minutes=-5)])
+async def test_a_clock_that_jumps_makes_nobody_unused(core: Core, clock: Clock, jump: timedelta) -> None:
+    """Forward it is as if the manager had been away; backward, as if it had been used later than it was."""
+    world = await built(core, policy={"idle_timeout_seconds": LIMIT})
+    actor = await world.user()
+    session = await running(world, actor)
+    await passes(world, clock, session, 60)
+    clock.advance(jump)
+    assert await passes(world, clock, session, LIMIT / 2) == 0
+    assert (await world.session(session.id)).idle_warned_at is None
+
+
+async def test_a_session_of_a_lost_node_is_not_unused_and_its_time_begins_when_the_node_is_back(
+    core: Core, clock: Clock
+) -> None:
+    """It may have been used all the while by what cannot be seen."""
+    world = await built(core, policy={"idle_timeout_seconds": 600})
+    actor = await world.user()
+    session = await running(world, actor)
+    kernel = await world.kernel(session.id)
+    await passes(world, clock, session, 300)
+    core.stats.forget([kernel.id])
+    async with core.db.write() as db:
+        await db.execute(update(Agent).values(status="LOST"))
+    for _ in range(40):
+        clock.advance(timedelta(seconds=30))
+        assert await sessions.end_unused(core) == 0
+    async with core.db.write() as db:
+        await db.execute(update(Agent).values(status="ALIVE"))
+    assert await passes(world, clock, session, 570) == 0
+    assert await passes(world, clock, session, 60) == 1
+
+
+async def test_load_below_the_threshold_with_traffic_is_use(core: Core, clock: Clock) -> None:
+    world = await built(core, policy={"idle_timeout_seconds": 120, "idle_cpu_percent": 50})
+    session = await running(world, await world.user())
+    for _ in range(12):
+        clock.advance(timedelta(seconds=30))
+        core.activity.note(session.id, core.now())
+        await sample(world, session, 1.0)
+        assert await sessions.end_unused(core) == 0
+    assert await passes(world, clock, session, 150, 49.0) == 1

@@ -6,6 +6,12 @@ import type { DetailedSession } from './documents'
 /** What is known of a session, each under its name; what is not known is left out. */
 export function SessionFacts({ session }: { session: DetailedSession }) {
   const { t, i18n } = useTranslation()
+  const end = session.expectedEnd
+    ? t('session.endsAt', {
+        at: moment(session.expectedEnd.at, i18n.language),
+        why: t(`session.end.${session.expectedEnd.cause}`),
+      })
+    : t('session.never')
   const facts: [string, string | null | undefined][] = [
     [t('session.image'), session.image?.reference],
     [t('app.project'), session.group?.name],
@@ -19,6 +25,7 @@ export function SessionFacts({ session }: { session: DetailedSession }) {
     [t('session.created'), moment(session.createdAt, i18n.language)],
     [t('session.started'), session.startedAt && moment(session.startedAt, i18n.language)],
     [t('session.terminated'), session.terminatedAt && moment(session.terminatedAt, i18n.language)],
+    [t('session.ends'), session.status === 'RUNNING' ? end : null],
     [t('session.exitCode'), session.exitCode?.toString()],
     [t('session.command'), session.startupCommand],
   ]

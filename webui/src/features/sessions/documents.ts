@@ -166,6 +166,10 @@ export const DETAILS = graphql(`
       ... on Session {
         ...SessionRow
         startupCommand
+        expectedEnd {
+          cause
+          at
+        }
         raised {
           name
           amount

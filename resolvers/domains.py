@@ -2,6 +2,7 @@
 
 import strawberry
 
+from resolvers.inputs import changed
 from resolvers.listings import listing
 from schema import domains as types
 from schema.context import Info
@@ -27,13 +28,25 @@ class DomainQueries:
 class DomainMutations:
     @strawberry.field(description="Make a domain.")
     async def create_domain(self, info: Info, input: types.CreateDomainInput) -> types.CreateDomainPayload:
-        spec = DomainSpec(input.name, input.description, pairs(input.total_slots), input.idempotency_key)
+        spec = DomainSpec(
+            input.name,
+            input.description,
+            pairs(input.total_slots),
+            input.idempotency_key,
+            max_concurrent_sessions=input.max_concurrent_sessions,
+        )
         row = await domains.create(info.context.core, info.context.viewer, spec)
         return types.CreateDomainPayload(domain=Domain.of(row))
 
     @strawberry.field(description="Change a domain.")
     async def update_domain(self, info: Info, input: types.UpdateDomainInput) -> types.UpdateDomainPayload:
-        changes = DomainChanges(input.name, input.description, pairs(input.total_slots), input.active)
+        changes = DomainChanges(
+            input.name,
+            input.description,
+            pairs(input.total_slots),
+            input.active,
+            max_concurrent_sessions=changed(input.max_concurrent_sessions),
+        )
         row = await domains.edit(info.context.core, info.context.viewer, str(input.id), changes)
         return types.UpdateDomainPayload(domain=Domain.of(row))
 

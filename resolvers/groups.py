@@ -2,6 +2,7 @@
 
 import strawberry
 
+from resolvers.inputs import changed
 from resolvers.listings import listing
 from schema import groups as types
 from schema.context import Info
@@ -33,13 +34,20 @@ class GroupMutations:
             input.description,
             pairs(input.total_slots),
             input.idempotency_key,
+            max_concurrent_sessions=input.max_concurrent_sessions,
         )
         row = await groups.create(info.context.core, info.context.viewer, spec)
         return types.CreateGroupPayload(group=Group.of(row))
 
     @strawberry.field(description="Change a group.")
     async def update_group(self, info: Info, input: types.UpdateGroupInput) -> types.UpdateGroupPayload:
-        changes = GroupChanges(input.name, input.description, pairs(input.total_slots), input.active)
+        changes = GroupChanges(
+            input.name,
+            input.description,
+            pairs(input.total_slots),
+            input.active,
+            max_concurrent_sessions=changed(input.max_concurrent_sessions),
+        )
         row = await groups.edit(info.context.core, info.context.viewer, str(input.id), changes)
         return types.UpdateGroupPayload(group=Group.of(row))
 

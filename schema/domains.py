@@ -27,6 +27,7 @@ class Domain(Node):
     name: str = said("Unique.")
     description: str = said("For people.")
     active: bool = said("False once it was deactivated: nobody of it can log in or launch anything.")
+    max_concurrent_sessions: int | None = said("All its sessions at once; null: unlimited.")
     created_at: datetime = said("When it was made.")
 
     @classmethod
@@ -37,12 +38,17 @@ class Domain(Node):
             name=row.name,
             description=row.description,
             active=row.active,
+            max_concurrent_sessions=row.max_concurrent_sessions,
             created_at=row.created_at,
         )
 
     @answered(USED, "What all its sessions together may occupy, and do.")
     def total_slots(self, used: dict[str, int], _context: Context) -> list[SlotLimit]:
         return SlotLimit.all(self.row.total_slots, used)
+
+    @answered(USED, "Its sessions that occupy a node now.")
+    def concurrent_sessions(self, used: dict[str, int], _context: Context) -> int:
+        return used.get("sessions", 0)
 
     @strawberry.field(description="Its groups, as far as you see them.")
     def groups(
@@ -84,6 +90,7 @@ class CreateDomainInput:
     total_slots: list[SlotInput] = said(
         "Limits of all its sessions together; unlimited where not given.", default_factory=list
     )
+    max_concurrent_sessions: int | None = said("All its sessions at once; null: unlimited.", default=None)
     idempotency_key: str | None = said(
         "The same key gives the same object again, for 24 hours.", default=None
     )
@@ -95,6 +102,9 @@ class UpdateDomainInput:
     name: str | None = said("A new name.", default=None)
     description: str | None = said("A new description.", default=None)
     total_slots: list[SlotInput] | None = said("All limits anew; unlimited where not given.", default=None)
+    max_concurrent_sessions: strawberry.Maybe[int | None] = said(
+        "All its sessions at once; null: unlimited.", default=None
+    )
     active: bool | None = said("True brings a deactivated domain back.", default=None)
 
 

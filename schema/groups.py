@@ -26,6 +26,7 @@ class Group(Node):
     name: str = said("Unique in its domain.")
     description: str = said("For people.")
     active: bool = said("False once it was deactivated: nothing can be launched in it.")
+    max_concurrent_sessions: int | None = said("All its sessions at once; null: unlimited.")
     created_at: datetime = said("When it was made.")
 
     @classmethod
@@ -36,6 +37,7 @@ class Group(Node):
             name=row.name,
             description=row.description,
             active=row.active,
+            max_concurrent_sessions=row.max_concurrent_sessions,
             created_at=row.created_at,
         )
 
@@ -46,6 +48,10 @@ class Group(Node):
     @answered(USED, "What all its sessions together may occupy, and do.")
     def total_slots(self, used: dict[str, int], _context: Context) -> list[SlotLimit]:
         return SlotLimit.all(self.row.total_slots, used)
+
+    @answered(USED, "Its sessions that occupy a node now.")
+    def concurrent_sessions(self, used: dict[str, int], _context: Context) -> int:
+        return used.get("sessions", 0)
 
     @strawberry.field(description="Its members, as far as you see them.")
     def members(
@@ -84,6 +90,7 @@ class CreateGroupInput:
     total_slots: list[SlotInput] = said(
         "Limits of all its sessions together; unlimited where not given.", default_factory=list
     )
+    max_concurrent_sessions: int | None = said("All its sessions at once; null: unlimited.", default=None)
     idempotency_key: str | None = said(
         "The same key gives the same object again, for 24 hours.", default=None
     )
@@ -95,6 +102,9 @@ class UpdateGroupInput:
     name: str | None = said("A new name.", default=None)
     description: str | None = said("A new description.", default=None)
     total_slots: list[SlotInput] | None = said("All limits anew; unlimited where not given.", default=None)
+    max_concurrent_sessions: strawberry.Maybe[int | None] = said(
+        "All its sessions at once; null: unlimited.", default=None
+    )
     active: bool | None = said("True brings a deactivated group back.", default=None)
 
 

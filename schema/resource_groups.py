@@ -142,7 +142,7 @@ class ResourceGroup(Node):
 @strawberry.type(description="Sessions at once: how many there may be, and are.")
 class SessionAllowance:
     limit: int | None = said(
-        "The tightest of your policy's limit, your own and the resource group's; null: unlimited."
+        "The tightest of your policy's, your own, the group's, the domain's and the resource group's limits; null: unlimited."
     )
     used: int = said("Sessions that count for that limit and occupy a node now; without one, your keypair's.")
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec import UNSET, UnsetType
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -13,7 +14,7 @@ from services.core import Core
 from services.db.tables import Domain
 from services.errors import Conflict, NotFound, Problems
 from services.filters import Conditions, equal, searched
-from services.nouns import Named
+from services.nouns import Named, amend
 from services.permissions import Actor, Subject
 
 
@@ -31,17 +32,20 @@ class DomainSpec:
     #: Limits by slot, amounts as the client wrote them; a slot that is not named is unlimited.
     total_slots: Sequence[tuple[str, str]] = ()
     idempotency_key: str | None = None
+    #: None: unlimited.
+    max_concurrent_sessions: int | None = None
 
 
 @dataclass(frozen=True)
 class DomainChanges:
-    """None: as it is."""
+    """None (where None means something: UNSET): as it is."""
 
     name: str | None = None
     description: str | None = None
     #: Replaces all limits.
     total_slots: Sequence[tuple[str, str]] | None = None
     active: bool | None = None
+    max_concurrent_sessions: int | UnsetType | None = UNSET
 
 
 ORDERS: Final = {"NAME": Domain.name, "CREATED_AT": Domain.id}
@@ -69,6 +73,7 @@ async def create(core: Core, actor: Actor, spec: DomainSpec) -> Domain:
     inputs.check_title(spec, problems)
     inputs.check_idempotency_key(spec.idempotency_key, problems)
     limits = slots.parse(spec.total_slots, problems, "input.totalSlots")
+    inputs.check_sessions(spec.max_concurrent_sessions, problems)
     problems.check()
 
     async def make(_: AsyncSession) -> Domain:
@@ -78,6 +83,7 @@ async def create(core: Core, actor: Actor, spec: DomainSpec) -> Domain:
             description=spec.description,
             active=True,
             total_slots=limits,
+            max_concurrent_sessions=spec.max_concurrent_sessions,
             created_at=core.now(),
         )
 
@@ -93,10 +99,12 @@ async def edit(core: Core, actor: Actor, domain_id: str, changes: DomainChanges)
     problems = Problems()
     inputs.check_title(changes, problems)
     limits = slots.parse(changes.total_slots or (), problems, "input.totalSlots")
+    inputs.check_sessions(changes.max_concurrent_sessions, problems)
     problems.check()
     async with _noun.change(core, actor, domain_id, "updateDomain", changes) as domain:
         if changes.total_slots is not None:
             domain.total_slots = limits
+        amend(domain, changes, "max_concurrent_sessions")
         if changes.active is not None:
             _set_active(actor, domain, active=changes.active)
     _tell(core, changes.active)

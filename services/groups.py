@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec import UNSET, UnsetType
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -36,17 +37,20 @@ class GroupSpec:
     #: Limits by slot, amounts as the client wrote them; a slot that is not named is unlimited.
     total_slots: Sequence[tuple[str, str]] = ()
     idempotency_key: str | None = None
+    #: None: unlimited.
+    max_concurrent_sessions: int | None = None
 
 
 @dataclass(frozen=True)
 class GroupChanges:
-    """None: as it is."""
+    """None (where None means something: UNSET): as it is."""
 
     name: str | None = None
     description: str | None = None
     #: Replaces all limits.
     total_slots: Sequence[tuple[str, str]] | None = None
     active: bool | None = None
+    max_concurrent_sessions: int | UnsetType | None = UNSET
 
 
 ORDERS: Final = {"NAME": Group.name, "CREATED_AT": Group.id}
@@ -93,6 +97,7 @@ async def create(core: Core, actor: Actor, spec: GroupSpec) -> Group:
     inputs.check_title(spec, problems)
     inputs.check_idempotency_key(spec.idempotency_key, problems)
     limits = slots.parse(spec.total_slots, problems, "input.totalSlots")
+    inputs.check_sessions(spec.max_concurrent_sessions, problems)
     problems.check()
 
     async def make(db: AsyncSession) -> Group:
@@ -104,6 +109,7 @@ async def create(core: Core, actor: Actor, spec: GroupSpec) -> Group:
             description=spec.description,
             active=True,
             total_slots=limits,
+            max_concurrent_sessions=spec.max_concurrent_sessions,
             created_at=core.now(),
         )
 
@@ -119,11 +125,12 @@ async def edit(core: Core, actor: Actor, group_id: str, changes: GroupChanges) -
     problems = Problems()
     inputs.check_title(changes, problems)
     limits = slots.parse(changes.total_slots or (), problems, "input.totalSlots")
+    inputs.check_sessions(changes.max_concurrent_sessions, problems)
     problems.check()
     async with _noun.change(core, actor, group_id, "updateGroup", changes) as group:
         if changes.total_slots is not None:
             group.total_slots = limits
-        amend(group, changes, "active")
+        amend(group, changes, "max_concurrent_sessions", "active")
     # What waits may fit now.
     await core.bus.publish(Wake())
     return group

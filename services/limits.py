@@ -23,8 +23,8 @@ from services.occupancy import SESSIONS, Caps, Wants
 KERNELS: Final = "kernels"
 #: Columns of a session that name whose limits it counts for.
 SCOPES: Final = ("keypair_id", "user_id", "group_id", "domain_id", "resource_group_id")
-#: Of those, whose sessions at once are counted.
-COUNTING_SESSIONS: Final = ("keypair_id", "user_id", "resource_group_id")
+#: Of those, whose sessions at once are counted: all of them.
+COUNTING_SESSIONS: Final = SCOPES
 _scopes_of: Final = attrgetter(*SCOPES)
 _counting_of: Final = attrgetter(*COUNTING_SESSIONS)
 
@@ -64,11 +64,13 @@ def of_user(user: User) -> Limit:
 
 
 def of_group(group: Group) -> Limit:
-    return Limit(group.id, f"the group {group.name!r}", dict(group.total_slots))
+    most = _with_sessions(group.total_slots, group.max_concurrent_sessions)
+    return Limit(group.id, f"the group {group.name!r}", most)
 
 
 def of_domain(domain: Domain) -> Limit:
-    return Limit(domain.id, f"the domain {domain.name!r}", dict(domain.total_slots))
+    most = _with_sessions(domain.total_slots, domain.max_concurrent_sessions)
+    return Limit(domain.id, f"the domain {domain.name!r}", most)
 
 
 def of_resource_group(group: ResourceGroup) -> Limit:

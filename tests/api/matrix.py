@@ -64,8 +64,10 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     # things
     "Agent": (SUPERADMIN, """address allowedActions:actions architecture firstContactAt hardware id images isolated
         kernels lastContactAt lostAt name region resourceGroup runtime schedulable slots stats status version"""),
-    "Domain": (DOMAIN, "active allowedActions:actions createdAt description groups id name totalSlots users"),
-    "Group": (GROUP, "active allowedActions:actions createdAt description domain id members name totalSlots"),
+    "Domain": (DOMAIN, """active allowedActions:actions concurrentSessions createdAt description groups id
+        maxConcurrentSessions name totalSlots users"""),
+    "Group": (GROUP, """active allowedActions:actions concurrentSessions createdAt description domain id
+        maxConcurrentSessions members name totalSlots"""),
     "Image": (GRANTED, """active agents allowedActions:actions architecture base createdAt digest environmentNames id
         installed labels language minimumSlots name namespace reference registry servicePorts size tag version"""),
     "Kernel": (OWNER, """agent exitCode hostname id logs:log rank role session slots startedAt stats status statusReason
@@ -312,8 +314,8 @@ INPUTS: Final = {
     "AgentOrder": "direction field",
     "ChangePasswordInput": "currentPassword newPassword",
     "CloseTerminalInput": "kernelId:knl sessionId:ses terminalId",
-    "CreateDomainInput": "description idempotencyKey name totalSlots",
-    "CreateGroupInput": "description domainId:dom idempotencyKey name totalSlots",
+    "CreateDomainInput": "description idempotencyKey maxConcurrentSessions name totalSlots",
+    "CreateGroupInput": "description domainId:dom idempotencyKey maxConcurrentSessions name totalSlots",
     "CreateJoinTokenInput": "expiresInSeconds resourceGroupId:rgp",
     "CreateKeypairInput": "accessKey idempotencyKey policyId:pol rateLimit secretKey userId:usr",
     "CreatePasswordLinkInput": "userId:usr",
@@ -368,8 +370,8 @@ INPUTS: Final = {
     "SlotInput": "amount name",
     "TerminateSessionsInput": "force ids:ses",
     "UpdateAgentInput": "id:agt name resourceGroupId:rgp schedulable",
-    "UpdateDomainInput": "active description id:dom name totalSlots",
-    "UpdateGroupInput": "active description id:grp name totalSlots",
+    "UpdateDomainInput": "active description id:dom maxConcurrentSessions name totalSlots",
+    "UpdateGroupInput": "active description id:grp maxConcurrentSessions name totalSlots",
     "UpdateImageInput": "active id:img minimumSlots",
     "UpdateKeypairInput": "id:key policyId:pol rateLimit",
     "UpdateResourceGroupInput": """active description id:rgp idleAcceleratorPercent idleCpuPercent

@@ -150,10 +150,12 @@ async def build(make: Factories) -> World:
 async def _tenant(world: World, tenant: dict[str, Any], names: Iterable[str]) -> None:
     """A domain, a group, one that only administrators know, and people."""
     make = world.make
-    domain = await make.domain(description="a domain", total_slots={"cpu": 64000})
+    domain = await make.domain(description="a domain", total_slots={"cpu": 64000}, max_concurrent_sessions=99)
     tenant["Domain"] = world.add(domain, domain=domain.id)
     for key in ("Group", "empty"):
-        group = await make.group(domain=domain, description="a group", total_slots={"cpu": 32000})
+        group = await make.group(
+            domain=domain, description="a group", total_slots={"cpu": 32000}, max_concurrent_sessions=98
+        )
         tenant[key] = world.add(group, domain=domain.id, group=group.id)
     for name in names:
         role = {"superadmin": "SUPERADMIN"}.get(name, "DOMAIN_ADMIN" if "admin" in name else "USER")

@@ -27,16 +27,17 @@ from tests.factories import Factories
 from tests.services.world import World, ledger_is_true
 
 GIB = 2**30
-NEW = ("user", "resource group")
+SCOPES = ("user", "resource group", "group", "domain")
 
 
 async def limited(core: Core, scope: str, **most: Any) -> tuple[World, Actor]:
     """A world in which one scope may have so much."""
     named = {"total_slots": most.get("slots", {}), "max_concurrent_sessions": most.get("concurrent")}
-    if scope == "resource group":
+    if scope != "user":
+        prefix = scope.replace(" ", "_")
         values = {
-            "resource_group_slots": named["total_slots"],
-            "resource_group_concurrent": named["max_concurrent_sessions"],
+            f"{prefix}_slots": named["total_slots"],
+            f"{prefix}_concurrent": named["max_concurrent_sessions"],
         }
         world = await World(core).build(**values)
         return world, await world.user()
@@ -44,7 +45,7 @@ async def limited(core: Core, scope: str, **most: Any) -> tuple[World, Actor]:
     return world, await world.user(**named)
 
 
-@pytest.mark.parametrize("scope", NEW)
+@pytest.mark.parametrize("scope", SCOPES)
 async def test_what_can_never_fit_is_refused_at_once_with_the_limit_named(core: Core, scope: str) -> None:
     world, actor = await limited(core, scope, slots={"cpu": 2000})
     await world.agent()
@@ -55,7 +56,7 @@ async def test_what_can_never_fit_is_refused_at_once_with_the_limit_named(core: 
     await world.launch(actor, cpu="2")
 
 
-@pytest.mark.parametrize("scope", NEW)
+@pytest.mark.parametrize("scope", SCOPES)
 async def test_where_no_session_may_be_none_waits(core: Core, scope: str) -> None:
     world, actor = await limited(core, scope, concurrent=0)
     await world.agent()
@@ -64,7 +65,7 @@ async def test_where_no_session_may_be_none_waits(core: Core, scope: str) -> Non
     assert refused.value.extra["slot"] == SESSIONS
 
 
-@pytest.mark.parametrize("scope", NEW)
+@pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("slot", ["cpu", SESSIONS])
 async def test_what_does_not_fit_now_waits_with_the_limit_as_the_reason_until_there_is_room(
     core: Core, scope: str, slot: str
@@ -78,7 +79,8 @@ async def test_what_does_not_fit_now_waits_with_the_limit_as_the_reason_until_th
     assert reason is not None
     assert (reason["code"], reason["slot"]) == ("LIMIT_REACHED", slot)
     assert reason["cap"] == (1000 if slot == "cpu" else 1)
-    assert reason["scope"] == (world.resource_group if scope == "resource group" else actor.user_id)
+    whose = {"resource group": world.resource_group, "group": world.group, "domain": world.domain}
+    assert reason["scope"] == whose.get(scope, actor.user_id)
     await sessions.terminate(core, actor, [first.id], force=True)
     await world.dispatch()
     assert (await world.session(second.id)).status == "SCHEDULED"
@@ -181,7 +183,16 @@ async def test_nobody_but_a_superadmin_lifts_the_own_limits(core: Core, make: Fa
     assert (await make.fresh(admin)).max_concurrent_sessions == 1
 
 
-async def test_what_runs_when_the_limits_come_counts_for_its_user_and_its_resource_group(core: Core) -> None:
+@pytest.mark.parametrize(
+    ("revision", "scopes", "slots"),
+    [
+        ("limits_of_users_and_resource_groups", ("user", "resource_group"), ("cpu", "mem", SESSIONS)),
+        ("lifetimes_backfill_and_faults", ("group", "domain"), (SESSIONS,)),
+    ],
+)
+async def test_what_runs_when_the_limits_come_counts_for_them(
+    core: Core, revision: str, scopes: tuple[str, ...], slots: tuple[str, ...]
+) -> None:
     """A database of before has no such accounts: the migration opens them, or the end of a session would go below nought."""
     world = await World(core).build()
     actor, _ = await world.user(), await world.agent()
@@ -192,16 +203,19 @@ async def test_what_runs_when_the_limits_come_counts_for_its_user_and_its_resour
     await world.launch(actor)
     async with core.db.write() as db:
         await db.execute(
-            delete(Occupancy).where(Occupancy.scope_id.in_([actor.user_id, world.resource_group]))
+            delete(Occupancy).where(
+                Occupancy.scope_id.in_(
+                    [actor.user_id if one == "user" else getattr(world, one) for one in scopes]
+                ),
+                Occupancy.slot.in_(slots),
+            )
         )
     assert not await ledger_is_true(core)
 
     def open_accounts(connection: Connection) -> None:
         path = MIGRATIONS / "versions"
         with Operations.context(MigrationContext.configure(connection)):
-            runpy.run_path(str(next(path.glob("*_limits_of_users_and_resource_groups.py"))))[
-                "_open_accounts"
-            ]()
+            runpy.run_path(str(next(path.glob(f"*_{revision}.py"))))["_open_accounts"]()
 
     async with core.db.engine.begin() as connection:
         await connection.run_sync(open_accounts)
@@ -242,6 +256,8 @@ async def crowd(core: Core, chance: random.Random) -> tuple[Crowd, list[Session]
         domain_slots=slots(),
         resource_group_slots=slots(),
         resource_group_concurrent=count(),
+        group_concurrent=count(),
+        domain_concurrent=count(),
         concurrent=count(),
     )
     found = Crowd(world)

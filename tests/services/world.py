@@ -59,6 +59,8 @@ class World:
         domain_slots: dict[str, int] | None = None,
         resource_group_slots: dict[str, int] | None = None,
         resource_group_concurrent: int | None = None,
+        group_concurrent: int | None = None,
+        domain_concurrent: int | None = None,
         concurrent: int | None = None,
         grace: int | None = None,
         retries: int = 0,
@@ -66,7 +68,14 @@ class World:
     ) -> "World":
         tag = self.domain[-6:]
         async with self.core.db.write() as db:
-            db.add(Domain(id=self.domain, name=f"d-{tag}", total_slots=domain_slots or {}))
+            db.add(
+                Domain(
+                    id=self.domain,
+                    name=f"d-{tag}",
+                    total_slots=domain_slots or {},
+                    max_concurrent_sessions=domain_concurrent,
+                )
+            )
             db.add(
                 ResourcePolicy(
                     id=self.policy,
@@ -87,7 +96,15 @@ class World:
                 )
             )
             await db.flush()
-            db.add(Group(id=self.group, domain_id=self.domain, name="g", total_slots=group_slots or {}))
+            db.add(
+                Group(
+                    id=self.group,
+                    domain_id=self.domain,
+                    name="g",
+                    total_slots=group_slots or {},
+                    max_concurrent_sessions=group_concurrent,
+                )
+            )
             db.add(ResourceGroupGrant(resource_group_id=self.resource_group, grantee_id=self.domain))
         return self
 
@@ -215,7 +232,8 @@ async def ledger_is_true(core: Core) -> bool:
                 for slot, amount in kernel.slots.items():
                     expected[scope or "", slot] = expected.get((scope or "", slot), 0) + amount
         for session in {session.id: session for _, session in rows}.values():
-            for scope in (session.keypair_id, session.user_id, session.resource_group_id):
+            own = (session.keypair_id, session.user_id, session.resource_group_id)
+            for scope in (*own, session.group_id, session.domain_id):
                 expected[scope, occupancy.SESSIONS] = expected.get((scope, occupancy.SESSIONS), 0) + 1
         found = {
             (row.scope_id, row.slot): row.used for row in await db.scalars(select(Occupancy)) if row.used

@@ -64,6 +64,8 @@ class ResourceGroupMutations:
             idle_accelerator_percent=input.idle_accelerator_percent,
             max_lifetime_seconds=input.max_lifetime_seconds,
             start_retries=input.start_retries,
+            backfill=input.backfill,
+            backfill_options=_options(input.backfill_options, "input.backfillOptions") or {},
             idempotency_key=input.idempotency_key,
         )
         row = await resource_groups.create(info.context.core, info.context.viewer, spec)
@@ -90,6 +92,8 @@ class ResourceGroupMutations:
             idle_accelerator_percent=input.idle_accelerator_percent,
             max_lifetime_seconds=input.max_lifetime_seconds,
             start_retries=input.start_retries,
+            backfill=input.backfill,
+            backfill_options=_options(input.backfill_options, "input.backfillOptions"),
         )
         row = await resource_groups.edit(info.context.core, info.context.viewer, str(input.id), changes)
         return types.UpdateResourceGroupPayload(resource_group=ResourceGroup.of(row))

@@ -47,22 +47,30 @@ def plan(
     Raises:
         ValueError: a resource group with requests has no scheduler.
     """
+    for name in sorted(snapshot.queue.resource_groups.values):
+        if name not in schedulers:
+            raise ValueError(f"no scheduler for the resource group {name!r}")
+    return Plan(list(decide(snapshot, schedulers, fast).values()))
+
+
+def decide(
+    snapshot: Snapshot, schedulers: Mapping[str, Scheduler | SchedulerFailed], fast: Fast | None = None
+) -> dict[str, Decided]:
+    """Decide about the waiting sessions of those resource groups that have a scheduler, one group after the other by id."""
     ledger = Ledger(snapshot.slots, snapshot.limits)
     members = members_of(snapshot)
     groups = fast.open_groups(snapshot, ledger) if fast else None
-    decided: list[Decided] = []
-    for name in sorted(snapshot.queue.resource_groups.values):
-        scheduler = schedulers.get(name)
-        if scheduler is None:
-            raise ValueError(f"no scheduler for the resource group {name!r}")
+    decided: dict[str, Decided] = {}
+    for name in sorted(schedulers.keys() & set(snapshot.queue.resource_groups.values)):
+        scheduler = schedulers[name]
         mine = members.get(name, Members((), 0, ()))
         done = None
         if groups and not isinstance(scheduler, SchedulerFailed):
             done = groups.decide(
                 name, mine, scheduler.sequencer, scheduler.placer, backfill=scheduler.backfill
             )
-        decided.append(done or _decide(snapshot, name, mine, scheduler, ledger))
-    return Plan(decided)
+        decided[name] = done or _decide(snapshot, name, mine, scheduler, ledger)
+    return decided
 
 
 def _decide(

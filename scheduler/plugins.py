@@ -8,6 +8,7 @@ import msgspec
 
 from scheduler.plan import SchedulerFailed
 from scheduler.protocols import Placer, Plugin, PluginOptions, Sequencer
+from scheduler.reservations import EASY, BackfillOptions
 
 P = TypeVar("P", bound=Plugin)
 
@@ -60,6 +61,11 @@ class Registry(Generic[P]):
         self._found = found
         self._entries: dict[str, list[EntryPoint]] | None = None
         self._classes: dict[str, type[P]] = {}
+
+    def built_in(self, name: str) -> bool:
+        """Is it of this distribution, and so known to keep to the contract? Nothing is imported to find out."""
+        entries = self._installed().get(name, ())
+        return bool(entries) and all(entry.value.startswith("scheduler.") for entry in entries)
 
     def names(self) -> tuple[str, ...]:
         return tuple(sorted(self._installed()))
@@ -139,6 +145,19 @@ class Registry(Generic[P]):
             raise BrokenPlugin(self._kind, name, problem)
         known = self._classes[name] = cast("type[P]", found)
         return known
+
+
+def backfill_options(options: Mapping[str, object]) -> BackfillOptions:
+    """Read what a resource group has.
+
+    Raises:
+        BadOptions
+    """
+    try:
+        return msgspec.convert(dict(options), BackfillOptions)
+    except msgspec.ValidationError as error:
+        problem = f"The options of the backfill {EASY!r} are not valid: {error}."
+        raise BadOptions("backfill", EASY, problem) from error
 
 
 sequencers: Registry[Sequencer] = Registry(

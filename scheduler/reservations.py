@@ -13,9 +13,30 @@ there is no reservation, and whoever fits passes.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Annotated, Final, NamedTuple
 
+from msgspec import Meta
+
+from scheduler.protocols import PluginOptions
 from scheduler.queues import Request, Row
+
+#: What these options belong to, as clients call it.
+EASY: Final = "easy"
+_LONGEST: Final = 366 * 24 * 3600
+
+
+class BackfillOptions(PluginOptions, frozen=True, kw_only=True):
+    """How backfill goes in a resource group."""
+
+    assumed_duration_seconds: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=_LONGEST,
+            description="What has no known end is taken to run for so many seconds from each moment on, so that a "
+            "reservation can be made where too few ends are known; 0: nothing is taken for granted.",
+        ),
+    ] = 0
 
 
 class Ends(NamedTuple):

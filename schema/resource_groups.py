@@ -8,7 +8,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from schema.context import Context, Info, Need
-from schema.fields import USED, answered, asked, each, permitted_actions, said
+from schema.fields import ACTIONS, USED, answered, asked, each, permitted_actions, said
 from schema.nodes import Node
 from schema.paging import After, Before, Connection, Direction, First, Last, page_args
 from schema.slots import SlotInput, SlotLimit, SlotType, SlotUsage
@@ -34,6 +34,9 @@ Grantee = Annotated[
 class SchedulerKind(Enum):
     SEQUENCER = strawberry.enum_value("SEQUENCER", description="Says whose turn it is.")
     PLACER = strawberry.enum_value("PLACER", description="Says which of the agents that fit is best.")
+    BACKFILL = strawberry.enum_value(
+        "BACKFILL", description="Says who may pass a session that waits for room."
+    )
 
 
 @strawberry.type(description="An installed scheduler plug-in.")
@@ -42,6 +45,23 @@ class Scheduler:
     kind: SchedulerKind = said("What it does.")
     options_schema: JSON | None = said("JSON Schema of its options; null when it cannot be loaded.")
     problem: str | None = said("Why it cannot be used; null: it can.")
+
+
+@strawberry.type(
+    description="A plug-in of a resource group's scheduler is at fault: nothing in the group can be placed."
+)
+class SchedulerFault:
+    plugin: str = said("Which: its kind and its name or class.")
+    message: str = said("What it did.")
+    since: datetime = said("Since when it does so.")
+
+    @classmethod
+    def of(cls, stored: dict[str, str]) -> "SchedulerFault":
+        return cls(
+            plugin=stored["plugin"],
+            message=stored["message"],
+            since=datetime.fromisoformat(stored["since"]),
+        )
 
 
 @strawberry.type(description="Somebody may use a resource group.")
@@ -85,6 +105,11 @@ class ResourceGroup(Node):
     start_retries: int = said(
         "A start that fails for a reason of its node is tried again at most so often, elsewhere if another node fits."
     )
+    backfill: bool = said(
+        "The head of the queue gets a reservation where the ends of what runs are known; only those pass it that do not "
+        "delay it. False: whoever fits passes."
+    )
+    backfill_options: JSON = said("Options of the backfill; `schedulers` has their schema.")
 
     @classmethod
     def of(cls, row: tables.ResourceGroup) -> "ResourceGroup":
@@ -107,6 +132,8 @@ class ResourceGroup(Node):
             idle_accelerator_percent=row.idle_accelerator_percent,
             max_lifetime_seconds=row.max_lifetime_seconds,
             start_retries=row.start_retries,
+            backfill=row.backfill,
+            backfill_options=JSON(row.backfill_options),
         )
 
     @strawberry.field(description="Its agents, as far as you see them.")
@@ -128,6 +155,15 @@ class ResourceGroup(Node):
     @answered(USED, "Sessions in it that occupy a node now.")
     def concurrent_sessions(self, used: dict[str, int], _context: Context) -> int:
         return used.get("sessions", 0)
+
+    @answered(
+        ACTIONS,
+        "What is wrong with a plug-in of its scheduler, as it was found when a session last waited; null when nothing is, "
+        "or when you may not know.",
+    )
+    def scheduler_fault(self, actions: list[str], _context: Context) -> SchedulerFault | None:
+        stored = self.row.scheduler_fault
+        return SchedulerFault.of(stored) if stored and "updateResourceGroup" in actions else None
 
     @strawberry.field(description="Who may use it; null when you may not know.")
     async def grants(self, info: Info) -> list[ResourceGroupGrant] | None:
@@ -222,6 +258,10 @@ class CreateResourceGroupInput:
         "A start that fails for a reason of its node is tried again at most so often, elsewhere if another node fits.",
         default=2,
     )
+    backfill: bool = said(
+        "The head of the queue gets a reservation; only those pass it that do not delay it.", default=True
+    )
+    backfill_options: JSON | None = said("Options of the backfill.", default=None)
     idempotency_key: str | None = said(
         "The same key gives the same object again, for 24 hours.", default=None
     )
@@ -265,6 +305,10 @@ class UpdateResourceGroupInput:
         "A start that fails for a reason of its node is tried again at most so often, elsewhere if another node fits.",
         default=None,
     )
+    backfill: bool | None = said(
+        "The head of the queue gets a reservation; only those pass it that do not delay it.", default=None
+    )
+    backfill_options: JSON | None = said("Options of the backfill anew.", default=None)
 
 
 @strawberry.input(description="A resource group to delete.")

@@ -37,6 +37,8 @@ class Settings:
     heartbeat: timedelta = timedelta(seconds=10)
     lease: timedelta = timedelta(seconds=40)
     stats_interval: timedelta = timedelta(seconds=2)
+    #: For so long plug-ins of others may think about one resource group.
+    plan_limit: timedelta = timedelta(seconds=5)
     #: Deadline of each phase of a session's life, by status.
     phase_deadlines: dict[str, timedelta] = field(
         default_factory=lambda: {

@@ -10,7 +10,7 @@ leaves what no longer holds in the queue for the next cycle. So limits hold at e
 import asyncio
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -19,10 +19,9 @@ from sqlalchemy import bindparam, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from scheduler import fast
-from scheduler.engine import Scheduler, plan
 from scheduler.fast import Fast
 from scheduler.plan import Plan, SchedulerFailed
-from scheduler.plugins import PluginError, placers, sequencers
+from scheduler.plugins import backfill_options
 from scheduler.snapshot import Snapshot, SnapshotBuilder
 from services import gangs, leases, limits, marks, occupancy
 from services.bus import Lagged, Queue, SessionChanged, Wake
@@ -38,6 +37,7 @@ from services.db.tables import (
     Slots,
 )
 from services.pieces import Pieces
+from services.planning import Planner, as_stored
 from services.sessions import gates
 from services.sessions.batches import cancel_hopeless
 from services.sessions.lifecycle import PLACED
@@ -89,6 +89,7 @@ class Dispatcher:
         self._fence: int | None = None
         self._marks = marks.NOTHING
         self._turns = Turns(_REASONS)
+        self._planner = Planner(core)
 
     async def run(self) -> None:
         """Dispatch for ever: at once when woken, and now and then in case that a hint was lost.
@@ -135,7 +136,9 @@ class Dispatcher:
         view = await _read(self._core)
         if not view.versions:
             return False
-        made = await asyncio.to_thread(_plan, view, self._fast)
+        planned = await self._planner.plan(view.snapshot, view.groups, self._fast)
+        made = planned.plan
+        await self._note_faults(view, planned.faults)
         committed = 0
         placements = list(made.placements.items())
         for start in range(0, len(placements), _COMMIT):
@@ -149,6 +152,30 @@ class Dispatcher:
         await self._tell(view, made, moving=committed > 0)
         # What was planned and not committed was overtaken: plan it again on what is true now.
         return committed < len(placements) and committed > 0
+
+    async def _note_faults(self, view: _View, faults: Mapping[str, SchedulerFailed | None]) -> None:
+        """Keep with each resource group what is wrong with its scheduler, where that has changed."""
+        core, changed = self._core, list[dict[str, Any]]()
+        for group_id, fault in faults.items():
+            group = view.groups[group_id]
+            stored = as_stored(fault, group.scheduler_fault, core.now())
+            if stored == group.scheduler_fault:
+                continue
+            changed.append({"group": group_id, "fault": stored})
+            if fault is None:
+                log.info("the resource group %s is scheduled again", group.name)
+            else:
+                log.warning(
+                    "the resource group %s: the %s failed: %s", group.name, fault.plugin, fault.message
+                )
+        if changed:
+            async with core.db.write() as db:
+                await (await db.connection()).execute(
+                    update(ResourceGroup)
+                    .where(ResourceGroup.id == bindparam("group"))
+                    .values(scheduler_fault=bindparam("fault")),
+                    changed,
+                )
 
     async def _tell(self, view: _View, made: Plan, *, moving: bool) -> None:
         """Tell those left waiting why, where that is news; in one statement."""
@@ -270,17 +297,33 @@ def _away(agents: Iterable[Agent]) -> dict[str, Away]:
     return {group_id: Away(*counts) for group_id, counts in found.items()}
 
 
+def _assumed(groups: Iterable[ResourceGroup]) -> dict[str, int]:
+    """Resource group → seconds for which what has no known end is taken to run on."""
+    found = {
+        group.id: backfill_options(group.backfill_options).assumed_duration_seconds
+        for group in groups
+        if group.backfill and group.backfill_options
+    }
+    return {group_id: seconds for group_id, seconds in found.items() if seconds}
+
+
 async def _read_running(
     db: AsyncSession, build: SnapshotBuilder, sizes: Pieces, groups: Sequence[ResourceGroup], now: datetime
 ) -> None:
     """What each user and group has of the agents of these resource groups, and for how long at most.
 
-    Where whose it is makes no difference, only what is known to end.
+    Where whose it is makes no difference, only what is known to end, or taken to.
     """
-    plain = [one.id for one in groups if one.sequencer in _NO_SHARES and one.placer in _NO_MIX]
+    assumed = _assumed(groups)
+    plain = [
+        one.id
+        for one in groups
+        if one.sequencer in _NO_SHARES and one.placer in _NO_MIX and one.id not in assumed
+    ]
     rows = await db.execute(
         select(
             Agent.id,
+            Agent.resource_group_id,
             Kernel.slots,
             Session.user_id,
             Session.group_id,
@@ -296,8 +339,9 @@ async def _read_running(
             or_(Agent.resource_group_id.not_in(plain), Session.max_duration_seconds.is_not(None)),
         )
     )
-    for agent_id, held, user_id, group_id, longest, ends_at in rows:
+    for agent_id, nodes, held, user_id, group_id, longest, ends_at in rows:
         remaining = longest if ends_at is None else max(0, math.ceil((ends_at - now).total_seconds()))
+        remaining = assumed.get(nodes) if remaining is None else remaining
         build.running(agent_id, slots=sizes.needs(held), user=user_id, group=group_id, remaining=remaining)
 
 
@@ -309,19 +353,3 @@ async def _read_limits(
     for scope_id, limit in found.items():
         for slot, cap in limit.slots.items():
             build.limit(scope_id, slot, used=used.get(scope_id, {}).get(slot, 0), cap=cap)
-
-
-def _plan(view: _View, compiled: Fast | None) -> Plan:
-    """Ask the scheduler, with the plug-ins that each resource group has chosen."""
-    schedulers: dict[str, Scheduler | SchedulerFailed] = {}
-    for group_id in {request.resource_group for request in view.snapshot.requests}:
-        group = view.groups[group_id]
-        try:
-            schedulers[group_id] = Scheduler(
-                sequencers.load(group.sequencer, group.sequencer_options),
-                placers.load(group.placer, group.placer_options),
-            )
-        except PluginError as error:
-            log.warning("the resource group %s cannot be scheduled: %s", group.name, error)
-            schedulers[group_id] = error.reason
-    return plan(view.snapshot, schedulers, compiled)

@@ -2,14 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
+import msgspec
 from msgspec import UNSET, UnsetType
 from sqlalchemy import delete as delete_from
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from scheduler.plugins import PluginError, Registry, UnknownPlugin, placers, sequencers
+from scheduler.plugins import (
+    PluginError,
+    Registry,
+    UnknownPlugin,
+    backfill_options,
+    placers,
+    sequencers,
+)
+from scheduler.reservations import EASY, BackfillOptions
 from services import ids, inputs, permissions, slots
 from services.bus import Wake
 from services.core import Core
@@ -36,7 +45,7 @@ _MOST_AT_ONCE: Final = 500
 _MOST_RETRIES: Final = 20
 _GRANTEES: Final[dict[str, type[Base]]] = {"dom": Domain, "grp": Group, "usr": User}
 
-Kind = Literal["SEQUENCER", "PLACER"]
+Kind = Literal["SEQUENCER", "PLACER", "BACKFILL"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,9 @@ class ResourceGroupSpec:
     max_lifetime_seconds: int = 0
     #: A start that fails for a reason of its node is tried again at most so often.
     start_retries: int = 2
+    #: The head of the queue gets a reservation, and others may pass it that do not delay it.
+    backfill: bool = True
+    backfill_options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     idempotency_key: str | None = None
 
 
@@ -97,6 +109,8 @@ class ResourceGroupChanges:
     idle_accelerator_percent: int | None = None
     max_lifetime_seconds: int | None = None
     start_retries: int | None = None
+    backfill: bool | None = None
+    backfill_options: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -151,9 +165,10 @@ async def grants(core: Core, actor: Actor, resource_group_ids: Sequence[str]) ->
 
 
 def schedulers() -> list[Scheduler]:
-    """All sequencers and placers that are installed, by kind and name."""
-    kinds = zip(get_args(Kind), (sequencers, placers), strict=True)
-    return [_described(kind, registry, name) for kind, registry in kinds for name in registry.names()]
+    """All sequencers and placers that are installed, by kind and name, and the backfill."""
+    kinds: list[tuple[Kind, Registry[Any]]] = [("SEQUENCER", sequencers), ("PLACER", placers)]
+    found = [_described(kind, registry, name) for kind, registry in kinds for name in registry.names()]
+    return [*found, Scheduler("BACKFILL", EASY, msgspec.json.schema(BackfillOptions), "")]
 
 
 async def create(core: Core, actor: Actor, spec: ResourceGroupSpec) -> ResourceGroup:
@@ -169,6 +184,7 @@ async def create(core: Core, actor: Actor, spec: ResourceGroupSpec) -> ResourceG
     limits = _check_limits(spec, problems)
     _check_plugin(sequencers, "sequencer", spec.sequencer, spec.sequencer_options, problems)
     _check_plugin(placers, "placer", spec.placer, spec.placer_options, problems)
+    _check_backfill(spec.backfill_options, problems)
     problems.check()
 
     async def make(_: AsyncSession) -> ResourceGroup:
@@ -190,6 +206,8 @@ async def create(core: Core, actor: Actor, spec: ResourceGroupSpec) -> ResourceG
             idle_accelerator_percent=spec.idle_accelerator_percent,
             max_lifetime_seconds=spec.max_lifetime_seconds,
             start_retries=spec.start_retries,
+            backfill=spec.backfill,
+            backfill_options=dict(spec.backfill_options),
             created_at=core.now(),
         )
 
@@ -207,10 +225,13 @@ async def edit(
     problems = Problems()
     inputs.check_title(changes, problems)
     limits = _check_limits(changes, problems)
+    _check_backfill(changes.backfill_options or {}, problems)
     problems.check()
     async with _noun.change(core, actor, resource_group_id, "updateResourceGroup", changes) as group:
         if changes.total_slots is not None:
             group.total_slots = limits
+        if changes.backfill_options is not None:
+            group.backfill_options = dict(changes.backfill_options)
         amend(
             group,
             changes,
@@ -223,6 +244,7 @@ async def edit(
             "idle_accelerator_percent",
             "max_lifetime_seconds",
             "start_retries",
+            "backfill",
         )
         _change_plugins(group, changes)
     await core.bus.publish(Wake())
@@ -293,7 +315,7 @@ async def add_grants(db: AsyncSession, resource_group_id: str, grantee_ids: Sequ
 
 def _change_plugins(group: ResourceGroup, changes: ResourceGroupChanges) -> None:
     """Another plug-in begins with its own defaults: options of the old one mean nothing to it."""
-    problems = Problems()
+    problems, before = Problems(), _plugins(group)
     if changes.sequencer is not None or changes.sequencer_options is not None:
         name = changes.sequencer or group.sequencer
         kept = group.sequencer_options if name == group.sequencer else {}
@@ -307,6 +329,13 @@ def _change_plugins(group: ResourceGroup, changes: ResourceGroupChanges) -> None
         _check_plugin(placers, "placer", name, options, problems)
         group.placer, group.placer_options = name, options
     problems.check()
+    if _plugins(group) != before:
+        # Whether the new ones are at fault is seen when they are asked.
+        group.scheduler_fault = None
+
+
+def _plugins(group: ResourceGroup) -> tuple[Any, ...]:
+    return group.sequencer, group.sequencer_options, group.placer, group.placer_options
 
 
 def _check_plugin(
@@ -322,6 +351,17 @@ def _check_plugin(
         problems.add(f"input.{kind}", error.message)
     except PluginError as error:
         problems.add(f"input.{kind}Options", error.message)
+
+
+def _check_backfill(options: Mapping[str, Any], problems: Problems) -> None:
+    before = len(problems.fields)
+    inputs.check_json(options, problems, "input.backfillOptions")
+    if len(problems.fields) > before:
+        return
+    try:
+        backfill_options(options)
+    except PluginError as error:
+        problems.add("input.backfillOptions", error.message)
 
 
 def _check_limits(given: ResourceGroupSpec | ResourceGroupChanges, problems: Problems) -> Slots:

@@ -75,10 +75,10 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "Keypair": (OWNER, """accessKey active allowedActions:actions concurrentSessions createdAt id isMain lastUsedAt
         policy queryCount rateLimit usage user"""),
     "Login": (PRIVATE, "address createdAt current:current id lastUsedAt userAgent"),
-    "ResourceGroup": (GRANTED, """active agents allowedActions:actions capacity concurrentSessions
+    "ResourceGroup": (GRANTED, """active agents allowedActions:actions backfill backfillOptions capacity concurrentSessions
         createdAt description grants:superadmin id idleAcceleratorPercent idleCpuPercent idleTimeoutSeconds
         maxLifetimeSeconds lostSessionGraceSeconds maxConcurrentSessions maxKernelsPerSession name placer placerOptions
-        sequencer sequencerOptions startRetries totalSlots"""),
+        schedulerFault:superadmin sequencer sequencerOptions startRetries totalSlots"""),
     "ResourcePolicy": (POLICY, """allowedActions:actions createdAt description id idleAcceleratorPercent
         idleCpuPercent idleTimeoutSeconds maxConcurrentSessions maxKernelsPerSession maxLifetimeSeconds name
         totalSlots"""),
@@ -121,6 +121,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "RetryLater": (INSIDE, "code estimatedStartAt message position failedStarts retryAt"),
     "Scheduler": (INSIDE, "kind name optionsSchema problem"),
     "SchedulerFailed": (INSIDE, "code estimatedStartAt message position fault:superadmin plugin"),
+    "SchedulerFault": (INSIDE, "message plugin since"),
     "Server": (INSIDE, "apiVersion features signUpMode time url version"),
     "ServicePort": (INSIDE, "name port protocol"),
     "SessionAllowance": (INSIDE, "limit used"),
@@ -319,7 +320,7 @@ INPUTS: Final = {
     "CreateJoinTokenInput": "expiresInSeconds resourceGroupId:rgp",
     "CreateKeypairInput": "accessKey idempotencyKey policyId:pol rateLimit secretKey userId:usr",
     "CreatePasswordLinkInput": "userId:usr",
-    "CreateResourceGroupInput": """description idempotencyKey idleAcceleratorPercent idleCpuPercent
+    "CreateResourceGroupInput": """description backfill backfillOptions idempotencyKey idleAcceleratorPercent idleCpuPercent
         idleTimeoutSeconds lostSessionGraceSeconds maxConcurrentSessions maxKernelsPerSession maxLifetimeSeconds name placer
         placerOptions sequencer sequencerOptions startRetries totalSlots""",
     "CreateResourcePolicyInput": """description idempotencyKey idleAcceleratorPercent idleCpuPercent
@@ -374,7 +375,7 @@ INPUTS: Final = {
     "UpdateGroupInput": "active description id:grp maxConcurrentSessions name totalSlots",
     "UpdateImageInput": "active id:img minimumSlots",
     "UpdateKeypairInput": "id:key policyId:pol rateLimit",
-    "UpdateResourceGroupInput": """active description id:rgp idleAcceleratorPercent idleCpuPercent
+    "UpdateResourceGroupInput": """active description backfill backfillOptions id:rgp idleAcceleratorPercent idleCpuPercent
         idleTimeoutSeconds lostSessionGraceSeconds maxConcurrentSessions maxKernelsPerSession maxLifetimeSeconds name placer
         placerOptions sequencer sequencerOptions startRetries totalSlots""",
     "UpdateResourcePolicyInput": """description id:pol idleAcceleratorPercent idleCpuPercent
@@ -411,7 +412,7 @@ ENUMS: Final = {
     "ResourcePolicyOrderField": "CREATED_AT NAME",
     "ResourcePresetOrderField": "CREATED_AT NAME",
     "Role": "DOMAIN_ADMIN SUPERADMIN USER",
-    "SchedulerKind": "PLACER SEQUENCER",
+    "SchedulerKind": "BACKFILL PLACER SEQUENCER",
     "ServerFeature": "BROWSER_OPERATIONS INTROSPECTION PLAYGROUND",
     "SessionEndCause": "MAX_DURATION MAX_LIFETIME UNUSED",
     "SessionCategory": "FINISHED OTHER RUNNING",

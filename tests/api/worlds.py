@@ -205,6 +205,8 @@ async def _cluster(world: World, tenant: dict[str, Any], who: str, near: str) ->
     for key, grantee in grantees.items():
         group = await make.resource_group(
             granted=[grantee], description="nodes", sequencer_options={"a": 1}, placer_options={"b": 2},
+            backfill_options={"assumed_duration_seconds": 60},
+            scheduler_fault={"plugin": "placer p", "message": "It fell.", "since": "2026-01-01T00:00:00+00:00"},
             lost_session_grace_seconds=60, total_slots={"cpu": 64000}, max_concurrent_sessions=7,
             max_kernels_per_session=2,
         )  # fmt: skip

@@ -31,6 +31,9 @@ COMMITTED = Path(__file__).parents[2] / "schema" / "schema.graphql"
 OPEN_SHAPES = {
     "ResourceGroup.sequencerOptions",
     "ResourceGroup.placerOptions",
+    "ResourceGroup.backfillOptions",
+    "CreateResourceGroupInput.backfillOptions",
+    "UpdateResourceGroupInput.backfillOptions",
     "CreateResourceGroupInput.sequencerOptions",
     "CreateResourceGroupInput.placerOptions",
     "UpdateResourceGroupInput.sequencerOptions",

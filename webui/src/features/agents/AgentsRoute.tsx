@@ -11,12 +11,13 @@ import { AgentTable } from './AgentTable'
 import type { Agent } from './documents'
 import { JoinAgentDialog } from './JoinAgentDialog'
 import { RemoveAgentDialog } from './RemoveAgentDialog'
+import { SchedulerFaults } from './SchedulerFaults'
 import { useAgents } from './useAgents'
 
 /** The nodes of the cluster, for those who keep it. */
 export default function AgentsRoute() {
   const { t } = useTranslation()
-  const { page, agents, error, go, retry } = useAgents()
+  const { page, agents, groups, error, go, retry } = useAgents()
   const [joining, setJoining] = useState(false)
   const removal = useDialog<Agent>()
   usePageTitle(t('agents.title'))
@@ -30,6 +31,7 @@ export default function AgentsRoute() {
           {t('agents.add')}
         </Button>
       </Group>
+      <SchedulerFaults groups={groups} />
       {error && <Failure error={error} retry={retry} />}
       <Paper className="card" radius="md">
         {page && agents.length === 0 ? (

@@ -3,6 +3,17 @@ import type { AgentListQuery } from '../../gql/graphql'
 
 export const LIST = graphql(`
   query AgentList($first: Int, $after: String, $last: Int, $before: String) {
+    resourceGroups(first: 100) {
+      nodes {
+        id
+        name
+        schedulerFault {
+          plugin
+          message
+          since
+        }
+      }
+    }
     agents(
       first: $first
       after: $after

@@ -40,6 +40,7 @@ export function useAgents() {
   return {
     page: data?.agents,
     agents,
+    groups: data?.resourceGroups.nodes ?? [],
     error,
     go: setPlace,
     retry: () => ask({ requestPolicy: 'network-only' }),

@@ -81,6 +81,7 @@ export const ROW = graphql(`
       }
       ... on SchedulerFailed {
         plugin
+        fault
       }
       ... on StartsLater {
         startsAt

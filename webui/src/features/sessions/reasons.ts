@@ -40,7 +40,7 @@ export function reasonText(t: TFunction, reason: Reason, language: string): stri
     case 'Reserved':
       return t('reasons.reserved', { until: moment(reason.until, language) })
     case 'SchedulerFailed':
-      return t('reasons.scheduler', { plugin: reason.plugin })
+      return [t('reasons.scheduler', { plugin: reason.plugin }), reason.fault].filter(Boolean).join(' ')
     case 'StartsLater':
       return t('reasons.startsLater', { at: moment(reason.startsAt, language) })
     case 'RetryLater':

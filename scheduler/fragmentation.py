@@ -21,7 +21,7 @@ from scheduler.snapshot import AgentView, Row, Running, Shape
 
 #: Losses nearer than that, in milli-devices, are as good: then the fuller agent is taken. The exact gradient follows noise
 #: of the mix and does worse (the published scheduler compares integer scores from 0 to 100).
-STEP: Final = 160
+STEP: Final = 140
 #: How much what is free of the devices' slot counts against what is free of any other, where losses are as good.
 WEIGHT: Final = 16
 #: A weight of the mix is counted in parts of it; and what is bound to a rare architecture weighs at most so much more.

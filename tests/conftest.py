@@ -91,3 +91,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for name in _PROBES:
         if item.get_closest_marker(name) is not None:
             require(name)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of tests with one id, parallel workers run one: an error, and not a test that nobody ran."""
+    seen: set[str] = set()
+    for item in items:
+        if item.nodeid in seen:
+            raise pytest.UsageError(f"Two tests are called {item.nodeid}.")
+        seen.add(item.nodeid)

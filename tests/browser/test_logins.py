@@ -102,7 +102,10 @@ async def test_another_login_in_another_tab_takes_all_tabs_with_it(page: Page, c
 async def test_a_login_that_ended_leads_back_to_where_one_was(page: Page, cluster: Cluster) -> None:
     await log_in(page, cluster)
     await page.goto(f"{cluster.url}/agents")
+    node = page.get_by_role("row", name=re.compile("node1"))
+    # By then the login has been renewed: an answer under way would bring its cookie back.
+    await expect(node).to_be_visible(timeout=PATIENCE)
     await page.context.clear_cookies()
     await page.reload()
     await fill_in_login(page, EMAIL, PASSWORD)
-    await expect(page.get_by_role("row", name=re.compile("node1"))).to_be_visible(timeout=PATIENCE)
+    await expect(node).to_be_visible(timeout=PATIENCE)

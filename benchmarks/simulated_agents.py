@@ -16,6 +16,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 from websockets.asyncio.client import connect
@@ -109,6 +110,11 @@ async def latencies(client: Client, seconds: float) -> list[float]:
     return took
 
 
+def spent(before: Any, after: Any) -> float:
+    """Seconds of processor time between two looks."""
+    return after.user + after.system - before.user - before.system
+
+
 def p99(took: list[float]) -> float:
     return statistics.quantiles(took, n=100)[98]
 
@@ -126,14 +132,20 @@ async def main(count: int, seconds: float) -> None:
         agents = [Agent(cluster.url, number) for number in range(count)]
         register(root / "berth.db", agents)
         sent, ready = [0], asyncio.Semaphore(20)
+        manager = psutil.Process(cluster.manager.pid)
+        before, began = manager.cpu_times(), time.monotonic()
         tasks = [asyncio.create_task(agent.run(sent, ready)) for agent in agents]
         while sent[0] < count:
             await asyncio.sleep(0.2)
-        manager = psutil.Process(cluster.manager.pid)
+        await asyncio.sleep(10)  # until what they brought has been looked at
+        cpu = spent(before, manager.cpu_times())
+        print(
+            f"{count} agents connected after {time.monotonic() - began - 10:.0f} s; {cpu / count * 1e3:.0f} ms each"
+        )
         before, began, first = manager.cpu_times(), time.monotonic(), sent[0]
         await asyncio.sleep(seconds)
         after, took, messages = manager.cpu_times(), time.monotonic() - began, sent[0] - first
-        cpu = after.user + after.system - before.user - before.system
+        cpu = spent(before, after)
         print(
             f"{count} agents, {messages / took:.0f} stats messages/s of 20 kernels: {cpu / took:.0%} of a core, "
             f"{cpu / messages * 1e6:.0f} µs each, {manager.memory_info().rss / 2**20:.0f} MiB"

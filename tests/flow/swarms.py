@@ -1,6 +1,5 @@
 """Two container engines in network namespaces of their own, in one Docker Swarm: two nodes on one machine."""
 
-import os
 import shutil
 import signal
 import subprocess
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import require
+from tests.conftest import missing, require
 
 IMAGE = "berth/minimal:12"
 _UP_SECONDS = 60.0
@@ -21,8 +20,7 @@ class SwarmEngines:
 
     def __init__(self, root: Path) -> None:
         require("engine")
-        if os.geteuid() != 0:
-            pytest.skip("network namespaces need root")
+        require("root")
         for program in ("dockerd", "ip", "iptables", "nsenter"):
             if shutil.which(program) is None:
                 pytest.fail(f"there is a container engine but no {program} for two of the test's own")
@@ -44,7 +42,7 @@ class SwarmEngines:
             raise
 
     def _join_spaces(self, tag: str) -> None:
-        """A cable between the two, and a device of the kind that overlays are made of, or the test is skipped."""
+        """A cable between the two, and a device of the kind that overlays are made of, which the kernel may not have."""
         for space in self._spaces:
             _run("ip", "netns", "add", space)
         first, second = self._spaces
@@ -65,7 +63,7 @@ class SwarmEngines:
         )
         probe = ["ip", "-n", first, "link", "add", "probe", "type", "vxlan", "id", "7", "dstport", "4789"]
         if subprocess.run(probe, capture_output=True, check=False).returncode:
-            pytest.skip("this kernel makes no VXLAN devices")
+            missing("vxlan", "this kernel makes no VXLAN devices, of which overlay networks are made")
         _run("ip", "-n", first, "link", "delete", "probe")
         for number, (space, end) in enumerate(zip(self._spaces, "ab", strict=True), start=1):
             _run("ip", "-n", space, "address", "add", f"10.98.0.{number}/24", "dev", f"b{tag}{end}")

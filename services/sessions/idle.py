@@ -32,8 +32,8 @@ from services.errors import Conflict, NotFound
 from services.permissions import Actor
 from services.sessions import lifecycle, terms
 from services.sessions.lifecycle import Changes, Reason
-from services.sessions.notices import warn
-from services.sessions.terminate import end, publish
+from services.sessions.notices import end_warned, warn
+from services.sessions.terminate import publish
 from services.sessions.terms import Rule
 
 #: Use is written down at most so often while it lasts; its end is written exactly.
@@ -238,20 +238,10 @@ def _warning(one: _Watched, now: datetime) -> str:
 
 
 async def _end(core: Core, one: _Watched) -> bool:
-    changes = Changes()
-    async with core.db.write() as db:
-        session = await lifecycle.lock(db, one.id)
-        # Used through another manager, exempted or ended in the meantime: the next look decides.
-        if (
-            session is None
-            or session.status != "RUNNING"
-            or session.idle_exempt
-            or session.idle_warned_at != one.warned_at
-            or (session.last_used_at is not None and session.last_used_at > one.used_at)
-        ):
-            return False
-        seconds = one.rule.timeout.total_seconds()
-        why = f"It was not used for {seconds:.0f} seconds."
-        await end(core, db, session, changes, reason=Reason("IDLE_TIMEOUT", why))
-    await publish(core, changes)
-    return True
+    def still(row: Session) -> bool:
+        """It may have been used through another manager."""
+        unused = row.last_used_at is None or row.last_used_at <= one.used_at
+        return unused and row.idle_warned_at == one.warned_at
+
+    why = f"It was not used for {one.rule.timeout.total_seconds():.0f} seconds."
+    return await end_warned(core, one.id, Reason("IDLE_TIMEOUT", why), still)

@@ -16,10 +16,9 @@ from sqlalchemy import or_, select, update
 from services.bus import SessionChanged
 from services.core import Core
 from services.db.tables import ResourceGroup, ResourcePolicy, Session
-from services.sessions import lifecycle, terms
-from services.sessions.lifecycle import Changes, Reason
-from services.sessions.notices import warn
-from services.sessions.terminate import end, publish
+from services.sessions import terms
+from services.sessions.lifecycle import Reason
+from services.sessions.notices import end_warned, warn
 from services.sessions.terms import Terms, warning_of
 
 #: Sessions warned and ended by one look.
@@ -131,18 +130,7 @@ def _message(one: _Aging, now: datetime) -> str:
 
 
 async def _end(core: Core, one: _Aging) -> bool:
-    changes = Changes()
-    async with core.db.write() as db:
-        session = await lifecycle.lock(db, one.id)
-        # Exempted, ended, or its warning taken back in the meantime: the next look decides.
-        if (
-            session is None
-            or session.status != "RUNNING"
-            or session.idle_exempt
-            or session.lifetime_warned_at != one.warned_at
-        ):
-            return False
-        why = f"It has run for {one.limit.total_seconds():.0f} seconds, as long as any session may here."
-        await end(core, db, session, changes, reason=Reason("MAX_LIFETIME", why))
-    await publish(core, changes)
-    return True
+    why = f"It has run for {one.limit.total_seconds():.0f} seconds, as long as any session may here."
+    reason = Reason("MAX_LIFETIME", why)
+    # Its warning may have been taken back.
+    return await end_warned(core, one.id, reason, lambda row: row.lifetime_warned_at == one.warned_at)

@@ -1,6 +1,6 @@
-"""Saying that a session will be ended: once, in its timeline, to all who watch it."""
+"""Ending a session that broke no rule of its own: said before, once, in its timeline, to all who watch it; then done."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +10,9 @@ from sqlalchemy.orm import InstrumentedAttribute
 from services.bus import SessionChanged
 from services.core import Core
 from services.db.tables import Session, SessionEvent
+from services.sessions import lifecycle
+from services.sessions.lifecycle import Changes, Reason
+from services.sessions.terminate import end, publish
 
 
 async def warn(
@@ -54,3 +57,17 @@ async def warn(
         hints = [SessionChanged(session_id=session_id, event_id=number) for session_id, number in numbers]
     for hint in hints:
         await core.bus.publish(hint)
+
+
+async def end_warned(core: Core, session_id: str, reason: Reason, still: Callable[[Session], bool]) -> bool:
+    """End a session that was warned. False when it was ended or exempted in the meantime, or `still` says so of the
+    locked row: then the next look decides.
+    """
+    changes = Changes()
+    async with core.db.write() as db:
+        session = await lifecycle.lock(db, session_id)
+        if session is None or session.status != "RUNNING" or session.idle_exempt or not still(session):
+            return False
+        await end(core, db, session, changes, reason=reason)
+    await publish(core, changes)
+    return True

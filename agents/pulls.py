@@ -57,15 +57,19 @@ class Images:
         self._known: tuple[ImageInfo, ...] = ()
         self._pulls: dict[str, _Pull] = {}
         self._slots = asyncio.Semaphore(PARALLEL)
+        self._listing = asyncio.Lock()
 
     @property
     def known(self) -> tuple[ImageInfo, ...]:
         return self._known
 
     async def refresh(self) -> None:
-        """Ask the engine. Raises `RuntimeFailure`; `TIMED_OUT` when it does not answer."""
+        """Ask the engine. Raises `RuntimeFailure`; `TIMED_OUT` when it does not answer.
+
+        One after the other, so that what an earlier look saw never overwrites what a later one did.
+        """
         try:
-            async with asyncio.timeout(LIST_SECONDS):
+            async with asyncio.timeout(LIST_SECONDS), self._listing:
                 found = tuple(sorted(await self._runtime.images(), key=lambda image: image.reference))
         except TimeoutError:
             raise RuntimeFailure("TIMED_OUT", "the engine did not list its images in time") from None

@@ -212,8 +212,23 @@ async def _on_each(
                 if remove and image.id in busy
                 else await _call(core, agent, image, remove=remove)
             )
+            if error is None:
+                await _note(core, agent.id, image, present=not remove)
             outcomes.append(Outcome(image.id, agent.id, error))
     return outcomes
+
+
+async def _note(core: Core, agent_id: str, image: Image, *, present: bool) -> None:
+    """Write down at once what the node's own report, on its way, will say: who is told so reads so."""
+    async with core.db.write() as db:
+        # What a node reports is taken under this lock too.
+        await db.execute(select(Agent.id).where(Agent.id == agent_id).with_for_update())
+        row = await db.get(AgentImage, (agent_id, image.id))
+        if present and row is None:
+            db.add(AgentImage(agent_id=agent_id, image_id=image.id, digest=image.digest))
+        elif row is not None and not present:
+            await db.delete(row)
+    await core.bus.publish(AgentChanged(agent_id=agent_id))
 
 
 async def _call(core: Core, agent: Agent, image: Image, *, remove: bool) -> BerthError | None:
@@ -258,10 +273,6 @@ async def take(db: AsyncSession, agent_id: str, infos: Sequence[ImageInfo]) -> N
         else:
             db.add(AgentImage(agent_id=agent_id, image_id=image_id, digest=digest))
     await db.flush()
-
-
-async def changed(core: Core, agent_id: str) -> None:
-    await core.bus.publish(AgentChanged(agent_id=agent_id))
 
 
 async def _insert(db: AsyncSession, info: ImageInfo) -> Image:

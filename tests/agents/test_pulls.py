@@ -98,3 +98,28 @@ async def test_nothing_is_told_of_a_pull_that_is_over(engine: Registry, told: To
     asyncio.get_running_loop().call_later(pulls.REPORT_SECONDS * 1.2, over.set)
     await over.wait()
     assert [report.current for report in told.reports] == [1]
+
+
+async def test_a_look_that_began_before_a_removal_does_not_bring_the_image_back(
+    engine: Registry, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.present.append(ImageInfo(FAR, "sha256:far", "x86_64", 5))
+    listed, go_on = asyncio.Event(), asyncio.Event()
+    listing = engine.images
+
+    async def slow() -> tuple[ImageInfo, ...]:
+        found = tuple(await listing())
+        if not listed.is_set():
+            listed.set()
+            await go_on.wait()
+        return found
+
+    monkeypatch.setattr(engine, "images", slow)
+    early = asyncio.create_task(images.refresh())
+    await listed.wait()
+    removal = asyncio.create_task(images.remove(FAR))
+    await asyncio.wait([removal], timeout=0.05)
+    go_on.set()
+    await asyncio.gather(early, removal)
+    assert images.known == tuple(sorted(await listing(), key=lambda image: image.reference))
+    assert FAR not in [image.reference for image in images.known]

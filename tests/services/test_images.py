@@ -1,0 +1,68 @@
+"""Images on nodes: who is told that something was done reads that it was."""
+
+import asyncio
+
+import pytest
+
+from agents.hub import AgentRefused
+from agents.protocol import Event, ImagesChanged
+from services import images
+from services.core import Core
+from services.errors import NotFound, Unavailable
+from tests.services.test_networks import Nodes
+from tests.services.world import MINIMAL, World
+
+
+@pytest.fixture
+async def world(core: Core) -> World:
+    return await World(core).build()
+
+
+async def test_what_was_removed_or_brought_reads_so_before_the_node_reports_it(
+    core: Core, world: World
+) -> None:
+    admin, agent = await world.user("SUPERADMIN"), await world.agent()
+    core.hub = Nodes(agent)  # type: ignore[assignment]
+    image = await world.image()
+    for _ in range(2):  # the second time nothing is to be written
+        (outcome,) = await images.remove(core, admin, [image], [agent])
+        assert outcome.error is None
+        assert await images.installed(core, [image]) == set()
+    for _ in range(2):
+        (outcome,) = await images.install(core, admin, [image], [agent])
+        assert outcome.error is None
+        assert await images.installed(core, [image]) == {image}
+
+
+async def test_a_report_of_the_node_at_the_same_moment_does_no_harm(core: Core, world: World) -> None:
+    admin, agent = await world.user("SUPERADMIN"), await world.agent()
+    core.hub = Nodes(agent)  # type: ignore[assignment]
+    image = await world.image()
+    for seq in range(1, 9):
+        await images.remove(core, admin, [image], [agent])
+        _, (outcome,) = await asyncio.gather(
+            world.links.take_events(agent, [Event(seq, 0.0, ImagesChanged((MINIMAL,)))]),
+            images.install(core, admin, [image], [agent]),
+        )
+        assert outcome.error is None
+        assert await images.installed(core, [image]) == {image}
+
+
+async def test_what_a_node_refuses_changes_nothing(core: Core, world: World) -> None:
+    admin, agent = await world.user("SUPERADMIN"), await world.agent()
+    nodes = Nodes(agent)
+    core.hub = nodes  # type: ignore[assignment]
+    image = await world.image()
+    nodes.fail = dict.fromkeys(
+        (images.RemoveImage, images.PullImage), AgentRefused(agent, "REMOVE_FAILED", "it is in use")
+    )
+    for work in (images.remove, images.install):
+        (outcome,) = await work(core, admin, [image], [agent])
+        assert isinstance(outcome.error, Unavailable)
+        assert await images.installed(core, [image]) == {image}
+
+
+async def test_a_node_that_does_not_exist_is_named(core: Core, world: World) -> None:
+    admin, agent = await world.user("SUPERADMIN"), await world.agent()
+    with pytest.raises(NotFound, match="agt_nowhere"):
+        await images.remove(core, admin, [await world.image()], [agent, "agt_nowhere"])

@@ -38,7 +38,7 @@ from services.db.tables import (
 )
 from services.pieces import Pieces
 from services.planning import Planner, as_stored
-from services.sessions import gates
+from services.sessions import gates, terms
 from services.sessions.batches import cancel_hopeless
 from services.sessions.lifecycle import PLACED
 from services.sessions.reasons import Away, Turns, Writer
@@ -216,9 +216,9 @@ async def _read(core: Core) -> _View:
     build = SnapshotBuilder()
     view, now = _View(Snapshot(slots=())), core.now()
     async with core.db.read() as db:
-        waiting = (
+        waiting: Sequence[Any] = (
             await db.execute(
-                select(Session, Image.architecture)
+                terms.joined(select(Session, Image.architecture, *terms.LIFETIME))
                 .join(Image, Image.id == Session.image_id)
                 .where(Session.status == "PENDING", gates.passed(now))
                 .order_by(Session.priority.desc(), Session.id)
@@ -228,11 +228,11 @@ async def _read(core: Core) -> _View:
         if not waiting:
             return view
         view.groups = {group.id: group for group in await db.scalars(select(ResourceGroup))}
-        sizes = await _read_agents(db, build, view, [gangs.each(session) for session, _ in waiting])
-        asked = {session.resource_group_id for session, _ in waiting}
+        sizes = await _read_agents(db, build, view, [gangs.each(session) for session, *_ in waiting])
+        asked = {session.resource_group_id for session, *_ in waiting}
         await _read_running(db, build, sizes, [view.groups[one] for one in sorted(asked)], now)
-        await _read_limits(db, build, view, [session for session, _ in waiting])
-    for session, architecture in waiting:
+        await _read_limits(db, build, view, [session for session, *_ in waiting])
+    for session, architecture, *lifetimes in waiting:
         view.versions[session.id] = session.version
         view.reasons[session.id] = session.pending_reason
         free = view.free.get(session.resource_group_id, ())
@@ -253,7 +253,7 @@ async def _read(core: Core) -> _View:
             priority=session.priority,
             user=session.user_id,
             group=session.group_id,
-            max_duration=session.max_duration_seconds,
+            max_duration=_longest(session.max_duration_seconds, session.idle_exempt, lifetimes),
         )
     view.snapshot = build.build()
     return view
@@ -312,7 +312,8 @@ async def _read_running(
 ) -> None:
     """What each user and group has of the agents of these resource groups, and for how long at most.
 
-    Where whose it is makes no difference, only what is known to end, or taken to.
+    Where whose it is makes no difference, only what is known to end (by its own maximum duration or by the longest that
+    sessions may run), or taken to.
     """
     assumed = _assumed(groups)
     plain = [
@@ -320,29 +321,43 @@ async def _read_running(
         for one in groups
         if one.sequencer in _NO_SHARES and one.placer in _NO_MIX and one.id not in assumed
     ]
-    rows = await db.execute(
-        select(
-            Agent.id,
-            Agent.resource_group_id,
-            Kernel.slots,
-            Session.user_id,
-            Session.group_id,
-            Session.max_duration_seconds,
-            Session.ends_at,
-        )
-        .join(Session, Session.id == Kernel.session_id)
-        .join(Agent, Agent.id == Kernel.agent_id)
-        .where(
+    ends = or_(Session.max_duration_seconds.is_not(None), *(seconds > 0 for seconds in terms.LIFETIME))
+    rows: Any = await db.execute(
+        terms.joined(
+            select(
+                Agent.id,
+                Agent.resource_group_id,
+                Kernel.slots,
+                Session.user_id,
+                Session.group_id,
+                Session.started_at,
+                Session.max_duration_seconds,
+                Session.idle_exempt,
+                *terms.LIFETIME,
+            )
+            .join(Session, Session.id == Kernel.session_id)
+            .join(Agent, Agent.id == Kernel.agent_id)
+        ).where(
             Kernel.status.in_(PLACED),
             Agent.status == "ALIVE",
             Agent.resource_group_id.in_([one.id for one in groups]),
-            or_(Agent.resource_group_id.not_in(plain), Session.max_duration_seconds.is_not(None)),
+            or_(Agent.resource_group_id.not_in(plain), ends),
         )
     )
-    for agent_id, nodes, held, user_id, group_id, longest, ends_at in rows:
-        remaining = longest if ends_at is None else max(0, math.ceil((ends_at - now).total_seconds()))
-        remaining = assumed.get(nodes) if remaining is None else remaining
+    for agent_id, nodes, held, user_id, group_id, started_at, duration, exempt, *lifetimes in rows:
+        longest = _longest(duration, exempt, lifetimes)
+        if longest is None:
+            remaining = assumed.get(nodes)
+        else:
+            ran = (now - started_at).total_seconds() if started_at else 0
+            remaining = max(0, math.ceil(longest - ran))
         build.running(agent_id, slots=sizes.needs(held), user=user_id, group=group_id, remaining=remaining)
+
+
+def _longest(duration: int | None, exempt: bool, lifetimes: Sequence[int]) -> int | None:
+    """Seconds that a session runs at most, as things stand."""
+    lifetime = None if exempt else terms.lifetime(lifetimes)
+    return min((one for one in (duration, lifetime) if one is not None), default=None)
 
 
 async def _read_limits(

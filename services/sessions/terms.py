@@ -23,9 +23,10 @@ _IDLE: Final = (
     ResourceGroup.idle_cpu_percent,
     ResourceGroup.idle_accelerator_percent,
 )
-_LIFETIME: Final = (ResourcePolicy.max_lifetime_seconds, ResourceGroup.max_lifetime_seconds)
+#: Columns that `lifetime` is read from.
+LIFETIME: Final = (ResourcePolicy.max_lifetime_seconds, ResourceGroup.max_lifetime_seconds)
 #: Columns that terms are read from.
-COLUMNS: Final = (*_IDLE, *_LIFETIME)
+COLUMNS: Final = (*_IDLE, *LIFETIME)
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,13 @@ def of(numbers: Sequence[int]) -> Terms:
     given = [tuple(numbers[:3]), tuple(numbers[3:6])]
     chosen = min((one for one in given if one[0] > 0), default=None)
     rule = None if chosen is None else Rule(timedelta(seconds=chosen[0]), chosen[1], chosen[2])
-    longest = min((one for one in numbers[6:] if one > 0), default=None)
+    longest = lifetime(numbers[6:])
     return Terms(rule, None if longest is None else timedelta(seconds=longest))
+
+
+def lifetime(numbers: Sequence[int]) -> int | None:
+    """From the values of `LIFETIME`: the seconds that a session may run unless it is exempt; None: unlimited."""
+    return min((one for one in numbers if one > 0), default=None)
 
 
 async def find(core: Core, actor: Actor, session_ids: Sequence[str]) -> dict[str, list[Terms]]:

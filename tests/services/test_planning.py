@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib.metadata import EntryPoint
 from typing import Any, ClassVar
 
@@ -17,13 +17,14 @@ from scheduler.sequencers import oldest_first
 from scheduler.snapshot import Request
 from services import resource_groups
 from services.core import Core
-from services.db.tables import ResourceGroup
+from services.db.tables import Base, ResourceGroup, ResourcePolicy, Session
 from services.dispatch import Dispatcher
 from services.errors import BadInput
 from services.permissions import Actor
 from services.resource_groups import ResourceGroupChanges, ResourceGroupSpec
 from services.sessions.reasons import explain
 from tests.factories import Clock, Factories
+from tests.services.test_sessions import running
 from tests.services.world import World
 
 PATIENCE = 60.0
@@ -240,6 +241,29 @@ async def test_a_resource_group_switches_backfill_off(core: Core) -> None:
     assert kept == {"head": "PENDING", "open": "PENDING"}, "the room is kept for the head"
     _, free = await queue(core, backfill=False)
     assert free == {"head": "PENDING", "open": "SCHEDULED"}, "whoever fits passes"
+
+
+@pytest.mark.parametrize("where", [ResourcePolicy, ResourceGroup])
+async def test_the_longest_that_sessions_may_run_is_a_known_end(
+    core: Core,
+    clock: Clock,
+    where: type[Base],
+) -> None:
+    """Of what runs, so that there is a reservation; and of what waits, so that it may pass unless it is exempt."""
+    world = await World(core).build()
+    actor, _ = await world.user(), await world.agent()
+    async with core.db.write() as db:
+        await db.execute(update(where).values(max_lifetime_seconds=600))
+    await running(world, actor, cpu="3")
+    clock.advance(timedelta(seconds=0.5))
+    head = await world.launch(actor, cpu="4")
+    alike, exempt = await world.launch(actor, cpu="0.5"), await world.launch(actor, cpu="0.5")
+    async with core.db.write() as db:
+        await db.execute(update(Session).where(Session.id == exempt.id).values(idle_exempt=True))
+    await world.dispatch()
+    waiting = (await world.session(head.id)).pending_reason
+    assert datetime.fromisoformat((waiting or {})["starts_at"]) == clock.time + timedelta(seconds=600)
+    assert [await status(world, one.id) for one in (alike, exempt)] == ["SCHEDULED", "PENDING"]
 
 
 async def test_what_has_no_known_end_may_be_taken_to_run_for_so_long(core: Core) -> None:

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from scheduler import fast
 from scheduler.fast import Fast
-from scheduler.plan import Plan, SchedulerFailed
+from scheduler.plan import SchedulerFailed, Waiting
 from scheduler.plugins import backfill_options
 from scheduler.snapshot import Snapshot, SnapshotBuilder
 from services import gangs, leases, limits, marks, occupancy
@@ -149,7 +149,7 @@ class Dispatcher:
                 self._fence = None
                 return False
             committed += len(done)
-        await self._tell(view, made, moving=committed > 0)
+        await self._tell(view, planned.waiting, moving=committed > 0)
         # What was planned and not committed was overtaken: plan it again on what is true now.
         return committed < len(placements) and committed > 0
 
@@ -177,11 +177,11 @@ class Dispatcher:
                     changed,
                 )
 
-    async def _tell(self, view: _View, made: Plan, *, moving: bool) -> None:
+    async def _tell(self, view: _View, waiting: Mapping[str, Waiting], *, moving: bool) -> None:
         """Tell those left waiting why, where that is news; in one statement."""
         core, writer = self._core, Writer(self._core.now(), view.away, view.queues, view.unconnected)
-        news = writer.news(made.waiting.items(), view.reasons)
-        chosen = self._turns.choose(news, made.waiting, moving=moving)
+        news = writer.news(waiting.items(), view.reasons)
+        chosen = self._turns.choose(news, waiting, moving=moving)
         if self._turns.left:
             # The others are told by the next cycle, also if nothing changes until then.
             self._marks = marks.NOTHING

@@ -16,8 +16,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from scheduler.engine import Scheduler, decide
+from scheduler.estimates import estimated
 from scheduler.fast import Fast
-from scheduler.plan import Decided, Plan, SchedulerFailed
+from scheduler.plan import Decided, Plan, SchedulerFailed, Waiting
 from scheduler.plugins import PluginError, placers, sequencers
 from scheduler.snapshot import Snapshot
 from services.core import Core
@@ -34,6 +35,8 @@ _LONGEST_MESSAGE: Final = 500
 @dataclass(frozen=True)
 class Planned:
     plan: Plan
+    #: The plan's, with estimates of their starts.
+    waiting: dict[str, Waiting]
     #: Resource group that was planned → what is wrong with its scheduler.
     faults: dict[str, SchedulerFailed | None]
 
@@ -85,7 +88,10 @@ class Planner:
         for group_id in foreign:
             decided |= await self._apart(snapshot, groups[group_id])
         faults = {group_id: _fault(one) for group_id, one in decided.items()}
-        return Planned(Plan([decided[group_id] for group_id in waiting]), faults)
+        made = Plan([decided[group_id] for group_id in waiting])
+        patient = {one for one in waiting if groups[one].backfill and faults[one] is None}
+        estimates = await asyncio.to_thread(estimated, snapshot, made, patient) if patient else {}
+        return Planned(made, made.waiting | estimates, faults)
 
     async def _apart(self, snapshot: Snapshot, group: ResourceGroup) -> dict[str, Decided]:
         """One resource group, in its own time."""

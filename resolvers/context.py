@@ -169,7 +169,6 @@ class RequestContext:
     #: Is the console reached over TLS? Then cookies are marked so.
     secure: bool = False
     introspection: bool = True
-    sign_up: str = "closed"
     #: Names of `ServerFeature`s, beside introspection.
     offered: frozenset[str] = frozenset()
     #: Headers to be added to the answer: cookies.

@@ -23,6 +23,7 @@ from resolvers.presets import PresetMutations, PresetQueries
 from resolvers.resource_groups import ResourceGroupMutations, ResourceGroupQueries
 from resolvers.server import ServerQueries
 from resolvers.sessions import SessionMutations, SessionQueries, SessionSubscriptions
+from resolvers.settings import SettingMutations, SettingQueries, SettingSubscriptions
 from resolvers.usage import UsageMutations
 from resolvers.users import UserMutations, UserQueries
 from schema import inputs
@@ -48,6 +49,7 @@ class Query(
     AgentQueries,
     ImageQueries,
     SessionQueries,
+    SettingQueries,
 ):
     pass
 
@@ -66,12 +68,13 @@ class Mutation(
     ImageMutations,
     SessionMutations,
     UsageMutations,
+    SettingMutations,
 ):
     pass
 
 
 @strawberry.type(description="Being told.")
-class Subscription(SessionSubscriptions, AgentSubscriptions):
+class Subscription(SessionSubscriptions, AgentSubscriptions, SettingSubscriptions):
     pass
 
 

@@ -18,6 +18,7 @@ from schema.resource_groups import (
 from schema.slots import SlotType, slot_type
 from services import availability, ids, slots
 from services.errors import BadInput
+from services.options import SIGN_UP_MODE
 
 
 @strawberry.type
@@ -31,7 +32,7 @@ class ServerQueries:
         return Server(
             version=version("berth"),
             api_version="1",
-            sign_up_mode=SignUpMode(info.context.sign_up.upper()),
+            sign_up_mode=SignUpMode(info.context.core.options.value(SIGN_UP_MODE)),
             features=[feature for feature in ServerFeature if feature.value in info.context.features],
             time=datetime.now(UTC),
             url=info.context.core.settings.public_url,

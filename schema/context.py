@@ -44,11 +44,6 @@ class Context(Protocol):
         ...
 
     @property
-    def sign_up(self) -> str:
-        """Who may sign up: closed, invitation or open."""
-        ...
-
-    @property
     def features(self) -> frozenset[str]:
         """What the installation lets this client do: names of `ServerFeature`s."""
         ...

@@ -78,8 +78,9 @@ class CreateResourcePolicyInput:
     total_slots: list[SlotInput] = said("Limits; unlimited where not given.", default_factory=list)
     max_concurrent_sessions: int | None = said("Sessions at once; null: unlimited.", default=None)
     max_kernels_per_session: int = said("Containers of one session.", default=1)
-    idle_timeout_seconds: int = said(
-        "An unused session ends after so long, at least 60; 0: never.", default=0
+    idle_timeout_seconds: int | None = said(
+        "An unused session ends after so long, at least 60; 0: never; null: as the settings say.",
+        default=None,
     )
     idle_cpu_percent: int = said(
         "CPU load above it counts as use, in percent of what a session was given; 100: none does.", default=5

@@ -241,8 +241,9 @@ class CreateResourceGroupInput:
     lost_session_grace_seconds: int | None = said(
         "Give sessions of a lost node up after so long; null: never.", default=None
     )
-    idle_timeout_seconds: int = said(
-        "An unused session ends after so long, at least 60; 0: never.", default=0
+    idle_timeout_seconds: int | None = said(
+        "An unused session ends after so long, at least 60; 0: never; null: as the settings say.",
+        default=None,
     )
     idle_cpu_percent: int = said(
         "CPU load above it counts as use, in percent of what a session was given; 100: none does.", default=5
@@ -254,12 +255,14 @@ class CreateResourceGroupInput:
     max_lifetime_seconds: int = said(
         "A session is ended when it has run for so long, at least 60; 0: never.", default=0
     )
-    start_retries: int = said(
-        "A start that fails for a reason of its node is tried again at most so often, elsewhere if another node fits.",
-        default=2,
+    start_retries: int | None = said(
+        "A start that fails for a reason of its node is tried again at most so often, elsewhere if another node fits; "
+        "null: as the settings say.",
+        default=None,
     )
-    backfill: bool = said(
-        "The head of the queue gets a reservation; only those pass it that do not delay it.", default=True
+    backfill: bool | None = said(
+        "The head of the queue gets a reservation; only those pass it that do not delay it; null: as the settings say.",
+        default=None,
     )
     backfill_options: JSON | None = said("Options of the backfill.", default=None)
     idempotency_key: str | None = said(

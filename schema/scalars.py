@@ -7,6 +7,7 @@ from graphql import GraphQLError
 from strawberry.types.scalar import ScalarDefinition, scalar
 
 ByteSize = NewType("ByteSize", int)
+SettingValue = NewType("SettingValue", object)
 
 _LARGEST = 2**63 - 1
 
@@ -18,6 +19,12 @@ def _parse_byte_size(value: Any) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 19 or int(text) > _LARGEST:
         raise GraphQLError("A ByteSize is a whole number of bytes from 0 to 9223372036854775807.")
     return int(text)
+
+
+def _parse_setting(value: Any) -> bool | int | str:
+    if not isinstance(value, bool | int | str):
+        raise GraphQLError("A SettingValue is a boolean, a whole number or a text.")
+    return value
 
 
 def _parse_moment(value: Any) -> datetime:
@@ -40,6 +47,12 @@ SCALARS: dict[object, ScalarDefinition] = {
         description="A number of bytes, as a string of decimal digits: it may be larger than 2^53.",
         serialize=str,
         parse_value=_parse_byte_size,
+    ),
+    SettingValue: scalar(
+        name="SettingValue",
+        description="A setting's value: a boolean, a whole number or a text, as its type says.",
+        serialize=_parse_setting,
+        parse_value=_parse_setting,
     ),
     datetime: scalar(
         name="DateTime",

@@ -148,7 +148,6 @@ class _Gate:
             cookies=connection.cookies,
             secure=self._config.url.startswith("https:"),
             introspection=self._introspection(actor),
-            sign_up=self._config.sign_up,
             offered=self._offered(actor),
         )
 

@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from server.paths import default_data_dir
+from services import options
 
 
 class Config(BaseSettings):
@@ -54,7 +55,13 @@ class Config(BaseSettings):
     admin_email: str = Field("admin@localhost.local", description="The first superadmin.")
     admin_password: SecretStr | None = Field(None, description="Its password, for unattended starts.")
     join_token: SecretStr | None = Field(None, description="A join token for a first agent.")
-    sign_up: Literal["closed", "invitation", "open"] = "closed"
+    sign_up: Literal["closed", "invitation", "open"] = Field(
+        "closed", description="Who may make an account, as long as the setting signUpMode says nothing else."
+    )
+    settings: dict[str, Any] = Field(
+        default_factory=dict[str, Any],
+        description="Defaults of what administrators set while it runs (the API's settings), by their keys.",
+    )
     log_format: Literal["plain", "json"] = "plain"
     query_timeout: float = Field(10.0, gt=0, description="Seconds that one GraphQL operation may take.")
 
@@ -64,6 +71,16 @@ class Config(BaseSettings):
         return (
             [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
         )
+
+    @field_validator("settings")
+    @classmethod
+    def _check_settings(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return options.configured(value)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Defaults of runtime settings by key."""
+        return {options.SIGN_UP_MODE.key: self.sign_up.upper(), **self.settings}
 
     @property
     def url(self) -> str:

@@ -19,7 +19,7 @@ from agents.hub import Hub
 from server import secretsfile
 from server.config import Config
 from server.listening import CannotServe
-from services import agents, auth, bootstrap, leases, sessions
+from services import agents, auth, bootstrap, leases, sessions, settings
 from services.agents import AgentLinks
 from services.bus import Bus, LocalBus
 from services.commands import Commands
@@ -27,6 +27,7 @@ from services.core import Core, Settings
 from services.db.engine import open_database
 from services.db.migrate import upgrade
 from services.dispatch import Dispatcher
+from services.options import OptionBook
 from services.progress import ProgressBook
 from services.redis_bus import RedisBus
 from services.stats import StatsBook
@@ -38,6 +39,7 @@ _SWEEP_EVERY: Final = 2.0
 _REDELIVER_EVERY: Final = 5.0
 _IDLE_EVERY: Final = 5.0
 _BOOKS_EVERY: Final = 5.0
+_SETTINGS_EVERY: Final = 5.0
 _PURGE_EVERY: Final = 600.0
 
 
@@ -98,8 +100,10 @@ async def _running(config: Config, *, alone: bool) -> AsyncGenerator[Manager]:
         stats=StatsBook(bus),
         progress=ProgressBook(bus),
         settings=Settings(public_url=config.url),
+        options=OptionBook(configured=config.options),
         manager_id=f"mgr-{secrets.token_hex(6)}",
     )
+    await settings.refresh(core)
     if alone:
         await leases.end_all(core)
     password = config.admin_password.get_secret_value() if config.admin_password else None
@@ -115,6 +119,8 @@ async def _running(config: Config, *, alone: bool) -> AsyncGenerator[Manager]:
         _forever("following pulls", core.progress.follow_bus),
         _forever("following slots", lambda: agents.follow_slots(core)),
         _forever("following revocations", lambda: auth.follow_revocations(core)),
+        _forever("following settings", lambda: settings.follow(core)),
+        _every(_SETTINGS_EVERY, "reading settings", lambda: settings.refresh(core)),
         _every(_RENEW_EVERY, "renewing leases", links.renew_leases),
         _every(_BOOKS_EVERY, "counting requests", lambda: auth.keep_books(core)),
         _every(_PURGE_EVERY, "purging what has expired", lambda: auth.purge(core)),

@@ -62,7 +62,15 @@ class StatsSampled(Hint, frozen=True, tag="stats"):
     frame: bytes
 
 
-AnyHint = SessionChanged | AgentChanged | PullAdvanced | Revoked | Wake | Deliver | StatsSampled
+class SettingsChanged(Hint, frozen=True, tag="settings"):
+    """These settings were changed: read them anew."""
+
+    keys: tuple[str, ...] = ()
+
+
+AnyHint = (
+    SessionChanged | AgentChanged | PullAdvanced | Revoked | Wake | Deliver | StatsSampled | SettingsChanged
+)
 T = TypeVar("T")
 
 

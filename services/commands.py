@@ -20,6 +20,7 @@ from services.bus import Deliver, Lagged
 from services.core import Core
 from services.db.tables import Image, Kernel, Session
 from services.networks import Work
+from services.options import IMAGE_PULL_POLICY
 from services.sessions import lifecycle
 from services.sessions.lifecycle import Changes, Reason, Was
 from services.sessions.observe import Stray
@@ -127,7 +128,8 @@ class Commands:
         accepted = self._accepted.setdefault(agent_id, set())
         if (kernel.id, kernel.generation) in accepted:
             return
-        spec = describe(kernel, session, image, members, self._core.keys)
+        pull = self._core.options.value(IMAGE_PULL_POLICY)
+        spec = describe(kernel, session, image, members, self._core.keys, pull=pull)
         try:
             await self._core.hub.call(
                 agent_id,

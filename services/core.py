@@ -10,6 +10,7 @@ from services.activity import ActivityBook
 from services.bus import Bus
 from services.db.engine import Database
 from services.keys import Keys
+from services.options import OptionBook
 from services.progress import ProgressBook
 from services.ratelimits import LocalCounters, RateCounters, RedisCounters
 from services.redis_bus import RedisBus
@@ -21,7 +22,7 @@ from services.uses import UseBook
 
 @dataclass(frozen=True)
 class Settings:
-    """What services decide by. Times of the lease: RELIABILITY by the field's practice (Kubernetes: 10 s, 40 s)."""
+    """Constants that services decide by; what an administrator sets is in `Core.options`. Times of the lease: RELIABILITY by the field's practice (Kubernetes: 10 s, 40 s)."""
 
     access_token_life: timedelta = timedelta(minutes=10)
     login_life: timedelta = timedelta(days=14)
@@ -68,6 +69,8 @@ class Core:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     standings: StandingBook = field(default_factory=StandingBook)
     uses: UseBook = field(default_factory=UseBook)
+    #: What an administrator sets: `core.options.value(services.options.SIGN_UP_MODE)`.
+    options: OptionBook = field(default_factory=OptionBook)
     activity: ActivityBook = field(default_factory=ActivityBook)
     #: What is done together with whatever else is asked for at the same time, by name.
     rounds: dict[str, Together[Any, Any]] = field(default_factory=dict[str, Together[Any, Any]])

@@ -19,8 +19,8 @@ EMAIL: Final = re.compile(
     r"[a-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*"
 )
 _MAX_EMAIL: Final = 254
-_SHORTEST_IDLE: Final = 60
-_LONGEST_IDLE: Final = 366 * 24 * 3600
+SHORTEST_IDLE: Final = 60
+LONGEST_IDLE: Final = 366 * 24 * 3600
 _MAX_DESCRIPTION: Final = 4096
 _MAX_PERSON: Final = 64
 _MOST_SESSIONS: Final = 1_000_000
@@ -107,12 +107,12 @@ class IdleRule(Protocol):
 def check_idle(rule: IdleRule, problems: Problems) -> None:
     if rule.idle_timeout_seconds != 0:
         timeout = rule.idle_timeout_seconds
-        check_number(timeout, problems, "input.idleTimeoutSeconds", least=_SHORTEST_IDLE, most=_LONGEST_IDLE)
+        check_number(timeout, problems, "input.idleTimeoutSeconds", least=SHORTEST_IDLE, most=LONGEST_IDLE)
     check_number(rule.idle_cpu_percent, problems, "input.idleCpuPercent", least=0, most=100)
     check_number(rule.idle_accelerator_percent, problems, "input.idleAcceleratorPercent", least=0, most=100)
     if rule.max_lifetime_seconds != 0:
         lifetime = rule.max_lifetime_seconds
-        check_number(lifetime, problems, "input.maxLifetimeSeconds", least=_SHORTEST_IDLE, most=_LONGEST_IDLE)
+        check_number(lifetime, problems, "input.maxLifetimeSeconds", least=SHORTEST_IDLE, most=LONGEST_IDLE)
 
 
 def check_sessions(value: int | UnsetType | None, problems: Problems) -> None:

@@ -104,6 +104,9 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
     "forgetImages": (_ALL, _NO, _NO),
     "installImages": (_ALL, _NO, _NO),
     "removeImages": (_ALL, _NO, _NO),
+    # the installation
+    "read:setting": (_ALL, _NO, _NO),
+    "updateSettings": (_ALL, _NO, _NO),
     # sessions
     "createSession": (_OWN, _OWN, _OWN),
     "updateSession": (_ALL, _DOM, _OWN),

@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import ids, inputs, permissions, slots
+from services import ids, inputs, options, permissions, slots
 from services.bus import Wake
 from services.core import Core
 from services.db.tables import Keypair, ResourcePolicy
@@ -36,8 +36,8 @@ class PolicySpec:
     #: None: unlimited.
     max_concurrent_sessions: int | None = None
     max_kernels_per_session: int = 1
-    #: 0: never.
-    idle_timeout_seconds: int = 0
+    #: 0: never; None: as the settings say.
+    idle_timeout_seconds: int | None = None
     #: Load above it is use, in percent of what a session was given; 100: such load is no use.
     idle_cpu_percent: int = 5
     idle_accelerator_percent: int = 5
@@ -95,7 +95,7 @@ async def create(core: Core, actor: Actor, spec: PolicySpec) -> ResourcePolicy:
             total_slots=limits,
             max_concurrent_sessions=spec.max_concurrent_sessions,
             max_kernels_per_session=spec.max_kernels_per_session,
-            idle_timeout_seconds=spec.idle_timeout_seconds,
+            idle_timeout_seconds=core.options.given(spec.idle_timeout_seconds, options.DEFAULT_IDLE_TIMEOUT),
             idle_cpu_percent=spec.idle_cpu_percent,
             idle_accelerator_percent=spec.idle_accelerator_percent,
             max_lifetime_seconds=spec.max_lifetime_seconds,

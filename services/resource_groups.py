@@ -19,7 +19,7 @@ from scheduler.plugins import (
     sequencers,
 )
 from scheduler.reservations import EASY, BackfillOptions
-from services import ids, inputs, permissions, slots
+from services import ids, inputs, options, permissions, slots
 from services.bus import Wake
 from services.core import Core
 from services.db.engine import insert_into
@@ -73,17 +73,17 @@ class ResourceGroupSpec:
     max_kernels_per_session: int | None = None
     #: After so long without its node a session is given up; None: it waits until somebody decides.
     lost_session_grace_seconds: int | None = None
-    #: An unused session ends after so long; 0: never.
-    idle_timeout_seconds: int = 0
+    #: An unused session ends after so long; 0: never; None: as the settings say.
+    idle_timeout_seconds: int | None = None
     #: Load above it is use, in percent of what a session was given; 100: such load is no use.
     idle_cpu_percent: int = 5
     idle_accelerator_percent: int = 5
     #: From its start a session may run for so long; 0: for ever.
     max_lifetime_seconds: int = 0
-    #: A start that fails for a reason of its node is tried again at most so often.
-    start_retries: int = 2
-    #: The head of the queue gets a reservation, and others may pass it that do not delay it.
-    backfill: bool = True
+    #: A start that fails for a reason of its node is tried again at most so often; None: as the settings say.
+    start_retries: int | None = None
+    #: The head of the queue gets a reservation, and others may pass it that do not delay it; None: as the settings say.
+    backfill: bool | None = None
     backfill_options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     idempotency_key: str | None = None
 
@@ -201,12 +201,12 @@ async def create(core: Core, actor: Actor, spec: ResourceGroupSpec) -> ResourceG
             placer=spec.placer,
             placer_options=dict(spec.placer_options),
             lost_session_grace_seconds=spec.lost_session_grace_seconds,
-            idle_timeout_seconds=spec.idle_timeout_seconds,
+            idle_timeout_seconds=core.options.given(spec.idle_timeout_seconds, options.DEFAULT_IDLE_TIMEOUT),
             idle_cpu_percent=spec.idle_cpu_percent,
             idle_accelerator_percent=spec.idle_accelerator_percent,
             max_lifetime_seconds=spec.max_lifetime_seconds,
-            start_retries=spec.start_retries,
-            backfill=spec.backfill,
+            start_retries=core.options.given(spec.start_retries, options.DEFAULT_START_RETRIES),
+            backfill=core.options.given(spec.backfill, options.DEFAULT_BACKFILL),
             backfill_options=dict(spec.backfill_options),
             created_at=core.now(),
         )

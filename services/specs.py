@@ -1,7 +1,7 @@
 """What a node has to know to run a kernel, from the rows of its session."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
@@ -12,15 +12,27 @@ from services.keys import Keys
 
 #: Where main1 waits for the others of a distributed job (PyTorch's usual one).
 _MASTER_PORT: Final = "29500"
+_PULL_POLICIES: Final[dict[str, Literal["if-not-present", "always", "never"]]] = {
+    "IF_NOT_PRESENT": "if-not-present",
+    "ALWAYS": "always",
+    "NEVER": "never",
+}
 
 
 def describe(
-    kernel: Kernel, session: Session, image: Image, members: Sequence[Kernel], keys: Keys
+    kernel: Kernel,
+    session: Session,
+    image: Image,
+    members: Sequence[Kernel],
+    keys: Keys,
+    *,
+    pull: str,
 ) -> KernelSpec:
     """All that a node must know to run a kernel.
 
     Args:
         members: all kernels of its session, in the order of their ranks.
+        pull: a value of `options.IMAGE_PULL_POLICY`.
 
     Raises:
         ValueError: the session's key was sealed with one that the secrets file no longer has.
@@ -47,6 +59,7 @@ def describe(
         bootstrap="\n".join(script for script in scripts if script) or None,
         command=session.startup_command if batch and main else None,
         shared_memory=session.shared_memory,
+        pull_policy=_PULL_POLICIES[pull],
     )
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError
 
 from server.commands import options
 from server.config import Config
+from services.options import OPTIONS
 
 _MASK = "********"
 
@@ -45,6 +46,8 @@ def masked(name: str, value: Any) -> Any:
         return _MASK
     if isinstance(value, Path):
         return str(value)
+    if name == "settings":
+        return {key: _MASK if OPTIONS[key].secret and one else one for key, one in value.items()}
     if name.endswith("_url") and value:
         try:
             return make_url(value).render_as_string(hide_password=True)

@@ -27,13 +27,11 @@ from services.db.tables import Domain, Keypair, Login, RetiredRefreshToken, User
 from services.errors import BadInput, NotFound, RateLimited, Unauthenticated
 from services.inputs import normal_email
 from services.keys import Keys, digest
+from services.options import LOGIN_ATTEMPTS, LOGIN_ATTEMPTS_OF_ADDRESS
 from services.paging import Order, Page, PageArgs, Total
 from services.permissions import Actor
 from services.tokens import AccessClaims
 
-#: Failed attempts per minute: of one account from one address, and of one address on all accounts.
-ATTEMPTS: Final = 5
-ATTEMPTS_OF_ADDRESS: Final = 60
 _MINUTE: Final = 60.0
 _LONGEST_REFRESH: Final = 128
 
@@ -57,7 +55,7 @@ async def login(core: Core, email: str, password: str, *, address: str, user_age
 
     Raises:
         Unauthenticated: they do not match, or the user or its domain is not active.
-        RateLimited: more than 5 failed attempts a minute on this account from this address.
+        RateLimited: more failed attempts a minute on this account from this address than are allowed.
     """
     email = normal_email(email)
     attempt = await _Attempt.begin(core, email, address)
@@ -324,7 +322,10 @@ class _Attempt:
     async def begin(cls, core: Core, account: str, address: str) -> "_Attempt":
         network = _network(address)
         name = digest(f"{account[:512]}\n{network}".encode(errors="replace").decode(errors="replace")).hex()
-        limits = ((f"login:{name}", ATTEMPTS), (f"login-from:{network}", ATTEMPTS_OF_ADDRESS))
+        limits = (
+            (f"login:{name}", core.options.value(LOGIN_ATTEMPTS)),
+            (f"login-from:{network}", core.options.value(LOGIN_ATTEMPTS_OF_ADDRESS)),
+        )
         for key, limit in limits:
             wait = await core.rates.take(key, limit, _MINUTE)
             if wait is not None:

@@ -584,3 +584,17 @@ class Lease(Base):
     holder: Mapped[str] = mapped_column(default="")
     fence: Mapped[int] = mapped_column(default=0)
     expires_at: Mapped[datetime]
+
+
+class Setting(Base):
+    """What an administrator has set; a setting without a row has its default (`services/options.py` has them all)."""
+
+    __tablename__ = "settings"
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    #: `{"value": …}`; empty for a secret.
+    document: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    #: A secret, sealed for its key.
+    sealed: Mapped[bytes | None]
+    updated_at: Mapped[datetime] = mapped_column(default=now)
+    updated_by_id: Mapped[str | None] = mapped_column(ForeignKey("users.id"))

@@ -158,7 +158,7 @@ async def _watched(core: Core) -> list[_Watched]:
             .order_by(Session.id)
         )
         for session_id, written, started_at, warned_at, kernel_id, slots, *numbers in rows:
-            rule = terms.of(numbers).idle
+            rule = terms.of(core, numbers).idle
             if rule is None:
                 continue
             if session_id not in found:

@@ -19,7 +19,7 @@ from services.db.tables import ResourceGroup, ResourcePolicy, Session
 from services.sessions import terms
 from services.sessions.lifecycle import Reason
 from services.sessions.notices import end_warned, warn
-from services.sessions.terms import Terms, warning_of
+from services.sessions.terms import Terms
 
 #: Sessions warned and ended by one look.
 _MOST: Final = 500
@@ -39,14 +39,15 @@ class _Aging:
     id: str
     started_at: datetime
     limit: timedelta
+    warning: timedelta
     warned_at: datetime | None
 
     def ends_at(self, now: datetime) -> datetime:
         """Never sooner after its warning than the warning promises."""
-        return max(self.started_at + self.limit, (self.warned_at or now) + warning_of(self.limit))
+        return max(self.started_at + self.limit, (self.warned_at or now) + self.warning)
 
     def must_know(self, now: datetime) -> bool:
-        return now >= self.started_at + self.limit - warning_of(self.limit)
+        return now >= self.started_at + self.limit - self.warning
 
     def should_not_have_been_told(self, now: datetime) -> bool:
         return self.warned_at is not None and not self.must_know(now)
@@ -55,11 +56,11 @@ class _Aging:
 def lifetime(core: Core, session: Session, found: Terms | None) -> Lifetime:
     """How it stands now."""
     limit = found.lifetime if found else None
-    if limit is None or session.started_at is None:
+    if found is None or limit is None or session.started_at is None:
         return Lifetime("NO_LIMIT", None, None)
     if session.idle_exempt:
         return Lifetime("EXEMPT", limit, None)
-    aging = _Aging(session.id, session.started_at, limit, session.lifetime_warned_at)
+    aging = _Aging(session.id, session.started_at, limit, found.warning, session.lifetime_warned_at)
     return Lifetime("LIMITED", limit, aging.ends_at(core.now()))
 
 
@@ -101,11 +102,12 @@ async def _running(core: Core) -> tuple[list[_Aging], list[str]]:
     async with core.db.read() as db:
         rows: Any = await db.execute(query.order_by(Session.id))
         for session_id, started_at, warned_at, *numbers in rows:
-            limit = terms.of(numbers).lifetime
+            own = terms.of(core, numbers)
+            limit = own.lifetime
             if limit is None:
                 unlimited.append(session_id)
             elif started_at is not None:
-                found.append(_Aging(session_id, started_at, limit, warned_at))
+                found.append(_Aging(session_id, started_at, limit, own.warning, warned_at))
     return found, unlimited
 
 

@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.bus import Deliver
 from services.core import Core
 from services.db.tables import FINAL, Kernel, ResourceGroup, Session
+from services.options import LONGEST_RETRY_PAUSE, RETRY_PAUSE
 from services.sessions import lifecycle, reasons
 from services.sessions.lifecycle import REGROUPED, Changes, Reason, Was
 
@@ -37,8 +38,6 @@ _OF_THE_NODE: Final = frozenset(
         "TIMED_OUT",
     }
 )
-_FIRST: Final = timedelta(seconds=10)
-_LONGEST: Final = timedelta(minutes=5)
 #: What a kernel no longer has when it waits again.
 _NOTHING: Final[Mapping[str, Any]] = {
     "agent_id": None,
@@ -87,7 +86,7 @@ async def start_again(
         f"{'time' if left == 1 else 'times'} at most.",
     )
     session.failed_agent_ids = [*tried, failed_on]
-    session.retry_at = at + min(_FIRST * 2 ** len(tried), _LONGEST)
+    session.retry_at = at + _pause(core, len(tried))
     await db.flush()
     return await regroup(core, db, session, kernels, changes, gone=gone, told=told)
 
@@ -142,6 +141,11 @@ async def regroup(
         .execution_options(synchronize_session=False)
     )
     return True
+
+
+def _pause(core: Core, tried: int) -> timedelta:
+    first, longest = core.options.value(RETRY_PAUSE), core.options.value(LONGEST_RETRY_PAUSE)
+    return timedelta(seconds=min(first * 2**tried, max(first, longest)))
 
 
 def _regrouped(kernel: Kernel) -> bool:

@@ -10,10 +10,8 @@ from sqlalchemy import select
 from services import permissions
 from services.core import Core
 from services.db.tables import Keypair, ResourceGroup, ResourcePolicy, Session
+from services.options import END_WARNING
 from services.permissions import Actor
-
-#: Warned so long before the end, or for half of a short time.
-_WARNING: Final = timedelta(minutes=5)
 
 _IDLE: Final = (
     ResourcePolicy.idle_timeout_seconds,
@@ -36,23 +34,17 @@ class Rule:
     timeout: timedelta
     cpu_percent: int
     accelerator_percent: int
-
-    @property
-    def warning(self) -> timedelta:
-        return warning_of(self.timeout)
+    #: Warned so long before the end.
+    warning: timedelta
 
 
 @dataclass(frozen=True)
 class Terms:
-    """None: unlimited. `lifetime` is counted from the start."""
+    """None: unlimited. `lifetime` is counted from the start, and warned of `warning` before its end."""
 
     idle: Rule | None
     lifetime: timedelta | None
-
-
-def warning_of(span: timedelta) -> timedelta:
-    """How long before the end of a span it is warned of."""
-    return min(_WARNING, span / 2)
+    warning: timedelta
 
 
 def joined(query: Any) -> Any:
@@ -64,13 +56,18 @@ def joined(query: Any) -> Any:
     )
 
 
-def of(numbers: Sequence[int]) -> Terms:
+def of(core: Core, numbers: Sequence[int]) -> Terms:
     """From the values of `COLUMNS`. The shorter timeout brings its own thresholds."""
+    most = timedelta(seconds=core.options.value(END_WARNING))
     given = [tuple(numbers[:3]), tuple(numbers[3:6])]
     chosen = min((one for one in given if one[0] > 0), default=None)
-    rule = None if chosen is None else Rule(timedelta(seconds=chosen[0]), chosen[1], chosen[2])
+    rule = None
+    if chosen is not None:
+        timeout = timedelta(seconds=chosen[0])
+        rule = Rule(timeout, chosen[1], chosen[2], min(most, timeout / 2))
     longest = lifetime(numbers[6:])
-    return Terms(rule, None if longest is None else timedelta(seconds=longest))
+    span = None if longest is None else timedelta(seconds=longest)
+    return Terms(rule, span, most if span is None else min(most, span / 2))
 
 
 def lifetime(numbers: Sequence[int]) -> int | None:
@@ -87,5 +84,5 @@ async def find(core: Core, actor: Actor, session_ids: Sequence[str]) -> dict[str
     async with core.db.read() as db:
         rows: Any = await db.execute(query)
         for session_id, *numbers in rows:
-            result[session_id].append(of(numbers))
+            result[session_id].append(of(core, numbers))
     return result

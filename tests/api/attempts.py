@@ -37,6 +37,8 @@ async def _plain(world: World, mutation: str) -> dict[str, Any]:
             return {"name": world.name()}
         case "recalculateUsage":
             return {}
+        case "updateSettings":
+            return {"settings": [{"key": "mailHost", "value": f"{world.name()}.example.org"}]}
         case "createResourcePreset":
             return {"name": world.name(), "slots": SLOTS}
         case "createGroup":

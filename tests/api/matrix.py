@@ -129,6 +129,8 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "SessionLifetime": (INSIDE, "endsAt limitSeconds reason remainingSeconds"),
     "SessionIdle": (INSIDE, "reason remainingSeconds since timeoutSeconds"),
     "SessionEventEntry": (INSIDE, "at code id message status"),
+    "Setting": (INSIDE, """choices default description isSecret isSet key kind maximum minimum section unit updatedAt updatedBy
+        value"""),
     "Slot": (INSIDE, "amount name type"),
     "SlotAvailability": (INSIDE, "capacity free largestCapacity largestFree limit name type used"),
     "SlotLimit": (INSIDE, "amount name type used"),
@@ -189,6 +191,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "UpdateResourceGroupPayload": (INSIDE, "resourceGroup"),
     "UpdateResourcePolicyPayload": (INSIDE, "resourcePolicy"),
     "UpdateResourcePresetPayload": (INSIDE, "resourcePreset"),
+    "UpdateSettingsPayload": (INSIDE, "settings"),
     "UpdateSessionPayload": (INSIDE, "session"),
     "UpdateUserPayload": (INSIDE, "user"),
     "UserResult": (INSIDE, "error id user"),
@@ -225,6 +228,7 @@ QUERIES: Final = {
     "schedulers": SIGNED_IN,
     "server": PUBLIC,
     "sessions": SIGNED_IN,
+    "settings": BY_SUPERADMIN,
     "slotTypes": SIGNED_IN,
     "users": SIGNED_IN,
     "viewer": VIEWER,
@@ -281,6 +285,7 @@ MUTATIONS: Final[dict[str, tuple[str, str]]] = {
     "updateResourcePolicy": ("ResourcePolicy", BY_SUPERADMIN),
     "updateResourcePreset": ("ResourcePreset", BY_SUPERADMIN),
     "updateSession": ("Session", BY_OWNER),
+    "updateSettings": ("", BY_SUPERADMIN),
     "updateUser": ("User", BY_ADMIN),
 }
 
@@ -290,6 +295,7 @@ SUBSCRIPTIONS: Final = {
     "sessionEvents": SIGNED_IN,
     "sessionLogs": BY_OWNER,
     "sessionStats": BY_OWNER,
+    "settingsChanged": BY_SUPERADMIN,
 }
 
 #: Arguments of fields that are no list and no mutation; `name:kinds` for ids.
@@ -297,6 +303,7 @@ ARGUMENTS: Final = {
     "Query.availability": "groupId:grp resourceGroupId:rgp",
     "Query.availablePresets": "groupId:grp resourceGroupId:rgp",
     "Query.node": "id:*",
+    "Query.settings": "sectionIn",
     "Kernel.logs": "tail",
     "Session.logs": "tail",
     "Subscription.agentEvents": "after",
@@ -368,6 +375,7 @@ INPUTS: Final = {
     "SessionFilter": """agentId:agt category createdAfter createdBefore domainId:dom groupId:grp resourceGroupId:rgp
         search statusIn type userId:usr""",
     "SessionOrder": "direction field",
+    "SettingInput": "key value",
     "SlotInput": "amount name",
     "TerminateSessionsInput": "force ids:ses",
     "UpdateAgentInput": "id:agt name resourceGroupId:rgp schedulable",
@@ -383,6 +391,7 @@ INPUTS: Final = {
         name totalSlots""",
     "UpdateResourcePresetInput": "description id:pre name sharedMemory slots",
     "UpdateSessionInput": "id:ses name",
+    "UpdateSettingsInput": "settings",
     "UpdateUserInput": """description domainId:dom fullName groupIds:grp id:usr maxConcurrentSessions mustChangePassword name
         password role totalSlots""",
     "UserFilter": "active domainId:dom groupId:grp role search",
@@ -420,6 +429,8 @@ ENUMS: Final = {
     "SessionStatus": """CANCELLED CREATING ERROR PENDING PREPARED PREPARING PULLING RUNNING SCHEDULED TERMINATED
         TERMINATING""",
     "SessionType": "BATCH INTERACTIVE",
+    "SettingKind": "BOOLEAN CHOICE INTEGER SECRET TEXT",
+    "SettingSection": "ACCOUNTS DEFAULTS MAIL RECORDS SESSIONS",
     "SignUpMode": "CLOSED INVITATION OPEN",
     "SlotUnit": "BYTES COUNT",
     "UserOrderField": "CREATED_AT EMAIL NAME ROLE",
@@ -431,10 +442,10 @@ UNIONS: Final = {
         SchedulerFailed StartsLater WaitsForSessions WrongArchitecture""",
 }
 INTERFACES: Final = {"Node": "id", "WaitingReason": "code estimatedStartAt message position"}
-SCALARS: Final = "Boolean ByteSize DateTime Float ID Int JSON String"
+SCALARS: Final = "Boolean ByteSize DateTime Float ID Int JSON SettingValue String"
 
 #: Names of fields that sound like a secret and are none.
-HARMLESS: Final = "mustChangePassword"
+HARMLESS: Final = "isSecret mustChangePassword"
 
 
 def fields(row: str) -> dict[str, str]:

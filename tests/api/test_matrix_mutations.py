@@ -105,6 +105,7 @@ async def test_a_subscription_tells_each_what_the_table_says(built: Matrix) -> N
         "sessionEvents": {"after": "0"},
         "sessionLogs": {"sessionId": ours["ended"].id},
         "sessionStats": {"sessionId": ours["Session"].id},
+        "settingsChanged": {},
     }
     for name, row in matrix.SUBSCRIPTIONS.items():
         query = operation("Subscription", name, *given[name], whole=True)

@@ -28,7 +28,7 @@ from scheduler.plan import (
     Waiting,
     WrongArchitecture,
 )
-from services import tokens
+from services import settings, tokens
 from services.bus import PullAdvanced
 from services.core import Core
 from services.db.tables import (
@@ -48,6 +48,7 @@ from tests.api.clients import Caller
 from tests.factories import PASSWORD_HASH, SECRET_KEY, Factories
 
 ANONYMOUS: Final = "anonymous"
+MAIL_PASSWORD: Final = "the-password-of-the-mail-server"
 
 #: Prefix of an id → the type that the API shows it as.
 TYPES: Final = {
@@ -140,6 +141,12 @@ async def build(make: Factories) -> World:
         await _cluster(world, tenant, who, near)
         await _sessions(world, tenant, who, near)
     await _left_behind(world)
+    superadmin = make.actor(world.people["superadmin"].row)
+    await settings.change(
+        make.core,
+        superadmin,
+        [settings.Change("retryPauseSeconds", 20), settings.Change("mailPassword", MAIL_PASSWORD)],
+    )
     async with make.core.db.write() as db:
         row = await db.get_one(User, world.people["inactive"].row.id)
         row.active = False
@@ -365,4 +372,4 @@ async def _left_behind(world: World) -> None:
 
 def secrets_of(world: World) -> set[str]:
     """What no answer may contain, whoever asks."""
-    return {SECRET_KEY, PASSWORD_HASH, *(person.token for person in world.people.values())}
+    return {SECRET_KEY, PASSWORD_HASH, MAIL_PASSWORD, *(person.token for person in world.people.values())}

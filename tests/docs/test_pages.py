@@ -14,6 +14,7 @@ from graphql import build_schema, parse, validate
 from server.cli import COMMANDS, load
 from server.config import Config
 from services.errors import Unauthenticated
+from services.options import OPTIONS
 from services.tokens import key_id, read_request
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,6 +102,21 @@ def test_the_table_of_settings_has_the_defaults() -> None:
     }
     assert len(defaults) >= 10
     assert {name: said[name].lower() for name in defaults} == defaults
+
+
+def test_the_page_for_administrators_names_every_runtime_setting_with_its_default() -> None:
+    table = (ROOT / "docs/admin.md").read_text().partition("## Settings")[2].partition("\n## ")[0]
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:4]]
+        for line in table.splitlines()
+        if line.startswith("| `")
+    ]
+    said = {key.strip("`"): default for key, default, _ in rows}
+    shown = {
+        key: str(one.default).lower() if isinstance(one.default, bool) else one.default
+        for key, one in OPTIONS.items()
+    }
+    assert said == {key: "none" if value == "" else f"`{value}`" for key, value in shown.items()}
 
 
 def operations(page: Path) -> list[str]:

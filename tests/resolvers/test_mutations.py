@@ -178,6 +178,11 @@ async def _(_scene: Scene) -> dict[str, Any]:
     return {"dryRun": True}
 
 
+@governing("updateSettings")
+async def _(_scene: Scene) -> dict[str, Any]:
+    return {"settings": [{"key": "signUpMode", "value": "OPEN"}, {"key": "mailPassword", "value": "s3cret"}]}
+
+
 @governing("createResourceGroup")
 async def _(_scene: Scene) -> dict[str, Any]:
     limits = {"totalSlots": SLOTS, "maxConcurrentSessions": 3, "maxKernelsPerSession": 2}

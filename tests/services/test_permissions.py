@@ -121,6 +121,8 @@ def test_every_action_on_an_object_is_in_the_table() -> None:
         "createResourceGroup",
         "createResourcePreset",
         "recalculateUsage",
+        "read:setting",
+        "updateSettings",
     }
 
 

@@ -8,7 +8,6 @@ import pytest
 from sqlalchemy import func, select
 
 from services import auth, passwords
-from services.auth import logins
 from services.bus import Revoked
 from services.core import Core
 from services.db.tables import Login, RetiredRefreshToken, Ticket, User
@@ -17,6 +16,7 @@ from services.errors import (
     Unauthenticated,
 )
 from services.keys import digest
+from services.options import LOGIN_ATTEMPTS_OF_ADDRESS
 from tests.factories import PASSWORD, SECRET_KEY, Clock, Factories
 from tests.services.auth.visits import ADDRESS, log_in
 
@@ -178,7 +178,7 @@ async def test_attempts_at_once_are_all_counted(core: Core, make: Factories, clo
 
 
 async def test_one_address_cannot_try_all_accounts(core: Core, clock: Clock) -> None:
-    for number in range(logins.ATTEMPTS_OF_ADDRESS):
+    for number in range(LOGIN_ATTEMPTS_OF_ADDRESS.default):
         with pytest.raises(Unauthenticated):
             await auth.login_with_keypair(core, f"BK{number:018d}", SECRET_KEY, address=ADDRESS)
     with pytest.raises(RateLimited):

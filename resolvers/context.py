@@ -140,6 +140,14 @@ async def _installed(core: Core, _actor: Actor, keys: Sequence[str]) -> dict[str
     return {key: [key] for key in await images.installed(core, keys)}
 
 
+async def _keypair_sessions(core: Core, _actor: Actor, keys: Sequence[str]) -> dict[str, list[Any]]:
+    return {key: [found] for key, found in (await keypairs.session_counts(core, keys)).items()}
+
+
+async def _keypair_requests(core: Core, _actor: Actor, keys: Sequence[str]) -> dict[str, list[Any]]:
+    return {key: [found] for key, found in (await keypairs.request_counts(core, keys)).items()}
+
+
 #: What belongs to another thing in small numbers → how it is read for several of those, how it is shown.
 _EACH: Final[dict[str, tuple[Each, Any]]] = {
     "kernels": (sessions.kernels, Kernel.of),
@@ -154,6 +162,8 @@ _EACH: Final[dict[str, tuple[Each, Any]]] = {
     "memberships": (groups.of_users, Group.of),
     "usable": (_usable, ResourceGroup.of),
     "logins": (_logins, Login.of),
+    "keypair_sessions": (_keypair_sessions, None),
+    "keypair_requests": (_keypair_requests, None),
 }
 
 

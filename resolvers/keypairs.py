@@ -49,6 +49,16 @@ class KeypairMutations:
         row = await keypairs.edit(info.context.core, info.context.viewer, str(input.id), changes)
         return types.UpdateKeypairPayload(keypair=Keypair.of(row))
 
+    @strawberry.field(
+        description="Choose a user's main keypair: its limits and its policy count for logins by password."
+    )
+    async def set_main_keypair(
+        self, info: Info, input: types.SetMainKeypairInput
+    ) -> types.SetMainKeypairPayload:
+        row = await keypairs.set_main(info.context.core, info.context.viewer, str(input.id))
+        info.context.forget()
+        return types.SetMainKeypairPayload(keypair=Keypair.of(row), user=await info.context.load(row.user_id))
+
     @strawberry.field(description="Activate keypairs, each for itself.")
     async def activate_keypairs(
         self, info: Info, input: types.KeypairsInput

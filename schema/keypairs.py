@@ -8,10 +8,11 @@ import strawberry
 
 from schema.context import Context, Info
 from schema.errors import Problem
-from schema.fields import USED, answered, one, permitted_actions, refers, said
+from schema.fields import USED, answered, each, one, permitted_actions, refers, said
 from schema.nodes import Node
 from schema.paging import Direction
 from schema.slots import SlotLimit
+from schema.users import Role
 from services.db import tables
 
 if TYPE_CHECKING:
@@ -27,8 +28,12 @@ class Keypair(Node):
     access_key: str = said("The public part.")
     active: bool = said("False: requests with it are refused.")
     created_at: datetime = said("When it was made.")
-    last_used_at: datetime | None = said("When it last signed a request; null: never.")
-    query_count: int = said("Requests that it has signed.")
+    last_used_at: datetime | None = said(
+        "When a request of it came last, written down every few seconds; null: never."
+    )
+    query_count: int = said(
+        "Requests that were signed with it or came from a login bound to it, written down every few seconds."
+    )
     rate_limit: int = said("Most requests in 15 minutes.")
 
     @classmethod
@@ -63,6 +68,18 @@ class Keypair(Node):
     @answered(one("user_id"), "Are the browser logins of its user bound to it?")
     def is_main(self, owner: Any, _context: Context) -> bool:
         return owner is not None and owner.row.main_keypair_id == self.row.id
+
+    @answered(one("user_id"), "What requests with it may do: the role of its user.")
+    def role(self, owner: Any, _context: Context) -> Role:
+        return owner.role
+
+    @answered(each("keypair_sessions"), "Sessions that were ever made with it; up to 10,000 are counted.")
+    def session_count(self, counted: list[int], _context: Context) -> int:
+        return counted[0]
+
+    @answered(each("keypair_requests"), "Its requests in the last 15 minutes, of `rateLimit`.")
+    def request_count(self, counted: list[int], _context: Context) -> int:
+        return counted[0]
 
     allowed_actions: list[str] = permitted_actions("Mutations that you may perform on it.")
 
@@ -116,6 +133,11 @@ class UpdateKeypairInput:
     rate_limit: int | None = said("Most requests in 15 minutes.", default=None)
 
 
+@strawberry.input(description="A keypair that is to be its user's main one.")
+class SetMainKeypairInput:
+    id: strawberry.ID = said("An active keypair.")
+
+
 @strawberry.input(description="Several keypairs.")
 class KeypairsInput:
     ids: list[strawberry.ID] = said("The keypairs.")
@@ -142,6 +164,12 @@ class CreateKeypairPayload:
 @strawberry.type(description="A keypair was changed.")
 class UpdateKeypairPayload:
     keypair: Keypair = said("The keypair as it is now.")
+
+
+@strawberry.type(description="A keypair is its user's main one now.")
+class SetMainKeypairPayload:
+    keypair: Keypair = said("The keypair.")
+    user: Annotated["User", strawberry.lazy("schema.users")] = said("Its user, as they are now.")
 
 
 @strawberry.type(description="Keypairs were activated, each for itself.")

@@ -1,6 +1,6 @@
 """The ASGI application: GraphQL, the agents' doors, terminals, health, the console."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +27,7 @@ from server.security import Perimeter
 from server.trusted import MANIFEST, TrustedDocuments
 from services import auth
 from services.permissions import Actor
+from services.ratelimits import Quota
 
 CONSOLE: Final = Path(__file__).resolve().parent.parent / "webui" / "dist"
 
@@ -94,7 +95,10 @@ class _Gate:
         self._trusted = trusted
 
     async def http_context(self, request: Request, body: bytes) -> RequestContext:
-        actor = await self._actor(request, body)
+        def tell(quota: Quota) -> None:
+            request.state.quota = quota
+
+        actor = await self._actor(request, body, tell)
         return self._context(request, actor)
 
     async def authenticate(self, websocket: WebSocket, payload: dict[str, Any]) -> Actor | None:
@@ -104,6 +108,10 @@ class _Gate:
             if scheme.lower() != "bearer":
                 return None
         return await auth.authenticate_bearer(self._core, str(token))
+
+    async def count(self, actor: Actor | None) -> None:
+        if actor is not None:
+            await auth.count_operation(self._core, actor)
 
     async def stands(self, actor: Actor) -> bool:
         return await auth.still_stands(self._core, actor.user_id, actor.login_id)
@@ -115,7 +123,7 @@ class _Gate:
     def context(self, websocket: WebSocket, actor: Actor | None) -> RequestContext:
         return self._context(websocket, actor)
 
-    async def _actor(self, request: Request, body: bytes) -> Actor | None:
+    async def _actor(self, request: Request, body: bytes, tell: Callable[[Quota], None]) -> Actor | None:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             return None
@@ -127,8 +135,9 @@ class _Gate:
                 method=request.method,
                 path=f"{request.scope['path']}?{query}" if query else request.scope["path"],
                 body=body,
+                told=tell,
             )
-        return await auth.authenticate_bearer(self._core, token)
+        return await auth.authenticate_bearer(self._core, token, tell)
 
     def _offered(self, actor: Actor | None) -> frozenset[str]:
         playground = {"open": True, "signed-in": actor is not None, "off": False}[self._config.graphiql]

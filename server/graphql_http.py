@@ -7,6 +7,7 @@ JSON only (a form of another site cannot make one), and there are no batches.
 
 import asyncio
 import json
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,7 +21,9 @@ from strawberry.types.graphql import OperationType
 
 from schema.errors import present, present_all
 from server.results import contents, wrap
+from services.auth import WINDOW
 from services.errors import BerthError, Unavailable
+from services.ratelimits import Quota
 
 RESPONSE: Final = "application/graphql-response+json"
 JSON: Final = "application/json"
@@ -64,6 +67,11 @@ class GraphQLHTTP:
         self._timeout = timeout
 
     async def __call__(self, request: Request) -> Response:
+        response = await self._respond(request)
+        response.headers.update(_of_quota(getattr(request.state, "quota", None)))
+        return response
+
+    async def _respond(self, request: Request) -> Response:
         media = _negotiate(request.headers.get("accept"))
         if media is None:
             return Response(f"Accept {RESPONSE} or {JSON}.", 406, media_type="text/plain")
@@ -78,7 +86,10 @@ class GraphQLHTTP:
                 self._admit(request, operation.query)
             context = await self._context(request, body)
         except BerthError as error:
-            return _answer({"errors": present_all([wrap(error)])}, _status_of(error), media)
+            response = _answer({"errors": present_all([wrap(error)])}, _status_of(error), media)
+            if "retry_after" in error.extra:
+                response.headers["retry-after"] = str(math.ceil(error.extra["retry_after"]))
+            return response
         async with context:
             return await self._execute(operation, context, allowed, media)
 
@@ -194,6 +205,21 @@ def _json(text: str | bytes, what: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise Malformed(400, f"{what} is not valid JSON.") from error
+
+
+def _of_quota(quota: Quota | None) -> dict[str, str]:
+    """How many requests the caller's keypair has left (draft-ietf-httpapi-ratelimit-headers-06).
+
+    The window slides: at the reset a part of the limit is free again, not all of it.
+    """
+    if quota is None:
+        return {}
+    return {
+        "ratelimit-limit": str(quota.limit),
+        "ratelimit-remaining": str(quota.remaining),
+        "ratelimit-reset": str(math.ceil(quota.reset)),
+        "ratelimit-policy": f"{quota.limit};w={WINDOW:.0f}",
+    }
 
 
 def _error(message: str) -> dict[str, Any]:

@@ -59,6 +59,10 @@ class Gate(Protocol):
         """The actor of this connection, None for an anonymous one. Raises `BerthError`."""
         ...
 
+    async def count(self, actor: Any) -> None:
+        """Count one operation of this actor. Raises `BerthError` when there were too many."""
+        ...
+
     async def stands(self, actor: Any) -> bool:
         """Is the actor's login still good?"""
         ...
@@ -215,6 +219,7 @@ class _Connection:
         """Encoded results; a list of errors ends an operation that could not begin."""
         try:
             self._gate.admit(self._websocket, operation.query)
+            await self._gate.count(self._actor)
         except BerthError as error:
             yield present_all([wrap(error)])
             return

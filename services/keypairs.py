@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from sqlalchemy import delete as delete_from
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import idempotency, ids, inputs, permissions, subjects
+from services import auth, idempotency, ids, inputs, permissions, subjects
 from services.bus import Revoked, Wake
 from services.core import Core
 from services.db.tables import Keypair, Nonce, ResourcePolicy, Session, User
@@ -28,6 +28,8 @@ DEFAULT_RATE: Final = 1000
 _HIGHEST_RATE: Final = 1_000_000_000
 #: Keypairs that a user may make without an administrator: each has limits of its own.
 OWN_KEYPAIRS: Final = 5
+#: Sessions of one keypair that are counted.
+COUNTED: Final = 10_000
 _ALPHABET: Final = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 
 
@@ -158,6 +160,45 @@ async def edit(core: Core, actor: Actor, keypair_id: str, changes: KeypairChange
     return keypair
 
 
+async def set_main(core: Core, actor: Actor, keypair_id: str) -> Keypair:
+    """Make a keypair its user's main one: the one whose limits and policy count for logins by password.
+
+    Raises:
+        NotFound, Forbidden, Conflict: it is not active.
+    """
+    async with core.db.write() as db:
+        keypair = await _noun.take(db, actor, keypair_id, "setMainKeypair")
+        if not keypair.active:
+            raise Conflict("This keypair is not active. Activate it first.")
+        await db.execute(update(User).where(User.id == keypair.user_id).values(main_keypair_id=keypair.id))
+    core.standings.forget(keypair.user_id)
+    # Whoever remembers what the user's logins are worth looks anew; none of them ends.
+    await core.bus.publish(Revoked(user_id=keypair.user_id))
+    return keypair
+
+
+async def session_counts(core: Core, keypair_ids: Sequence[str]) -> dict[str, int]:
+    """Keypair → how many sessions were ever made with it; no more than `COUNTED` are counted."""
+    made = (
+        select(Session.id)
+        # By the index of a user's sessions.
+        .where(Session.user_id == Keypair.user_id, Session.keypair_id == Keypair.id)
+        .limit(COUNTED)
+        .correlate(Keypair)
+        .subquery()
+    )
+    count = select(func.count()).select_from(made).correlate(Keypair).scalar_subquery()
+    async with core.db.read() as db:
+        rows = await db.execute(select(Keypair.id, count).where(Keypair.id.in_(keypair_ids)))
+        return dict(rows.all())
+
+
+async def request_counts(core: Core, keypair_ids: Sequence[str]) -> dict[str, int]:
+    """Keypair → its requests in the last 15 minutes, that count against its rate limit."""
+    counts = await core.rates.counts([auth.counter(one) for one in keypair_ids], auth.WINDOW)
+    return dict(zip(keypair_ids, counts, strict=True))
+
+
 async def activate(core: Core, actor: Actor, keypair_ids: Sequence[str]) -> list[Outcome[Keypair]]:
     """Let keypairs be used again, each for itself."""
     return await each(keypair_ids, lambda one: _set_active(core, actor, one, active=True))
@@ -179,7 +220,7 @@ async def delete(core: Core, actor: Actor, keypair_id: str) -> str:
         user = await db.get(User, keypair.user_id)
         if user is not None and user.main_keypair_id == keypair.id:
             raise Conflict(
-                "This is the user's main keypair, which counts at the console. Deactivate it instead."
+                "This is the user's main keypair, which counts at the console. Make another one the main one first."
             )
         used = select(Session.id).where(Session.user_id == keypair.user_id, Session.keypair_id == keypair.id)
         if await db.scalar(used.limit(1)) is not None:

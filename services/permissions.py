@@ -81,6 +81,7 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
     # keypairs and their policies
     "createKeypair": (_ALL, _DOM, _OWN),
     "updateKeypair": (_ALL, _NO, _NO),
+    "setMainKeypair": (_ALL, _DOM, _OWN),
     "activateKeypairs": (_ALL, _DOM, _OWN),
     "deactivateKeypairs": (_ALL, _DOM, _OWN),
     "deleteKeypair": (_ALL, _DOM, _OWN),
@@ -121,7 +122,13 @@ ACTIONS_ON: Final[dict[type[Base], tuple[str, ...]]] = {
     Domain: ("updateDomain", "deactivateDomain", "createGroup", "createUser"),
     Group: ("updateGroup", "deactivateGroup", "addGroupMembers", "removeGroupMembers", "createSession"),
     User: ("updateUser", "deactivateUsers", "reactivateUsers", "createKeypair"),
-    Keypair: ("updateKeypair", "activateKeypairs", "deactivateKeypairs", "deleteKeypair"),
+    Keypair: (
+        "updateKeypair",
+        "setMainKeypair",
+        "activateKeypairs",
+        "deactivateKeypairs",
+        "deleteKeypair",
+    ),
     ResourcePolicy: ("updateResourcePolicy", "deleteResourcePolicy"),
     ResourceGroup: (
         "updateResourceGroup",

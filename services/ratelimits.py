@@ -6,7 +6,8 @@ no span of that length ever has more than the limit, and a little less may be le
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from redis.asyncio import Redis
@@ -20,6 +21,19 @@ _MOST_KEYS: Final = 50_000
 _PAUSE: Final = 1.0
 
 
+@dataclass(frozen=True)
+class Quota:
+    """Where a counter stands after one more was asked for."""
+
+    limit: int
+    #: How many more fit now.
+    remaining: int
+    #: Seconds until the oldest of what was counted leaves the window, and makes room again.
+    reset: float
+    #: None: it was counted; else the seconds after which one more may be tried.
+    wait: float | None = None
+
+
 class RateCounters(Protocol):
     async def take(self, key: str, limit: int, window: float) -> float | None:
         """Count one occurrence of `key`.
@@ -30,8 +44,16 @@ class RateCounters(Protocol):
         """
         ...
 
+    async def spend(self, key: str, limit: int, window: float) -> Quota:
+        """As `take`, and says where the counter stands."""
+        ...
+
     async def give_back(self, key: str, window: float) -> None:
         """Uncount the latest occurrence: it turned out not to matter."""
+        ...
+
+    async def counts(self, keys: Sequence[str], window: float) -> list[int]:
+        """How often each has occurred in the last `window` seconds; asking counts nothing."""
         ...
 
 
@@ -46,8 +68,24 @@ class LocalCounters:
     async def take(self, key: str, limit: int, window: float) -> float | None:
         return self.count(key, limit, window)
 
+    async def spend(self, key: str, limit: int, window: float) -> Quota:
+        return self.spend_now(key, limit, window)
+
     async def give_back(self, key: str, window: float) -> None:
         self.uncount(key)
+
+    async def counts(self, keys: Sequence[str], window: float) -> list[int]:
+        oldest = int(self._clock() / (window / BUCKETS)) - BUCKETS
+        found = (self._counts.get(key, (0.0, {}))[1] for key in keys)
+        return [sum(count for bucket, count in buckets.items() if bucket >= oldest) for buckets in found]
+
+    def spend_now(self, key: str, limit: int, window: float) -> Quota:
+        wait = self.count(key, limit, window)
+        width, buckets = self._counts[key]
+        # Nothing is counted where nothing is allowed at all.
+        oldest = min(buckets, default=int(self._clock() / width))
+        reset = (oldest + BUCKETS + 1) * width - self._clock()
+        return Quota(limit, max(0, limit - sum(buckets.values())), wait or reset, wait)
 
     def count(self, key: str, limit: int, window: float) -> float | None:
         now, width = self._clock(), window / BUCKETS
@@ -94,34 +132,54 @@ def _wait(buckets: dict[int, int], limit: int, now: float, width: float) -> floa
     return (BUCKETS + 1) * width
 
 
-#: The same as `LocalCounters.count`, in Redis' own time. KEYS: counter. ARGV: limit, milliseconds of a bucket, buckets.
+#: The same as `LocalCounters.spend_now`, in Redis' own time. KEYS: counter. ARGV: limit, milliseconds of a bucket, buckets.
+#: Returns milliseconds to wait (0: counted), how many more fit, milliseconds until the oldest leaves.
 _TAKE: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local limit, width, kept = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local current = math.floor(now / width)
-local fields, buckets, total = redis.call('HGETALL', KEYS[1]), {}, 0
+local fields, buckets, total, oldest = redis.call('HGETALL', KEYS[1]), {}, 0, current
 for i = 1, #fields, 2 do
   local bucket, count = tonumber(fields[i]), tonumber(fields[i + 1])
   if bucket < current - kept then
     redis.call('HDEL', KEYS[1], fields[i])
   else
     total = total + count
+    oldest = math.min(oldest, bucket)
     buckets[#buckets + 1] = {bucket, count}
   end
 end
 if total < limit then
   redis.call('HINCRBY', KEYS[1], string.format('%d', current), 1)
   redis.call('PEXPIRE', KEYS[1], math.ceil(width * (kept + 2)))
-  return 0
+  return {0, limit - total - 1, math.ceil((oldest + kept + 1) * width - now)}
 end
 table.sort(buckets, function(a, b) return a[1] < b[1] end)
 local over = total - limit + 1
 for _, bucket in ipairs(buckets) do
   over = over - bucket[2]
-  if over <= 0 then return math.max(1, math.ceil((bucket[1] + kept + 1) * width - now)) end
+  if over <= 0 then
+    local wait = math.max(1, math.ceil((bucket[1] + kept + 1) * width - now))
+    return {wait, 0, wait}
+  end
 end
-return math.ceil(width * (kept + 1))
+local all = math.ceil(width * (kept + 1))
+return {all, 0, all}
+"""
+
+_COUNTS: Final = """
+local time = redis.call('TIME')
+local oldest = math.floor((time[1] * 1000 + math.floor(time[2] / 1000)) / tonumber(ARGV[1])) - tonumber(ARGV[2])
+local found = {}
+for i, key in ipairs(KEYS) do
+  local fields, total = redis.call('HGETALL', key), 0
+  for j = 1, #fields, 2 do
+    if tonumber(fields[j]) >= oldest then total = total + tonumber(fields[j + 1]) end
+  end
+  found[i] = total
+end
+return found
 """
 
 _GIVE_BACK: Final = """
@@ -145,31 +203,40 @@ class RedisCounters:
     ) -> None:
         self._take = client.register_script(_TAKE)
         self._give_back = client.register_script(_GIVE_BACK)
+        self._counts = client.register_script(_COUNTS)
         self._managers = managers
         self._clock = clock
         self._own = LocalCounters()
         self._paused_until = float("-inf")
 
     async def take(self, key: str, limit: int, window: float) -> float | None:
+        return (await self.spend(key, limit, window)).wait
+
+    async def spend(self, key: str, limit: int, window: float) -> Quota:
         milliseconds = window * 1000 / BUCKETS
-        found = await self._ask(self._take, key, [limit, milliseconds, BUCKETS])
+        found = await self._ask(self._take, [key], [limit, milliseconds, BUCKETS])
         if found is None:
-            return self._own.count(key, max(1, limit // max(1, self._managers())), window)
-        if int(found) > 0:
-            return int(found) / 1000
+            return self._own.spend_now(key, max(1, limit // max(1, self._managers())), window)
+        wait, remaining, reset = (int(number) for number in found)
+        if wait > 0:
+            return Quota(limit, 0, reset / 1000, wait / 1000)
         self._own.count(key, limit, window)
-        return None
+        return Quota(limit, remaining, reset / 1000)
 
     async def give_back(self, key: str, window: float) -> None:
         self._own.uncount(key)
-        await self._ask(self._give_back, key, [])
+        await self._ask(self._give_back, [key], [])
 
-    async def _ask(self, script: Any, key: str, arguments: list[Any]) -> Any:
+    async def counts(self, keys: Sequence[str], window: float) -> list[int]:
+        found = await self._ask(self._counts, keys, [window * 1000 / BUCKETS, BUCKETS]) if keys else []
+        return await self._own.counts(keys, window) if found is None else [int(count) for count in found]
+
+    async def _ask(self, script: Any, keys: Sequence[str], arguments: list[Any]) -> Any:
         """The script's result, None when Redis does not answer."""
         if self._clock() < self._paused_until:
             return None
         try:
-            return await script(keys=[f"berth:rate:{key}"], args=arguments) or 0
+            return await script(keys=[f"berth:rate:{key}" for key in keys], args=arguments) or 0
         except (RedisError, OSError, TimeoutError):
             log.warning("Redis does not answer; each manager limits rates for itself until it does")
             self._paused_until = self._clock() + _PAUSE

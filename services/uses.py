@@ -5,10 +5,17 @@ A browser's request must not wait for a write. What a crash loses is a few secon
 
 from datetime import datetime
 
-from sqlalchemy import bindparam, update
+from sqlalchemy import bindparam, case, or_, update
 
 from services.db.engine import Database
 from services.db.tables import Keypair
+from services.db.types import UtcDateTime
+
+_AT = bindparam("at", type_=UtcDateTime())
+#: Another manager may have written down a later use already.
+_LATEST = case(
+    (or_(Keypair.last_used_at.is_(None), Keypair.last_used_at < _AT), _AT), else_=Keypair.last_used_at
+)
 
 
 class UseBook:
@@ -31,9 +38,7 @@ class UseBook:
                 await connection.execute(
                     update(Keypair)
                     .where(Keypair.id == bindparam("keypair"))
-                    .values(
-                        query_count=Keypair.query_count + bindparam("more"), last_used_at=bindparam("at")
-                    ),
+                    .values(query_count=Keypair.query_count + bindparam("more"), last_used_at=_LATEST),
                     # In one order, so that two managers never wait for each other.
                     [
                         {"keypair": keypair, "more": count, "at": at}

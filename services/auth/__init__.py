@@ -15,8 +15,11 @@ from services.auth.logins import (
     total_logins,
 )
 from services.auth.requests import (
+    WINDOW,
     authenticate_bearer,
     authenticate_request,
+    count_operation,
+    counter,
     is_signed_request,
     keep_books,
     purge,
@@ -26,10 +29,13 @@ from services.auth.standing import follow_revocations
 
 __all__ = [
     "ORDERS",
+    "WINDOW",
     "LoginResult",
     "authenticate_bearer",
     "authenticate_request",
     "change_password",
+    "count_operation",
+    "counter",
     "create_password_ticket",
     "follow_revocations",
     "get_login",

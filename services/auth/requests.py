@@ -1,9 +1,10 @@
 """Who sends a request: by the access token of a login, or by its signature with a keypair's secret key."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import delete, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services import idempotency, tokens
@@ -22,6 +23,7 @@ from services.db.tables import (
 )
 from services.errors import RateLimited, Unauthenticated
 from services.permissions import Actor
+from services.ratelimits import Quota
 from services.standings import Standing
 from services.tokens import RequestClaims
 
@@ -30,6 +32,17 @@ WINDOW: Final = 15 * 60.0
 _PURGE_EVERY: Final = timedelta(minutes=10)
 #: What has ended is kept for so long, to be recognised when it comes back.
 _KEPT: Final = timedelta(days=1)
+#: Is told where the counter of a keypair stands, also when the request is refused for it.
+Told = Callable[[Quota], None]
+
+
+def _untold(_quota: Quota) -> None:
+    """Nobody wants to know."""
+
+
+def counter(keypair_id: str) -> str:
+    """The key under which a keypair's requests are counted."""
+    return f"request:{keypair_id}"
 
 
 def is_signed_request(core: Core, token: str) -> bool:
@@ -41,7 +54,7 @@ def is_signed_request(core: Core, token: str) -> bool:
     return tokens.key_id(token) not in core.keys.signing
 
 
-async def authenticate_bearer(core: Core, token: str) -> Actor:
+async def authenticate_bearer(core: Core, token: str, told: Told = _untold) -> Actor:
     """Who has this access token. Counts as one request of the actor's keypair.
 
     Raises:
@@ -52,13 +65,29 @@ async def authenticate_bearer(core: Core, token: str) -> Actor:
     found = await standing.of_login(core, claims.login_id, claims.user_id)
     if found is None or found.epoch != claims.epoch:
         raise Unauthenticated("The login has ended. Log in again.")
-    await _count(core, found.actor.keypair_id or found.actor.user_id, found.rate_limit)
-    if found.actor.keypair_id:
-        core.uses.note(found.actor.keypair_id, core.now())
+    await _count(core, found, told)
     return found.actor
 
 
-async def authenticate_request(core: Core, token: str, *, method: str, path: str, body: bytes) -> Actor:
+async def count_operation(core: Core, actor: Actor) -> None:
+    """Count an operation on a connection that was authenticated before as one more request of the actor's keypair.
+
+    Raises:
+        Unauthenticated: the login has ended since.
+        RateLimited: the keypair has had its requests.
+    """
+    if actor.login_id:
+        found = await standing.of_login(core, actor.login_id, actor.user_id)
+    else:
+        found = await standing.of_user(core, actor.user_id)
+    if found is None:
+        raise Unauthenticated("The login has ended. Log in again.")
+    await _count(core, found, _untold)
+
+
+async def authenticate_request(
+    core: Core, token: str, *, method: str, path: str, body: bytes, told: Told = _untold
+) -> Actor:
     """Who signed this request. Each token works once.
 
     Args:
@@ -82,9 +111,7 @@ async def authenticate_request(core: Core, token: str, *, method: str, path: str
         now=core.now(),
         skew=core.settings.clock_skew,
     )
-    key = await _count(core, keypair.id, keypair.rate_limit)
-    if not await _first_time(core, keypair.id, claims):
-        await core.rates.give_back(key, WINDOW)
+    if not await _first_time(core, keypair, claims, told):
         raise Unauthenticated("This token was used before. Sign each request anew, with a `jti` of its own.")
     return found.actor
 
@@ -131,31 +158,38 @@ async def _keypair(db: AsyncSession, access_key: str) -> tuple[Keypair, Standing
     return keypair, Standing(actor, user.epoch, keypair.rate_limit)
 
 
-async def _count(core: Core, keypair_id: str, limit: int) -> str:
-    key = f"request:{keypair_id}"
-    wait = await core.rates.take(key, limit, WINDOW)
-    if wait is not None:
+async def _count(core: Core, found: Standing, told: Told) -> None:
+    """Count a request, and note the use of its keypair."""
+    await _spend(core, found.actor.keypair_id or found.actor.user_id, found.rate_limit, told)
+    if found.actor.keypair_id:
+        core.uses.note(found.actor.keypair_id, core.now())
+
+
+async def _spend(core: Core, keypair_id: str, limit: int, told: Told) -> None:
+    quota = await core.rates.spend(counter(keypair_id), limit, WINDOW)
+    told(quota)
+    if quota.wait is not None:
         raise RateLimited(
             f"This keypair may send {limit} requests in 15 minutes, and has. Wait, or ask an administrator for more.",
-            retry_after=wait,
+            retry_after=quota.wait,
         )
-    return key
 
 
-async def _first_time(core: Core, keypair_id: str, claims: RequestClaims) -> bool:
-    """Remember the token's id, and count the query; False when it was remembered before."""
+async def _first_time(core: Core, keypair: Keypair, claims: RequestClaims, told: Told) -> bool:
+    """Count the request, and remember its token's id; False, and not counted, when it was remembered before.
+
+    Counted first: who has had all requests does not get to write.
+    """
+    await _spend(core, keypair.id, keypair.rate_limit, told)
     async with core.db.write() as db:
         new = await db.scalar(
             insert_into(db, Nonce)
-            .values(keypair_id=keypair_id, jti=claims.jti, expires_at=claims.void_at)
+            .values(keypair_id=keypair.id, jti=claims.jti, expires_at=claims.void_at)
             .on_conflict_do_nothing()
             .returning(Nonce.jti)
         )
-        if new is None:
-            return False
-        await db.execute(
-            update(Keypair)
-            .where(Keypair.id == keypair_id)
-            .values(query_count=Keypair.query_count + 1, last_used_at=core.now())
-        )
-        return True
+    if new is None:
+        await core.rates.give_back(counter(keypair.id), WINDOW)
+        return False
+    core.uses.note(keypair.id, core.now())
+    return True

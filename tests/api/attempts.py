@@ -74,6 +74,8 @@ async def _plain(world: World, mutation: str) -> dict[str, Any]:
             return {"id": world.add(made, domain=domain.id, group=made.id).id}
         case "activateKeypairs" | "deactivateKeypairs":
             return {"ids": [ours["Keypair"].id]}
+        case "setMainKeypair":
+            return {"id": owner.main_keypair_id}
         case "deleteKeypair":
             return {"id": await _keypair(world)}
         case "deleteResourceGroup":

@@ -23,6 +23,7 @@ Fields that are otherwise have a rule after a colon:
     :superadmin  null but for a superadmin
     :actions     exactly the mutations that have `v` below
     :current     true for the login that asks
+    :counting    rises with each request
     :log         UNAVAILABLE while the node does not answer
     :image       empty for whom does not see the image that they are of
     :holder      null (a sentence: without numbers) for whom does not see whose limit it is
@@ -73,7 +74,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "Kernel": (OWNER, """agent exitCode hostname id logs:log rank role session slots startedAt stats status statusReason
         terminatedAt"""),
     "Keypair": (OWNER, """accessKey active allowedActions:actions concurrentSessions createdAt id isMain lastUsedAt
-        policy queryCount rateLimit usage user"""),
+        policy queryCount rateLimit requestCount:counting role sessionCount usage user"""),
     "Login": (PRIVATE, "address createdAt current:current id lastUsedAt userAgent"),
     "ResourceGroup": (GRANTED, """active agents allowedActions:actions backfill backfillOptions capacity concurrentSessions
         createdAt description grants:superadmin id idleAcceleratorPercent idleCpuPercent idleTimeoutSeconds
@@ -182,6 +183,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "RemoveImagesPayload": (INSIDE, "results"),
     "RevokeResourceGroupPayload": (INSIDE, "resourceGroup"),
     "SessionResult": (INSIDE, "error id session"),
+    "SetMainKeypairPayload": (INSIDE, "keypair user"),
     "TerminateSessionsPayload": (INSIDE, "results"),
     "UpdateAgentPayload": (INSIDE, "agent"),
     "UpdateDomainPayload": (INSIDE, "domain"),
@@ -275,6 +277,7 @@ MUTATIONS: Final[dict[str, tuple[str, str]]] = {
     "removeGroupMembers": ("Group", BY_ADMIN),
     "removeImages": ("Image", BY_SUPERADMIN),
     "revokeResourceGroup": ("ResourceGroup", BY_SUPERADMIN),
+    "setMainKeypair": ("Keypair", BY_OWNER),
     "terminateSessions": ("Session", BY_OWNER),
     "updateAgent": ("Agent", BY_SUPERADMIN),
     "updateDomain": ("Domain", BY_SUPERADMIN),
@@ -376,6 +379,7 @@ INPUTS: Final = {
         search statusIn type userId:usr""",
     "SessionOrder": "direction field",
     "SettingInput": "key value",
+    "SetMainKeypairInput": "id:key",
     "SlotInput": "amount name",
     "TerminateSessionsInput": "force ids:ses",
     "UpdateAgentInput": "id:agt name resourceGroupId:rgp schedulable",

@@ -267,6 +267,11 @@ async def _(scene: Scene) -> dict[str, Any]:
     return {"ids": [(await scene.make.keypair(user=scene.built.owner, active=False)).id]}
 
 
+@own("setMainKeypair")
+async def _(scene: Scene) -> dict[str, Any]:
+    return {"id": (await scene.make.keypair(user=scene.built.owner)).id}
+
+
 @own("deleteKeypair")
 async def _(scene: Scene) -> dict[str, Any]:
     return {"id": (await scene.make.keypair(user=scene.built.owner)).id}

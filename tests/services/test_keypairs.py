@@ -157,6 +157,69 @@ async def test_one_that_made_a_session_or_is_the_main_one_stays(core: Core, make
         await keypairs.delete(core, admin, user.main_keypair_id or "")
 
 
+async def test_a_user_chooses_the_main_keypair_and_then_deletes_the_old_one(
+    core: Core, make: Factories
+) -> None:
+    user = await make.user(rate_limit=50)
+    second = await make.keypair(user=user, rate_limit=60)
+    actor = make.actor(user)
+    result = await auth.login(core, user.email, "right-horse-1", address="192.0.2.1")
+    assert (await auth.authenticate_bearer(core, result.access_token)).keypair_id == user.main_keypair_id
+    async with core.bus.subscribe(Revoked) as heard:
+        await keypairs.set_main(core, actor, second.id)
+        assert heard.drain() == [Revoked(user.id)]
+    assert (await auth.authenticate_bearer(core, result.access_token)).keypair_id == second.id
+    assert await keypairs.delete(core, actor, user.main_keypair_id or "") == user.main_keypair_id
+    with pytest.raises(Conflict, match="main"):
+        await keypairs.delete(core, actor, second.id)
+
+
+async def test_what_is_not_active_or_not_ones_own_becomes_no_main_keypair(
+    core: Core, make: Factories
+) -> None:
+    user, stranger = await make.user(), await make.user()
+    dead = await make.keypair(user=user, active=False)
+    with pytest.raises(Conflict):
+        await keypairs.set_main(core, make.actor(user), dead.id)
+    with pytest.raises(NotFound):
+        await keypairs.set_main(core, make.actor(stranger), dead.id)
+    assert (await make.fresh(user)).main_keypair_id == user.main_keypair_id
+
+
+async def test_a_keypair_is_deleted_or_becomes_the_main_one_and_never_both(
+    core: Core, make: Factories
+) -> None:
+    for _ in range(5):
+        user = await make.user()
+        keypair, actor = await make.keypair(user=user), make.actor(user)
+        await asyncio.gather(
+            keypairs.set_main(core, actor, keypair.id),
+            keypairs.delete(core, actor, keypair.id),
+            return_exceptions=True,
+        )
+        main = (await make.fresh(user)).main_keypair_id
+        kept = await make.fresh(keypair)
+        assert (main == keypair.id) == (kept is not None)
+
+
+async def test_what_was_made_and_asked_with_it_is_counted(
+    core: Core, make: Factories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keypairs, "COUNTED", 3)
+    user = await make.user()
+    idle, busy = await make.keypair(user=user), await make.keypair(user=user)
+    group = await make.group(domain_id=user.domain_id)
+    for number in range(2):
+        await make.session(user=user, keypair_id=busy.id, group=group)
+        assert await keypairs.session_counts(core, [idle.id, busy.id]) == {idle.id: 0, busy.id: number + 1}
+    for _ in range(2):
+        await make.session(user=user, keypair_id=busy.id, group=group, status="TERMINATED")
+    assert await keypairs.session_counts(core, [busy.id]) == {busy.id: 3}
+    result = await auth.login_with_keypair(core, busy.access_key, SECRET_KEY, address="192.0.2.1")
+    await auth.authenticate_bearer(core, result.access_token)
+    assert await keypairs.request_counts(core, [idle.id, busy.id]) == {idle.id: 0, busy.id: 1}
+
+
 async def test_filters_narrow_the_list(core: Core, make: Factories) -> None:
     admin, user = await make.superadmin(), await make.user(name="someone")
     idle = await make.keypair(user=user, active=False)

@@ -51,6 +51,36 @@ def test_after_the_time_it_says_one_more_fits(pauses: list[float]) -> None:
             assert counters.count("k", 3, 60) is None
 
 
+@given(
+    st.lists(st.floats(min_value=0, max_value=40, allow_nan=False), min_size=1, max_size=60),
+    st.integers(min_value=1, max_value=5),
+)
+def test_what_is_said_to_remain_fits_and_no_more(pauses: list[float], limit: int) -> None:
+    counters, clock = local()
+    for pause in pauses:
+        clock.advance(timedelta(seconds=pause))
+        quota = counters.spend_now("k", limit, 60)
+        assert 0 < quota.reset <= 62
+        if quota.wait is not None:
+            assert (quota.remaining, quota.reset) == (0, quota.wait)
+        fitting = [counters.count("k", limit, 60) for _ in range(quota.remaining + 1)]
+        assert fitting[-1] is not None
+        assert fitting[:-1] == [None] * quota.remaining
+        for _ in range(quota.remaining):
+            counters.uncount("k")
+
+
+async def test_asking_how_often_counts_nothing() -> None:
+    counters, clock = local()
+    for _ in range(3):
+        await counters.take("a", 5, 60)
+    clock.advance(timedelta(seconds=30))
+    await counters.take("a", 5, 60)
+    assert await counters.counts(["a", "b"], 60) == [4, 0]
+    clock.advance(timedelta(seconds=45))
+    assert await counters.counts(["a"], 60) == [1]
+
+
 def test_keys_are_counted_each_for_itself() -> None:
     counters, _ = local()
     assert counters.count("a", 1, 60) is None
@@ -91,6 +121,17 @@ async def test_managers_share_one_counter(redis: Redis) -> None:
     answers = await asyncio.gather(*(managers[n % 3].take(key, 20, 900) for n in range(60)))
     assert answers.count(None) == 20
     assert all(wait is None or 0 < wait <= 930 for wait in answers)
+
+
+@pytest.mark.redis
+async def test_a_shared_counter_says_where_it_stands(redis: Redis) -> None:
+    one, other = (RedisCounters(redis, lambda: 2) for _ in range(2))
+    key = uuid.uuid4().hex
+    quotas = [await manager.spend(key, 2, 900) for manager in (one, other, one)]
+    assert [(quota.remaining, quota.wait is None) for quota in quotas] == [(1, True), (0, True), (0, False)]
+    assert all(900 <= quota.reset <= 915 for quota in quotas)
+    assert await other.counts([key, uuid.uuid4().hex], 900) == [2, 0]
+    assert await other.counts([], 900) == []
 
 
 @pytest.mark.redis

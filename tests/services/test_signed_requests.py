@@ -13,6 +13,7 @@ from services.core import Core
 from services.db.tables import Keypair, Nonce, User
 from services.errors import RateLimited, Unauthenticated
 from services.permissions import Actor
+from services.ratelimits import Quota
 from tests.factories import SECRET_KEY, Clock, Factories
 from tests.services.forgeries import BODY, REQUEST, Forger, request_forger
 
@@ -41,6 +42,8 @@ async def test_it_is_counted(core: Core, make: Factories, clock: Clock) -> None:
     await send(core, forger.good(jti="first-one"))
     clock.advance(timedelta(seconds=5))
     await send(core, forger.good(jti="second-one"))
+    assert (await make.fresh(keypair)).query_count == 0  # no write for each request
+    await auth.keep_books(core)
     row = await make.fresh(keypair)
     assert (row.query_count, row.last_used_at) == (2, clock.now())
 
@@ -55,6 +58,7 @@ async def test_forged_requests_are_refused_and_leave_no_trace(core: Core, make: 
     assert believed == []
     async with core.db.read() as db:
         assert await db.scalar(select(func.count()).select_from(Nonce)) == 0
+    await auth.keep_books(core)
     assert (await make.fresh(keypair)).query_count == 0
     assert await send(core, forger.good())
 
@@ -88,6 +92,7 @@ async def test_of_one_request_sent_many_times_at_once_one_is_answered(core: Core
     token = forger.good()
     outcomes = await asyncio.gather(*(send(core, token) for _ in range(10)), return_exceptions=True)
     assert Counter(type(outcome) for outcome in outcomes) == {Actor: 1, Unauthenticated: 9}
+    await auth.keep_books(core)
     assert (await make.fresh(keypair)).query_count == 1
 
 
@@ -134,6 +139,7 @@ async def test_beyond_the_rate_limit_it_says_when_to_retry(core: Core, make: Fac
         await send(core, forger.good(jti="number-3"))
     wait = refused.value.extra["retry_after"]
     assert 15 * 60 <= wait <= 15 * 60 + 30
+    await auth.keep_books(core)
     assert (await make.fresh(keypair)).query_count == 3
     clock.advance(timedelta(seconds=wait))
     later = request_forger(keypair.access_key, SECRET_KEY, core.now())
@@ -173,6 +179,53 @@ async def test_a_browsers_requests_are_written_down_together(
     await auth.keep_books(core)
     main = await _main(core, user)
     assert (main.query_count, main.last_used_at) == (5, clock.now())
+
+
+async def test_operations_of_an_open_connection_are_counted_like_requests(
+    core: Core, make: Factories, clock: Clock
+) -> None:
+    user = await make.user(rate_limit=3)
+    result = await auth.login(core, user.email, "right-horse-1", address="192.0.2.1")
+    actor = await auth.authenticate_bearer(core, result.access_token)
+    await auth.count_operation(core, actor)
+    await auth.count_operation(core, actor)
+    with pytest.raises(RateLimited):
+        await auth.count_operation(core, actor)
+    await auth.keep_books(core)
+    assert (await _main(core, user)).query_count == 3
+    await auth.logout(core, actor)
+    with pytest.raises(Unauthenticated):
+        await auth.count_operation(core, actor)
+
+
+async def test_the_counter_is_told_with_each_request_and_with_the_refusal(
+    core: Core, make: Factories, clock: Clock
+) -> None:
+    _, _, forger = await signer(core, make, rate_limit=2)
+    told: list[Quota] = []
+
+    async def ask(jti: str) -> None:
+        await auth.authenticate_request(
+            core, forger.good(jti=jti), method="POST", path="/graphql", body=BODY, told=told.append
+        )
+
+    await ask("number-0")
+    await ask("number-1")
+    with pytest.raises(RateLimited) as refused:
+        await ask("number-2")
+    assert [(one.limit, one.remaining) for one in told] == [(2, 1), (2, 0), (2, 0)]
+    assert told[-1].wait == told[-1].reset == refused.value.extra["retry_after"]
+
+
+async def test_a_later_use_that_another_manager_has_written_down_stays(
+    core: Core, make: Factories, clock: Clock
+) -> None:
+    later = clock.now() + timedelta(minutes=1)
+    keypair = await make.keypair(last_used_at=later)
+    core.uses.note(keypair.id, clock.now())
+    await auth.keep_books(core)
+    row = await make.fresh(keypair)
+    assert (row.query_count, row.last_used_at) == (1, later)
 
 
 async def test_counts_survive_a_database_that_is_away(core: Core, make: Factories) -> None:

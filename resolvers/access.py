@@ -9,7 +9,7 @@ from resolvers.context import RequestContext
 from schema import access as types
 from schema.access import Viewer
 from schema.context import Info
-from services import auth, permissions, subjects, users
+from services import auth, permissions, sshkeys, subjects, users
 from services.auth import LoginResult
 from services.errors import Unauthenticated
 
@@ -94,6 +94,32 @@ class AccessMutations:
         return types.ChangePasswordPayload(
             access_token=token[0], expires_at=token[1], viewer=Viewer.of(context.actor)
         )
+
+    @strawberry.field(
+        description="Make an SSH key pair for you. Its private key is in the answer, this once; sessions that start from now on accept it."
+    )
+    async def generate_ssh_keypair(
+        self, info: Info, input: types.GenerateSshKeypairInput
+    ) -> types.GenerateSshKeypairPayload:
+        context = _context(info)
+        made = await sshkeys.generate(context.core, context.viewer, input.algorithm.name, add=input.add)
+        context.forget()
+        return types.GenerateSshKeypairPayload(
+            public_key=types.SshPublicKey.of(made.public),
+            private_key=made.private,
+            viewer=Viewer.of(context.viewer),
+        )
+
+    @strawberry.field(
+        description="Replace your SSH public keys; sessions that start from now on accept these."
+    )
+    async def set_ssh_public_keys(
+        self, info: Info, input: types.SetSshPublicKeysInput
+    ) -> types.SetSshPublicKeysPayload:
+        context = _context(info)
+        await sshkeys.replace(context.core, context.viewer, input.public_keys)
+        context.forget()
+        return types.SetSshPublicKeysPayload(viewer=Viewer.of(context.viewer))
 
     @strawberry.field(description="Make a one-time link by which a user chooses a new password.")
     async def create_password_link(

@@ -10,6 +10,7 @@ from schema.context import Info
 from schema.fields import said
 from schema.nodes import Node
 from schema.users import Role, User
+from services import sshkeys
 from services.db import tables
 from services.permissions import Actor, permitted
 
@@ -70,6 +71,31 @@ class Login(Node):
         return self.row.id == info.context.viewer.login_id
 
 
+@strawberry.enum(description="Kinds of SSH keys that can be made here.")
+class SshAlgorithm(Enum):
+    ED25519 = strawberry.enum_value("ED25519", description="Short, fast, and what OpenSSH itself makes.")
+    RSA = strawberry.enum_value("RSA", description="Of 3072 bits, for old clients.")
+
+
+@strawberry.type(description="A public key that lets its owner into sessions by SSH.")
+class SshPublicKey:
+    type: str = said("As OpenSSH names it: ssh-ed25519, ssh-rsa …")
+    bits: int = said("Its length.")
+    fingerprint: str = said("SHA-256, as `ssh-keygen -l` shows it.")
+    comment: str = said("What its owner calls it.")
+    public_key: str = said("Its line of an authorized_keys file.")
+
+    @classmethod
+    def of(cls, key: sshkeys.PublicKey) -> "SshPublicKey":
+        return cls(
+            type=key.type,
+            bits=key.bits,
+            fingerprint=key.fingerprint,
+            comment=key.comment,
+            public_key=key.text,
+        )
+
+
 @strawberry.type(description="Who asks, and what they may do.")
 class Viewer:
     actor: strawberry.Private[Actor]
@@ -105,6 +131,11 @@ class Viewer:
     @strawberry.field(description="Your logins that still stand, newest first.")
     async def logins(self, info: Info) -> list[Login]:
         return await info.context.each("logins", self.actor.user_id)
+
+    @strawberry.field(description="Public keys that let into your sessions by SSH, from their start on.")
+    async def ssh_public_keys(self, info: Info) -> list[SshPublicKey]:
+        user = await info.context.load(self.actor.user_id)
+        return [SshPublicKey.of(key) for key in sshkeys.read(user.row.ssh_public_keys)]
 
     @strawberry.field(description="What you may do on something at all: mutations, and `read:` with a noun.")
     def permissions(self) -> list[str]:
@@ -154,6 +185,19 @@ class CreatePasswordLinkInput:
     user_id: strawberry.ID = said("The user.")
 
 
+@strawberry.input(description="An SSH key pair to be made for you.")
+class GenerateSshKeypairInput:
+    algorithm: SshAlgorithm = said("Of which kind.", default=SshAlgorithm.ED25519)
+    add: bool = said("Keep the public keys that you have; else the new one replaces them.", default=False)
+
+
+@strawberry.input(description="Your SSH public keys, all anew.")
+class SetSshPublicKeysInput:
+    public_keys: list[str] = said(
+        "At most 20, each a line as OpenSSH writes it (`TYPE BASE64 COMMENT`), without options."
+    )
+
+
 @strawberry.type(description="Somebody is logged in.")
 class LoginPayload:
     access_token: str = said("For `Authorization: Bearer`, until `expiresAt`.")
@@ -179,6 +223,20 @@ class ChangePasswordPayload:
     )
     expires_at: datetime | None = said("When the access token ends; null for a signed request.")
     viewer: Viewer = said("You.")
+
+
+@strawberry.type(description="An SSH key pair was made.")
+class GenerateSshKeypairPayload:
+    public_key: SshPublicKey = said("The new public key.")
+    private_key: str = said(
+        "In OpenSSH's form, without a passphrase. It is shown this once and kept nowhere."
+    )
+    viewer: Viewer = said("You, with your public keys as they are now.")
+
+
+@strawberry.type(description="Your SSH public keys were replaced.")
+class SetSshPublicKeysPayload:
+    viewer: Viewer = said("You, with your public keys as they are now.")
 
 
 @strawberry.type(description="A one-time link was made; those before it are void.")

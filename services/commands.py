@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from agents.hub import AgentOffline, AgentRefused, CallTimedOut
 from agents.protocol import CreateKernel, DestroyKernel, MakeNetwork, RemoveNetwork
-from services import networks
+from services import networks, sshkeys
 from services.agents.link import AgentLinks
 from services.bus import Deliver, Lagged
 from services.core import Core
@@ -84,13 +84,16 @@ class Commands:
             ).all()
             held = await _held(db, [session for _, session, _ in rows])
             members = await _members(db, [(kernel, session) for kernel, session, _ in rows])
+            starting = [session.user_id for kernel, session, _ in rows if kernel.status in _STARTING]
+            authorized = await sshkeys.authorized_keys(db, starting) if starting else {}
             for kernel, session, image in rows:
                 if kernel.id in held:
                     continue
                 if kernel.status in _STARTING:
                     if session.network and session.network_agent_id is None:
                         continue  # the network between its nodes comes first
-                    self._start(kernel.id, self._create(kernel, session, image, members[session.id]))
+                    lines = authorized[session.user_id]
+                    self._start(kernel.id, self._create(kernel, session, image, members[session.id], lines))
                 else:
                     grace = 0.0 if kernel.abandoned else _GRACE
                     self._start(
@@ -122,14 +125,26 @@ class Commands:
             log.error("a command for kernel %s failed", kernel_id, exc_info=error)
 
     async def _create(
-        self, kernel: Kernel, session: Session, image: Image, members: Sequence[Kernel]
+        self,
+        kernel: Kernel,
+        session: Session,
+        image: Image,
+        members: Sequence[Kernel],
+        authorized_keys: Sequence[str],
     ) -> None:
         agent_id = kernel.agent_id or ""
         accepted = self._accepted.setdefault(agent_id, set())
         if (kernel.id, kernel.generation) in accepted:
             return
-        pull = self._core.options.value(IMAGE_PULL_POLICY)
-        spec = describe(kernel, session, image, members, self._core.keys, pull=pull)
+        spec = describe(
+            kernel,
+            session,
+            image,
+            members,
+            self._core.keys,
+            pull=self._core.options.value(IMAGE_PULL_POLICY),
+            authorized_keys=authorized_keys,
+        )
         try:
             await self._core.hub.call(
                 agent_id,

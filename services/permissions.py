@@ -78,6 +78,8 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
     "updateUser": (_ALL, _DOM, _NO),
     "deactivateUsers": (_ALL, _NO, _NO),
     "reactivateUsers": (_ALL, _NO, _NO),
+    "generateSshKeypair": (_OWN, _OWN, _OWN),
+    "setSshPublicKeys": (_OWN, _OWN, _OWN),
     # keypairs and their policies
     "createKeypair": (_ALL, _DOM, _OWN),
     "updateKeypair": (_ALL, _NO, _NO),

@@ -17,6 +17,8 @@ _PULL_POLICIES: Final[dict[str, Literal["if-not-present", "always", "never"]]] =
     "ALWAYS": "always",
     "NEVER": "never",
 }
+#: The keys of the session's user, a line each, for the SSH server of an image.
+AUTHORIZED_KEYS: Final = "BERTH_SSH_AUTHORIZED_KEYS"
 
 
 def describe(
@@ -27,12 +29,14 @@ def describe(
     keys: Keys,
     *,
     pull: str,
+    authorized_keys: Sequence[str] = (),
 ) -> KernelSpec:
     """All that a node must know to run a kernel.
 
     Args:
         members: all kernels of its session, in the order of their ranks.
         pull: a value of `options.IMAGE_PULL_POLICY`.
+        authorized_keys: public keys of its user, as lines of an authorized_keys file.
 
     Raises:
         ValueError: the session's key was sealed with one that the secrets file no longer has.
@@ -41,6 +45,7 @@ def describe(
         "BERTH_SESSION_ID": session.id,
         "BERTH_SESSION_NAME": session.name,
         **_cluster_environ(kernel, members),
+        **({AUTHORIZED_KEYS: "\n".join(authorized_keys)} if authorized_keys else {}),
         **dict.fromkeys(image.environment_names, str(max(1, -(-kernel.slots.get("cpu", 1000) // 1000)))),
         **session.environ,
     }

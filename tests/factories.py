@@ -39,6 +39,7 @@ PASSWORD = "right-horse-1"
 #: Cheap parameters: what is tested is not how long argon2 takes. `outdated`, so a login renews it.
 PASSWORD_HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
 SECRET_KEY = "k" * 40
+SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ somebody"
 
 
 class Clock:

@@ -117,6 +117,8 @@ class User(Base):
     total_slots: Mapped[Slots] = mapped_column(default=dict)
     #: None: unlimited.
     max_concurrent_sessions: Mapped[int | None]
+    #: Lines of an authorized_keys file: who has one of these keys is let into the user's sessions.
+    ssh_public_keys: Mapped[list[str]] = mapped_column(default=list)
     #: Rises when password, role or status change: tokens of an older epoch are void.
     epoch: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime] = mapped_column(default=now)

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from services.db.tables import Session, User
 from tests.api.worlds import ANONYMOUS, World
-from tests.factories import PASSWORD, SECRET_KEY
+from tests.factories import PASSWORD, SECRET_KEY, SSH_KEY
 
 #: A mutation's input, and another token to send it with; None: the actor's own.
 Attempt = tuple[dict[str, Any] | None, str | None]
@@ -35,10 +35,12 @@ async def _plain(world: World, mutation: str) -> dict[str, Any]:
     match mutation:
         case "createDomain" | "createResourceGroup" | "createResourcePolicy":
             return {"name": world.name()}
-        case "recalculateUsage":
+        case "recalculateUsage" | "generateSshKeypair":
             return {}
         case "updateSettings":
             return {"settings": [{"key": "mailHost", "value": f"{world.name()}.example.org"}]}
+        case "setSshPublicKeys":
+            return {"publicKeys": [SSH_KEY]}
         case "createResourcePreset":
             return {"name": world.name(), "slots": SLOTS}
         case "createGroup":

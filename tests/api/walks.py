@@ -182,6 +182,17 @@ class Oracle:
             "permissions": ANYTHING,
             "resourceGroups": [{"id": one} for one in usable],
             "role": person.row.role,
+            "sshPublicKeys": [
+                {
+                    "__typename": "SshPublicKey",
+                    "bits": 256,
+                    "comment": key.rpartition(" ")[2],
+                    "fingerprint": ANYTHING,
+                    "publicKey": key,
+                    "type": "ssh-ed25519",
+                }
+                for key in person.row.ssh_public_keys
+            ],
         }
 
     def deep(self, value: Any) -> Any:

@@ -45,7 +45,7 @@ from services.db.tables import (
 from services.sessions.reasons import Away, Writer, held_back
 from services.tokens import AccessClaims
 from tests.api.clients import Caller
-from tests.factories import PASSWORD_HASH, SECRET_KEY, Factories
+from tests.factories import PASSWORD_HASH, SECRET_KEY, SSH_KEY, Factories
 
 ANONYMOUS: Final = "anonymous"
 MAIL_PASSWORD: Final = "the-password-of-the-mail-server"
@@ -183,7 +183,7 @@ async def _person(
     )
     user = await make.user(
         domain=domain, groups=groups, policy=policy, full_name=name, description=f"is {name}", rate_limit=10**6,
-        total_slots={"cpu": 32000}, max_concurrent_sessions=8,
+        total_slots={"cpu": 32000}, max_concurrent_sessions=8, ssh_public_keys=[SSH_KEY],
         **more,
     )  # fmt: skip
     second = await make.keypair(user=user, policy=policy, last_used_at=core.now(), rate_limit=10**6)

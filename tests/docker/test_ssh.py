@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.factories import SSH_KEY
+
 from .conftest import Container
 
 pytestmark = [
@@ -116,6 +118,16 @@ def test_a_folder_of_own_keys_counts_instead_of_id_container(container: Containe
     )
     assert Client(tmp_path, container, own).run("echo in").stdout == "in\n"
     assert Client(tmp_path, container, generated).run("echo in").returncode == 255
+
+
+def test_the_keys_of_the_account_let_in_beside_id_container(start: Start, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", own], check=True, timeout=30)
+    lines = f"{SSH_KEY}\n{own.with_suffix('.pub').read_text().strip()}"
+    container = start("berth/python:3.11-debian12", "-e", f"BERTH_SSH_AUTHORIZED_KEYS={lines}")
+    assert Client(tmp_path, container, own).run("echo in").stdout == "in\n"
+    generated = id_container(container, tmp_path)
+    assert Client(tmp_path, container, generated).run("echo in").stdout == "in\n"
 
 
 def test_many_first_connections_at_once_make_one_key(container: Container) -> None:

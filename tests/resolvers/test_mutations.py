@@ -9,7 +9,7 @@ from graphql import GraphQLObjectType, get_named_type
 from strawberry import Schema
 
 from services.db.tables import Session, User
-from tests.factories import PASSWORD, SECRET_KEY, Factories
+from tests.factories import PASSWORD, SECRET_KEY, SSH_KEY, Factories
 from tests.schema import cluster
 from tests.schema.cluster import Cluster
 from tests.schema.conftest import Run
@@ -53,7 +53,7 @@ OWN: dict[str, Input] = {}
 #: Those that anybody may send who is not logged in.
 ENTRANCES = {"login", "loginWithKeypair", "refreshLogin", "redeemTicket"}
 #: Those that ask for nothing but a login.
-LEAVING = {"logout", "logoutEverywhere", "changePassword"}
+LEAVING = {"logout", "logoutEverywhere", "changePassword", "generateSshKeypair", "setSshPublicKeys"}
 
 
 def governing(name: str) -> Callable[[Input], Input]:
@@ -420,6 +420,25 @@ async def test_a_login_from_its_beginning_to_its_end(scene: Scene, run: Run) -> 
     assert answer["data"]["logout"]["deletedId"] == actor.login_id
     answer = await run(actor, "mutation { logoutEverywhere { deletedIds } }")
     assert "errors" not in answer
+
+
+async def test_ssh_keys_are_made_shown_once_and_set_anew(scene: Scene, run: Run) -> None:
+    shown = "viewer { sshPublicKeys { type bits fingerprint comment publicKey } }"
+    generate = f"mutation ($i: GenerateSshKeypairInput!) {{ generateSshKeypair(input: $i) {{ privateKey publicKey {{ publicKey }} {shown} }} }}"
+    answer = await run(scene.built.user, generate, i={"algorithm": "ED25519"})
+    made = answer["data"]["generateSshKeypair"]
+    assert made["privateKey"].startswith("-----BEGIN OPENSSH PRIVATE KEY-----")
+    assert [one["publicKey"] for one in made["viewer"]["sshPublicKeys"]] == [made["publicKey"]["publicKey"]]
+    replace = f"mutation ($i: SetSshPublicKeysInput!) {{ setSshPublicKeys(input: $i) {{ {shown} }} }}"
+    answer = await run(scene.built.user, replace, i={"publicKeys": [SSH_KEY]})
+    (key,) = answer["data"]["setSshPublicKeys"]["viewer"]["sshPublicKeys"]
+    assert (key["type"], key["bits"], key["comment"], key["publicKey"]) == (
+        "ssh-ed25519",
+        256,
+        "somebody",
+        SSH_KEY,
+    )
+    assert codes(await run(None, replace, i={"publicKeys": []})) == {"UNAUTHENTICATED"}
 
 
 async def test_a_login_by_keypair_and_one_by_a_ticket(scene: Scene, run: Run) -> None:

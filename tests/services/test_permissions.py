@@ -123,6 +123,8 @@ def test_every_action_on_an_object_is_in_the_table() -> None:
         "recalculateUsage",
         "read:setting",
         "updateSettings",
+        "generateSshKeypair",
+        "setSshPublicKeys",
     }
 
 

@@ -15,6 +15,7 @@ from schema.domains import Domain
 from schema.groups import Group
 from schema.images import Image
 from schema.keypairs import Keypair
+from schema.mails import Mail
 from schema.paging import Connection
 from schema.policies import ResourcePolicy
 from schema.presets import ResourcePreset
@@ -30,6 +31,7 @@ from services import (
     ids,
     images,
     keypairs,
+    mails,
     nested,
     occupancy,
     policies,
@@ -67,6 +69,7 @@ _LOADS: Final[dict[str, tuple[Many, Any]]] = {
     "ses": (sessions.many, Session),
     "knl": (sessions.many_kernels, Kernel),
     "lgn": (_many_logins, Login),
+    "eml": (mails.many, Mail),
 }
 
 
@@ -115,6 +118,7 @@ _LISTS: Final[dict[str, _List]] = {
     ),
     "agents": _List(agents.page, agents.total, agents.AgentFilter, Agent),
     "images": _List(images.page, images.total, images.ImageFilter, Image),
+    "mails": _List(mails.page, mails.total, mails.MailFilter, Mail),
     "sessions": _List(sessions.page, sessions.total, sessions.SessionFilter, Session),
     "kernels": _List(_page_kernels, _total_kernels, _KernelsOn, Kernel),
 }

@@ -18,6 +18,7 @@ from resolvers.domains import DomainMutations, DomainQueries
 from resolvers.groups import GroupMutations, GroupQueries
 from resolvers.images import ImageMutations, ImageQueries
 from resolvers.keypairs import KeypairMutations, KeypairQueries
+from resolvers.mails import MailMutations, MailQueries
 from resolvers.policies import PolicyMutations, PolicyQueries
 from resolvers.presets import PresetMutations, PresetQueries
 from resolvers.resource_groups import ResourceGroupMutations, ResourceGroupQueries
@@ -43,6 +44,7 @@ class Query(
     GroupQueries,
     UserQueries,
     KeypairQueries,
+    MailQueries,
     PolicyQueries,
     PresetQueries,
     ResourceGroupQueries,
@@ -61,6 +63,7 @@ class Mutation(
     GroupMutations,
     UserMutations,
     KeypairMutations,
+    MailMutations,
     PolicyMutations,
     PresetMutations,
     ResourceGroupMutations,

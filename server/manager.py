@@ -19,7 +19,7 @@ from agents.hub import Hub
 from server import secretsfile
 from server.config import Config
 from server.listening import CannotServe
-from services import agents, auth, bootstrap, leases, sessions, settings
+from services import agents, auth, bootstrap, leases, mails, sessions, settings
 from services.agents import AgentLinks
 from services.bus import Bus, LocalBus
 from services.commands import Commands
@@ -40,6 +40,7 @@ _REDELIVER_EVERY: Final = 5.0
 _IDLE_EVERY: Final = 5.0
 _BOOKS_EVERY: Final = 5.0
 _SETTINGS_EVERY: Final = 5.0
+_MAIL_EVERY: Final = 2.0
 _PURGE_EVERY: Final = 600.0
 
 
@@ -112,6 +113,7 @@ async def _running(config: Config, *, alone: bool) -> AsyncGenerator[Manager]:
     commands = Commands(core, links)
     dispatcher = Dispatcher(core)
     await _admit(core, config, first_run)
+    sender = mails.Sender(core, mails.Configured(core.options, config.data_dir / "outbox"))
     duties = [
         _forever("dispatching", dispatcher.run),
         _forever("delivering commands", commands.follow_bus),
@@ -124,6 +126,8 @@ async def _running(config: Config, *, alone: bool) -> AsyncGenerator[Manager]:
         _every(_RENEW_EVERY, "renewing leases", links.renew_leases),
         _every(_BOOKS_EVERY, "counting requests", lambda: auth.keep_books(core)),
         _every(_PURGE_EVERY, "purging what has expired", lambda: auth.purge(core)),
+        _every(_PURGE_EVERY, "purging old mails", lambda: mails.purge(core)),
+        _every(_MAIL_EVERY, "sending mails", sender.run),
         _every(_SWEEP_EVERY, "sweeping", _Sweep(core).run),
         _every(_IDLE_EVERY, "looking for unused sessions", lambda: sessions.end_unused(core)),
         _every(_IDLE_EVERY, "looking for old sessions", lambda: sessions.end_aged(core)),

@@ -25,6 +25,7 @@ KINDS: Final = {
     "img": "image",
     "ses": "session",
     "knl": "kernel",
+    "eml": "mail",
 }
 
 

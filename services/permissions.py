@@ -27,6 +27,7 @@ from services.db.tables import (
     Kernel,
     Keypair,
     Login,
+    Mail,
     ResourceGroup,
     ResourceGroupGrant,
     ResourcePolicy,
@@ -64,6 +65,7 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
     "read:image": (_ALL, _OWN, _OWN),
     "read:session": (_ALL, _DOM, _OWN),
     "read:kernel": (_ALL, _DOM, _OWN),
+    "read:mail": (_ALL, _NO, _NO),
     # domains and groups
     "createDomain": (_ALL, _NO, _NO),
     "updateDomain": (_ALL, _NO, _NO),
@@ -110,6 +112,7 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
     # the installation
     "read:setting": (_ALL, _NO, _NO),
     "updateSettings": (_ALL, _NO, _NO),
+    "retryMails": (_ALL, _NO, _NO),
     # sessions
     "createSession": (_OWN, _OWN, _OWN),
     "updateSession": (_ALL, _DOM, _OWN),
@@ -142,6 +145,7 @@ ACTIONS_ON: Final[dict[type[Base], tuple[str, ...]]] = {
     ResourcePreset: ("updateResourcePreset", "deleteResourcePreset"),
     Agent: ("updateAgent", "removeAgent"),
     Image: ("updateImage", "forgetImages", "installImages", "removeImages"),
+    Mail: ("retryMails",),
     Session: ("updateSession", "terminateSessions", "exemptSession", "openTerminal", "closeTerminal"),
 }
 
@@ -158,6 +162,7 @@ READ: Final[dict[type[Base], str]] = {
     Image: "read:image",
     Session: "read:session",
     Kernel: "read:kernel",
+    Mail: "read:mail",
 }
 
 

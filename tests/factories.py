@@ -22,6 +22,7 @@ from services.db.tables import (
     Kernel,
     Keypair,
     Login,
+    Mail,
     Nonce,
     ResourceGroup,
     ResourceGroupGrant,
@@ -157,6 +158,24 @@ class Factories:
                 "user_id": (user or await self.user()).id,
                 "data": {},
                 "expires_at": self.core.now() + timedelta(hours=1),
+                **more,
+            },
+        )
+
+    async def mail(self, *, name: str | None = None, **more: Any) -> Mail:
+        """A mail that waits."""
+        mail_id = ids.new("eml")
+        content = '{"subject": "s", "text": "t", "html": "h"}'
+        return await self._add(
+            Mail,
+            **{
+                "id": mail_id,
+                "kind": "PASSWORD_RESET",
+                "recipient": f"{name or self._name('m')}@example.org",
+                "content": self.core.keys.seal(content, mail_id),
+                "next_at": self.core.now(),
+                "expires_at": self.core.now() + timedelta(days=1),
+                "created_at": self.core.now(),
                 **more,
             },
         )

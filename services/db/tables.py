@@ -119,6 +119,8 @@ class User(Base):
     max_concurrent_sessions: Mapped[int | None]
     #: Lines of an authorized_keys file: who has one of these keys is let into the user's sessions.
     ssh_public_keys: Mapped[list[str]] = mapped_column(default=list)
+    #: Of mails to the user: `en` or `ko`.
+    language: Mapped[str] = mapped_column(String(8), default="en")
     #: Rises when password, role or status change: tokens of an older epoch are void.
     epoch: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime] = mapped_column(default=now)
@@ -210,6 +212,37 @@ class Ticket(Base):
     data: Mapped[dict[str, Any]] = mapped_column(default=dict)
     expires_at: Mapped[datetime] = mapped_column(index=True)
     used_at: Mapped[datetime | None]
+
+
+class Mail(Base):
+    """A mail to be sent, written in the transaction of what it tells; `services/mails` sends it."""
+
+    __tablename__ = "mails"
+    __table_args__ = (
+        CheckConstraint("status in ('QUEUED', 'SENT', 'FAILED')", name="status"),
+        Index(
+            "ix_mails_due",
+            "next_at",
+            sqlite_where=text("status = 'QUEUED'"),
+            postgresql_where=text("status = 'QUEUED'"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    #: What it tells: a name of `services.mails.templates.KINDS`.
+    kind: Mapped[str] = mapped_column(String(32))
+    recipient: Mapped[str]
+    #: Subject and texts, sealed, for there are links in them that let somebody in; None once nobody needs them.
+    content: Mapped[bytes | None]
+    status: Mapped[str] = mapped_column(String(8), default="QUEUED")
+    attempts: Mapped[int] = mapped_column(default=0)
+    #: Why the last attempt failed.
+    last_error: Mapped[str] = mapped_column(Text, default="")
+    next_at: Mapped[datetime] = mapped_column(default=now)
+    #: After it nobody wants it any more: the link in it is void.
+    expires_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(default=now, index=True)
+    sent_at: Mapped[datetime | None]
 
 
 class Nonce(Base):

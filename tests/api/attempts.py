@@ -93,6 +93,8 @@ async def _plain(world: World, mutation: str) -> dict[str, Any]:
         case "installImages" | "removeImages":
             image = world.add(await make.image(), granted=frozenset({"*"}))
             return {"imageIds": [image.id], "agentIds": [ours["Agent"].id]}
+        case "retryMails":
+            return {"ids": [world.add(await make.mail()).id]}
         case "removeAgent":
             return {"id": world.add(await make.agent(resource_group=nodes)).id}
         case "updateSession":

@@ -54,6 +54,7 @@ MAIL_PASSWORD: Final = "the-password-of-the-mail-server"
 TYPES: Final = {
     "dom": "Domain", "grp": "Group", "usr": "User", "lgn": "Login", "key": "Keypair", "pol": "ResourcePolicy",
     "rgp": "ResourceGroup", "pre": "ResourcePreset", "agt": "Agent", "img": "Image", "ses": "Session", "knl": "Kernel",
+    "eml": "Mail",
 }  # fmt: skip
 
 
@@ -222,6 +223,7 @@ async def _cluster(world: World, tenant: dict[str, Any], who: str, near: str) ->
         await make.preset(description="a size", slots={"cpu": 10**9, "mem": 2**30}, shared_memory=2**20)
     )
     now = world.core.now()
+    tenant["Mail"] = world.add(await make.mail(sent_at=world.core.now(), last_error="It was away."))
     agent = await make.agent(
         resource_group=tenant["ResourceGroup"], address="198.51.100.7", region="here", runtime="docker",
         architecture="x86_64", version="1", first_contact_at=now, last_contact_at=now, lost_at=now,

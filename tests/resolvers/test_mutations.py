@@ -133,6 +133,11 @@ async def _(scene: Scene) -> dict[str, Any]:
     return {"ids": [(await scene.user(active=False)).id]}
 
 
+@governing("retryMails")
+async def _(scene: Scene) -> dict[str, Any]:
+    return {"ids": [(await scene.make.mail()).id]}
+
+
 @governing("createPasswordLink")
 async def _(scene: Scene) -> dict[str, Any]:
     return {"userId": scene.built.owner.id}

@@ -17,6 +17,7 @@ from services import (
     ids,
     images,
     keypairs,
+    mails,
     policies,
     presets,
     resource_groups,
@@ -41,7 +42,7 @@ class Case:
         if self.kind == "keypair":
             access_key = text.upper() + ids.new("key")[4:].upper()
             return await make.keypair(access_key=access_key, last_used_at=next(_USED))
-        if self.kind in ("user", "agent", "image", "session"):
+        if self.kind in ("user", "agent", "image", "session", "mail"):
             return await getattr(make, self.kind)(name=f"{text}-{ids.new('usr')[4:]}")
         return await getattr(make, self.kind)(description=f"about {text}")
 
@@ -66,6 +67,7 @@ CASES = {
     "resource_groups": Case(resource_groups, resource_groups.ResourceGroupFilter, "resource_group"),
     "agents": Case(agents, agents.AgentFilter, "agent"),
     "images": Case(images, images.ImageFilter, "image"),
+    "mails": Case(mails, mails.MailFilter, "mail"),
     "sessions": Case(sessions, sessions.SessionFilter, "session"),
 }
 #: Of which everybody sees all.

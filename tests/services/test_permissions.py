@@ -17,6 +17,7 @@ from services.db.tables import (
     Kernel,
     Keypair,
     Login,
+    Mail,
     ResourceGroup,
     ResourcePolicy,
     ResourcePreset,
@@ -63,6 +64,7 @@ async def populate(core: Core, make: Factories, seed: int) -> list[Actor]:
             )
             await make.kernel(session=session, agent=chance.choice(agents))
     await make.preset()
+    await make.mail()
     actors = [make.actor(user, own) for user, own in people]
     return [*actors, *(make.actor(user, own, must_change_password=True) for user, own in people[:3])]
 
@@ -203,6 +205,7 @@ def test_tables_without_a_reading_rule_are_not_read_by_actors() -> None:
         Group,
         User,
         Login,
+        Mail,
         Keypair,
         ResourcePolicy,
         ResourceGroup,

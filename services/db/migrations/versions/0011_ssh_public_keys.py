@@ -1,6 +1,6 @@
 """SSH public keys of users
 
-Revision: 0017
+Revision: 0011
 Revises: 0009
 """
 
@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = '0017'
-down_revision = '0009'
+revision = '0011'
+down_revision = '0010'
 branch_labels = None
 depends_on = None
 

@@ -1,6 +1,6 @@
 """mails, and the language that a user reads them in
 
-Revision: 0014
+Revision: 0012
 Revises: 0010
 """
 
@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from alembic import op
 from services.db.types import UtcDateTime
 
-revision = '0014'
-down_revision = '0010'
+revision = '0012'
+down_revision = '0011'
 branch_labels = None
 depends_on = None
 

@@ -78,6 +78,23 @@ class AccessMutations:
         )
         return _logged_in(context, result, cookie=input.cookie)
 
+    @strawberry.field(
+        description="Have a link mailed to choose a new password. The answer does not tell whether there is such an account."
+    )
+    async def request_password_reset(
+        self, info: Info, input: types.RequestPasswordResetInput
+    ) -> types.RequestPasswordResetPayload:
+        context = _context(info)
+        delayed = await auth.request_reset(context.core, input.email, address=context.address)
+        return types.RequestPasswordResetPayload(mail_delayed=delayed)
+
+    @strawberry.field(
+        description="Choose a password by a one-time link, without being logged in. All logins end."
+    )
+    async def reset_password(self, info: Info, input: types.ResetPasswordInput) -> types.ResetPasswordPayload:
+        user = await auth.reset_password(info.context.core, input.token, input.new_password)
+        return types.ResetPasswordPayload(email=user.email)
+
     @strawberry.field(description="Change your password; all your other logins end.")
     async def change_password(
         self, info: Info, input: types.ChangePasswordInput

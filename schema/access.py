@@ -174,6 +174,17 @@ class RedeemTicketInput:
     )
 
 
+@strawberry.input(description="Somebody has forgotten the password.")
+class RequestPasswordResetInput:
+    email: str = said("The e-mail address of the account.")
+
+
+@strawberry.input(description="A one-time link to choose a password by, without being logged in.")
+class ResetPasswordInput:
+    token: str = said("The part of the link after #.")
+    new_password: str = said("At least 8 characters with a letter, a digit and a special character.")
+
+
 @strawberry.input(description="A new password.")
 class ChangePasswordInput:
     current_password: str = said("The old one.")
@@ -237,6 +248,18 @@ class GenerateSshKeypairPayload:
 @strawberry.type(description="Your SSH public keys were replaced.")
 class SetSshPublicKeysPayload:
     viewer: Viewer = said("You, with your public keys as they are now.")
+
+
+@strawberry.type(description="The same answer, whether or not there is such an account.")
+class RequestPasswordResetPayload:
+    mail_delayed: bool = said(
+        "True: the mail server does not answer just now; the mail is sent as soon as it does."
+    )
+
+
+@strawberry.type(description="The password was chosen, and all logins have ended; log in with it.")
+class ResetPasswordPayload:
+    email: str = said("What to log in with.")
 
 
 @strawberry.type(description="A one-time link was made; those before it are void.")

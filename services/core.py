@@ -30,6 +30,8 @@ class Settings:
     refresh_grace: timedelta = timedelta(seconds=10)
     ticket_life: timedelta = timedelta(seconds=30)
     password_ticket_life: timedelta = timedelta(hours=24)
+    #: Of links that are mailed to whom asks: to choose a password, to verify an address.
+    reset_ticket_life: timedelta = timedelta(hours=2)
     join_token_life: timedelta = timedelta(hours=1)
     #: A signed request's clock may differ by this much.
     clock_skew: timedelta = timedelta(seconds=30)

@@ -1,6 +1,6 @@
 """Who asks: logins and their tokens, signed requests, passwords, and what any of it is worth now."""
 
-from services.auth.change import change_password, create_password_ticket, redeem_ticket
+from services.auth.change import change_password, create_password_ticket, redeem_ticket, reset_password
 from services.auth.logins import (
     ORDERS,
     LoginResult,
@@ -14,6 +14,7 @@ from services.auth.logins import (
     refresh,
     total_logins,
 )
+from services.auth.recovery import request_reset
 from services.auth.requests import (
     WINDOW,
     authenticate_bearer,
@@ -50,6 +51,8 @@ __all__ = [
     "purge",
     "redeem_ticket",
     "refresh",
+    "request_reset",
+    "reset_password",
     "still_stands",
     "total_logins",
 ]

@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import passwords, tokens
+from services import mails, passwords, tokens
 from services.auth import logins, standing
 from services.auth.logins import LoginResult
 from services.bus import AnyHint
@@ -69,28 +69,29 @@ async def redeem_ticket(
         BadInput: the password breaks rules; the ticket stays good.
         Unauthenticated: the ticket is unknown, used or expired, or its user is not active.
     """
-    _check(new_password)
-    wanted = digest(ticket[:512].encode(errors="replace").decode())
-    async with core.db.read() as db:
-        # Before 40 ms of hashing are spent on whoever asks.
-        known = await db.scalar(select(Ticket.user_id).where(*_usable(core, wanted)))
-    if known is None:
-        raise _void()
-    hashed = await passwords.hash_password(new_password)
+    wanted = _hash_of(ticket)
+    hashed = await _prepare(core, wanted, new_password)
     hints: list[AnyHint] = []
     async with core.db.write() as db:
-        user_id = await db.scalar(
-            update(Ticket).where(*_usable(core, wanted)).values(used_at=core.now()).returning(Ticket.user_id)
-        )
-        if user_id is None:
-            raise _void()
-        user = await _locked(db, user_id)
-        if user is None:
-            raise _void()
-        await set_password(core, db, user, hashed, hints)
+        user = await _use(core, db, wanted, hashed, hints)
         result = await logins.open_login(core, db, user, address=address, user_agent=user_agent)
     await standing.tell(core, hints)
     return result
+
+
+async def reset_password(core: Core, ticket: str, new_password: str) -> User:
+    """Choose a password by a one-time link, without being logged in. All logins end.
+
+    Raises:
+        BadInput, Unauthenticated: as `redeem_ticket`.
+    """
+    wanted = _hash_of(ticket)
+    hashed = await _prepare(core, wanted, new_password)
+    hints: list[AnyHint] = []
+    async with core.db.write() as db:
+        user = await _use(core, db, wanted, hashed, hints)
+    await standing.tell(core, hints)
+    return user
 
 
 async def change_password(core: Core, actor: Actor, current: str, new: str) -> tuple[str, datetime] | None:
@@ -156,6 +157,34 @@ async def set_password(
     await standing.revoke_logins(core, db, user, hints, keep=keep)
 
 
+async def _prepare(core: Core, wanted: bytes, new_password: str) -> str:
+    """The new password's hash, for a ticket that is good: 40 ms of hashing are not spent on whoever asks."""
+    _check(new_password)
+    async with core.db.read() as db:
+        known = await db.scalar(select(Ticket.user_id).where(*_usable(core, wanted)))
+    if known is None:
+        raise _void()
+    return await passwords.hash_password(new_password)
+
+
+async def _use(core: Core, db: AsyncSession, wanted: bytes, hashed: str, hints: list[AnyHint]) -> User:
+    """Use a ticket up, and give its user the password; who has the mailbox is told of it."""
+    ticket = await db.scalar(
+        update(Ticket).where(*_usable(core, wanted)).values(used_at=core.now()).returning(Ticket)
+    )
+    user = None if ticket is None else await _locked(db, ticket.user_id)
+    if ticket is None or user is None:
+        raise _void()
+    await set_password(core, db, user, hashed, hints)
+    if ticket.data.get("mailed"):
+        await mails.write(core, db, "PASSWORD_CHANGED", user.email, user.language)
+    return user
+
+
+def _hash_of(ticket: str) -> bytes:
+    return digest(ticket[:512].encode(errors="replace").decode())
+
+
 def _usable(core: Core, token_hash: bytes) -> list[ColumnElement[bool]]:
     return [
         Ticket.token_hash == token_hash,
@@ -182,4 +211,7 @@ def _check(password: str) -> None:
 
 
 def _void() -> Unauthenticated:
-    return Unauthenticated("This link is unknown, used or expired. Ask for a new one.")
+    return Unauthenticated(
+        "This link is unknown, used or expired. Ask for a new one.",
+        help="Ask for a new link by `requestPasswordReset`, or from an administrator.",
+    )

@@ -320,7 +320,7 @@ class _Attempt:
 
     @classmethod
     async def begin(cls, core: Core, account: str, address: str) -> "_Attempt":
-        network = _network(address)
+        network = network_of(address)
         name = digest(f"{account[:512]}\n{network}".encode(errors="replace").decode(errors="replace")).hex()
         limits = (
             (f"login:{name}", core.options.value(LOGIN_ATTEMPTS)),
@@ -337,7 +337,7 @@ class _Attempt:
             await self.core.rates.give_back(key, _MINUTE)
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
     """An IPv6 host has a whole /64 to attempt from; it counts as one."""
     try:
         parsed = ipaddress.ip_address(address)

@@ -14,6 +14,7 @@ Make = Callable[[World, str], Awaitable[Attempt]]
 #: Mutations about the login of whom tries them.
 TOKENS: Final = {
     "changePassword", "login", "loginWithKeypair", "logout", "logoutEverywhere", "redeemTicket", "refreshLogin",
+    "requestPasswordReset", "resetPassword",
 }  # fmt: skip
 NEW_PASSWORD: Final = "other-Horse-2!"
 SLOTS: Final = [{"name": "cpu", "amount": "1"}, {"name": "mem", "amount": "1073741824"}]
@@ -157,6 +158,19 @@ async def _(world: World, who: str) -> Attempt:
     ticket = world.name()
     await world.make.ticket(user=user, token=ticket)
     return {"ticket": ticket, "newPassword": NEW_PASSWORD, "cookie": False}, None
+
+
+@_made("resetPassword")
+async def _(world: World, who: str) -> Attempt:
+    user, _ = await world.twin("owner" if who == ANONYMOUS else who)
+    token = world.name()
+    await world.make.ticket(user=user, token=token)
+    return {"token": token, "newPassword": NEW_PASSWORD}, None
+
+
+@_made("requestPasswordReset")
+async def _(world: World, who: str) -> Attempt:
+    return {"email": world.people["owner" if who == ANONYMOUS else who].row.email}, None
 
 
 @_made("login")

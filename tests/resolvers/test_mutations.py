@@ -51,7 +51,14 @@ GOVERNING: dict[str, Input] = {}
 #: Those that concern the caller's own things: tried as their owner.
 OWN: dict[str, Input] = {}
 #: Those that anybody may send who is not logged in.
-ENTRANCES = {"login", "loginWithKeypair", "refreshLogin", "redeemTicket"}
+ENTRANCES = {
+    "login",
+    "loginWithKeypair",
+    "refreshLogin",
+    "redeemTicket",
+    "requestPasswordReset",
+    "resetPassword",
+}
 #: Those that ask for nothing but a login.
 LEAVING = {"logout", "logoutEverywhere", "changePassword", "generateSshKeypair", "setSshPublicKeys"}
 
@@ -508,3 +515,16 @@ async def test_a_limit_that_is_absent_stays_and_null_lifts_it(scene: Scene, run:
     assert await after(description="changed") == (3, "1.5")
     assert await after(maxConcurrentSessions=None) == (None, "1.5")
     assert await after(totalSlots=[]) == (None, None)
+
+
+async def test_a_forgotten_password_is_chosen_anew_by_a_link(scene: Scene, run: Run) -> None:
+    owner = scene.built.owner
+    ask = "mutation ($input: RequestPasswordResetInput!) { requestPasswordReset(input: $input) { mailDelayed } }"
+    for email in (owner.email, "nobody@example.org"):
+        answer = await run(None, ask, input={"email": email})
+        assert answer == {"data": {"requestPasswordReset": {"mailDelayed": False}}}
+    await scene.make.ticket(user=owner, token="mailed")
+    reset = "mutation ($input: ResetPasswordInput!) { resetPassword(input: $input) { email } }"
+    asked = {"token": "mailed", "newPassword": NEW_PASSWORD}
+    assert (await run(None, reset, input=asked))["data"]["resetPassword"] == {"email": owner.email}
+    assert codes(await run(None, reset, input=asked)) == {"UNAUTHENTICATED"}

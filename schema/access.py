@@ -35,6 +35,7 @@ class ServerFeature(Enum):
     BROWSER_OPERATIONS = strawberry.enum_value(
         "BROWSER_OPERATIONS", description="Operations of your own from a browser, not only the console's."
     )
+    PASSWORD_RESET = strawberry.enum_value("PASSWORD_RESET", description="`requestPasswordReset`.")
 
 
 @strawberry.type(description="This installation.")

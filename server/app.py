@@ -26,6 +26,7 @@ from server.manager import Manager
 from server.security import Perimeter
 from server.trusted import MANIFEST, TrustedDocuments
 from services import auth
+from services.options import PASSWORD_RESET
 from services.permissions import Actor
 from services.ratelimits import Quota
 
@@ -142,7 +143,8 @@ class _Gate:
     def _offered(self, actor: Actor | None) -> frozenset[str]:
         playground = {"open": True, "signed-in": actor is not None, "off": False}[self._config.graphiql]
         free = self._trusted is None
-        offers = {"PLAYGROUND": playground and free, "BROWSER_OPERATIONS": free}
+        reset = self._core.options.value(PASSWORD_RESET)
+        offers = {"PASSWORD_RESET": reset, "PLAYGROUND": playground and free, "BROWSER_OPERATIONS": free}
         return frozenset(name for name, offered in offers.items() if offered)
 
     def _introspection(self, actor: Actor | None) -> bool:

@@ -16,9 +16,10 @@ from services.auth import change, logins
 from services.core import Core
 from services.db.tables import Domain, Ticket, User
 from services.db.types import UtcDateTime
-from services.errors import RateLimited
+from services.errors import Forbidden, RateLimited
 from services.inputs import normal_email
 from services.keys import digest
+from services.options import PASSWORD_RESET
 
 #: Mails an hour: to one address, and asked for from one.
 OF_RECIPIENT: Final = 5
@@ -30,8 +31,11 @@ async def request_reset(core: Core, email: str, *, address: str) -> bool:
     """Mail a link to choose a password to whom has this address. Returns whether mails are delayed just now.
 
     Raises:
+        Forbidden: it is switched off.
         RateLimited: too many were asked for, whether or not the address is known.
     """
+    if not core.options.value(PASSWORD_RESET):
+        raise Forbidden("Passwords are not reset by mail here. Ask an administrator for a link.")
     email = normal_email(email)
     await limit(core, "reset", email, address)
     user = await find(core, email)

@@ -14,8 +14,9 @@ from services import auth, mails
 from services.auth import recovery
 from services.core import Core
 from services.db.tables import Mail, Ticket, User
-from services.errors import BadInput, RateLimited, Unauthenticated
+from services.errors import BadInput, Forbidden, RateLimited, Unauthenticated
 from services.mails import queue
+from services.options import PASSWORD_RESET
 from tests.factories import Clock, Factories
 from tests.services.auth.visits import ADDRESS, NEW_PASSWORD, log_in
 
@@ -123,6 +124,15 @@ async def test_one_address_cannot_ask_for_everybody(core: Core, clock: Clock) ->
     with pytest.raises(RateLimited):
         await ask(core, "one-more@example.org")
     assert await ask(core, "one-more@example.org", "198.51.100.1") is False
+
+
+async def test_it_can_be_switched_off(core: Core, make: Factories) -> None:
+    user = await make.user()
+    core.options.replace({PASSWORD_RESET.key: False})
+    for email in (user.email, "nobody@example.org"):
+        with pytest.raises(Forbidden):
+            await ask(core, email)
+    assert await inbox(core) == []
 
 
 async def test_who_asks_while_the_mail_server_is_away_is_told_so(core: Core, make: Factories) -> None:

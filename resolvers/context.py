@@ -19,6 +19,7 @@ from schema.mails import Mail
 from schema.paging import Connection
 from schema.policies import ResourcePolicy
 from schema.presets import ResourcePreset
+from schema.registries import Registry
 from schema.resource_groups import ResourceGroup
 from schema.sessions import Kernel, Session, SessionEventEntry
 from schema.users import User
@@ -36,6 +37,7 @@ from services import (
     occupancy,
     policies,
     presets,
+    registries,
     resource_groups,
     sessions,
     subjects,
@@ -66,6 +68,7 @@ _LOADS: Final[dict[str, tuple[Many, Any]]] = {
     "pre": (presets.many, ResourcePreset),
     "agt": (agents.many, Agent),
     "img": (images.many, Image),
+    "reg": (registries.many, Registry),
     "ses": (sessions.many, Session),
     "knl": (sessions.many_kernels, Kernel),
     "lgn": (_many_logins, Login),
@@ -119,6 +122,7 @@ _LISTS: Final[dict[str, _List]] = {
     "agents": _List(agents.page, agents.total, agents.AgentFilter, Agent),
     "images": _List(images.page, images.total, images.ImageFilter, Image),
     "mails": _List(mails.page, mails.total, mails.MailFilter, Mail),
+    "registries": _List(registries.page, registries.total, registries.RegistryFilter, Registry),
     "sessions": _List(sessions.page, sessions.total, sessions.SessionFilter, Session),
     "kernels": _List(_page_kernels, _total_kernels, _KernelsOn, Kernel),
 }
@@ -163,6 +167,8 @@ _EACH: Final[dict[str, tuple[Each, Any]]] = {
     "installed": (_installed, str),
     "capacity": (_capacity, None),
     "grants": (resource_groups.grants, str),
+    "registry_grants": (registries.grants, str),
+    "registries": (registries.of_grantees, Registry.of),
     "memberships": (groups.of_users, Group.of),
     "usable": (_usable, ResourceGroup.of),
     "logins": (_logins, Login.of),

@@ -21,6 +21,7 @@ from resolvers.keypairs import KeypairMutations, KeypairQueries
 from resolvers.mails import MailMutations, MailQueries
 from resolvers.policies import PolicyMutations, PolicyQueries
 from resolvers.presets import PresetMutations, PresetQueries
+from resolvers.registries import RegistryMutations, RegistryQueries
 from resolvers.resource_groups import ResourceGroupMutations, ResourceGroupQueries
 from resolvers.server import ServerQueries
 from resolvers.sessions import SessionMutations, SessionQueries, SessionSubscriptions
@@ -50,6 +51,7 @@ class Query(
     ResourceGroupQueries,
     AgentQueries,
     ImageQueries,
+    RegistryQueries,
     SessionQueries,
     SettingQueries,
 ):
@@ -69,6 +71,7 @@ class Mutation(
     ResourceGroupMutations,
     AgentMutations,
     ImageMutations,
+    RegistryMutations,
     SessionMutations,
     UsageMutations,
     SettingMutations,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import strawberry
 
 from schema.context import Context, Info
-from schema.fields import USED, answered, permitted_actions, said
+from schema.fields import USED, answered, belongs, permitted_actions, said
 from schema.nodes import Node
 from schema.paging import After, Before, Connection, Direction, First, Last, page_args
 from schema.slots import SlotInput, SlotLimit
@@ -15,6 +15,7 @@ from services.db import tables
 
 if TYPE_CHECKING:
     from schema.groups import Group
+    from schema.registries import Registry
     from schema.users import User
 
 Groups = Connection[Annotated["Group", strawberry.lazy("schema.groups")]]
@@ -61,6 +62,10 @@ class Domain(Node):
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Users:
         return info.context.page("users", page_args(first, after, last, before), domain_id=self.row.id)
+
+    registries: list[Annotated["Registry", strawberry.lazy("schema.registries")]] = belongs(
+        "registries", "Registries that are allowed for it itself, as far as you see them."
+    )
 
     allowed_actions: list[str] = permitted_actions("Mutations that you may perform on it.")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import strawberry
 
 from schema.context import Context, Info
-from schema.fields import USED, answered, permitted_actions, refers, said
+from schema.fields import USED, answered, belongs, permitted_actions, refers, said
 from schema.nodes import Node
 from schema.paging import After, Before, Connection, Direction, First, Last, page_args
 from schema.slots import SlotInput, SlotLimit
@@ -15,6 +15,7 @@ from services.db import tables
 
 if TYPE_CHECKING:
     from schema.domains import Domain
+    from schema.registries import Registry
     from schema.users import User
 
 Members = Connection[Annotated["User", strawberry.lazy("schema.users")]]
@@ -58,6 +59,10 @@ class Group(Node):
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Members:
         return info.context.page("users", page_args(first, after, last, before), group_id=self.row.id)
+
+    registries: list[Annotated["Registry", strawberry.lazy("schema.registries")]] = belongs(
+        "registries", "Registries that are allowed for it itself, as far as you see them."
+    )
 
     allowed_actions: list[str] = permitted_actions("Mutations that you may perform on it.")
 

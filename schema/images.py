@@ -116,6 +116,7 @@ class ImageFilter:
     language: str | None = said("Only of this language or framework.", default=None)
     installed: bool | None = said("Only those that a node has (true) or none has (false).", default=None)
     agent_id: strawberry.ID | None = said("Only those that this agent has.", default=None)
+    group_id: strawberry.ID | None = said("Only those that sessions of this group may use.", default=None)
 
 
 @strawberry.enum(description="What lists of images are ordered by.")

@@ -23,6 +23,7 @@ KINDS: Final = {
     "pre": "resource preset",
     "agt": "agent",
     "img": "image",
+    "reg": "registry",
     "ses": "session",
     "knl": "kernel",
     "eml": "mail",

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from agents.hub import AgentOffline, AgentRefused, CallTimedOut
 from agents.protocol import ImageInfo, PullImage, RemoveImage
-from services import ids, permissions, slots
+from services import allowances, ids, permissions, slots
 from services.bus import AgentChanged
 from services.core import Core
 from services.db.tables import FINAL, Agent, AgentImage, Image, Session, Slots
@@ -38,6 +38,8 @@ class ImageFilter:
     #: Only those that a node has (True) or none has (False).
     installed: bool | None = None
     agent_id: str | None = None
+    #: Only those that sessions of this group may use.
+    group_id: str | None = None
 
 
 ORDERS: Final = {
@@ -85,6 +87,7 @@ def _conditions(where: ImageFilter) -> Conditions:
         *equal(Image.language, where.language),
         *_installed(where.installed),
         *linked(Image.id, AgentImage.image_id, AgentImage.agent_id, where.agent_id),
+        *([] if where.group_id is None else [Image.active.is_(True), allowances.usable_in(where.group_id)]),
     ]
 
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, false, or_, select, true
 
+from services import allowances
 from services.db.tables import (
     Agent,
     Base,
@@ -28,6 +29,8 @@ from services.db.tables import (
     Keypair,
     Login,
     Mail,
+    Registry,
+    RegistryGrant,
     ResourceGroup,
     ResourceGroupGrant,
     ResourcePolicy,
@@ -63,6 +66,7 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
     "read:preset": (_ALL, _ALL, _ALL),
     "read:agent": (_ALL, _NO, _NO),
     "read:image": (_ALL, _OWN, _OWN),
+    "read:registry": (_ALL, _OWN, _OWN),
     "read:session": (_ALL, _DOM, _OWN),
     "read:kernel": (_ALL, _DOM, _OWN),
     "read:mail": (_ALL, _NO, _NO),
@@ -113,6 +117,11 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
     "read:setting": (_ALL, _NO, _NO),
     "updateSettings": (_ALL, _NO, _NO),
     "retryMails": (_ALL, _NO, _NO),
+    "createRegistry": (_ALL, _NO, _NO),
+    "updateRegistry": (_ALL, _NO, _NO),
+    "deleteRegistry": (_ALL, _NO, _NO),
+    "grantRegistry": (_ALL, _NO, _NO),
+    "revokeRegistry": (_ALL, _NO, _NO),
     # sessions
     "createSession": (_OWN, _OWN, _OWN),
     "updateSession": (_ALL, _DOM, _OWN),
@@ -146,6 +155,7 @@ ACTIONS_ON: Final[dict[type[Base], tuple[str, ...]]] = {
     Agent: ("updateAgent", "removeAgent"),
     Image: ("updateImage", "forgetImages", "installImages", "removeImages"),
     Mail: ("retryMails",),
+    Registry: ("updateRegistry", "deleteRegistry", "grantRegistry", "revokeRegistry"),
     Session: ("updateSession", "terminateSessions", "exemptSession", "openTerminal", "closeTerminal"),
 }
 
@@ -160,6 +170,7 @@ READ: Final[dict[type[Base], str]] = {
     ResourcePreset: "read:preset",
     Agent: "read:agent",
     Image: "read:image",
+    Registry: "read:registry",
     Session: "read:session",
     Kernel: "read:kernel",
     Mail: "read:mail",
@@ -182,7 +193,7 @@ class Actor:
 
     @property
     def grantee_ids(self) -> tuple[str, ...]:
-        """What a resource group may have been granted to."""
+        """What a resource group or a registry may have been granted to."""
         return (self.user_id, self.domain_id, *sorted(self.group_ids))
 
 
@@ -195,7 +206,7 @@ class Subject:
     user_id: str = ""
     #: Role of the user whom it is or belongs to: nobody acts on a higher rank.
     role: str = "USER"
-    #: It belongs to the actor by a grant (a resource group) or to everybody (an active image).
+    #: It belongs to the actor by a grant (a resource group, a registry and its active images) or to everybody.
     granted: bool = False
 
 
@@ -321,7 +332,12 @@ def _mine(actor: Actor, table: type[Base]) -> ColumnElement[bool]:
         return ResourcePolicy.id.in_(select(Keypair.policy_id).where(Keypair.user_id == actor.user_id))
     if table is Image:
         return or_(
-            Image.active, Image.id.in_(select(Session.image_id).where(Session.user_id == actor.user_id))
+            and_(Image.active, allowances.usable(actor.grantee_ids)),
+            Image.id.in_(select(Session.image_id).where(Session.user_id == actor.user_id)),
+        )
+    if table is Registry:
+        return Registry.id.in_(
+            select(RegistryGrant.registry_id).where(RegistryGrant.grantee_id.in_(actor.grantee_ids))
         )
     if table is User:
         return User.id == actor.user_id

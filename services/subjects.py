@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services import permissions
@@ -15,6 +15,8 @@ from services.db.tables import (
     Kernel,
     Keypair,
     Login,
+    Registry,
+    RegistryGrant,
     ResourceGroup,
     ResourceGroupGrant,
     ResourcePolicy,
@@ -69,7 +71,7 @@ async def of(db: AsyncSession, actor: Actor, rows: Sequence[Base]) -> dict[str, 
             return await _of_sessions(db, [row for row in rows if isinstance(row, Session)])
         case Kernel():
             return await _of_kernels(db, [row for row in rows if isinstance(row, Kernel)])
-        case ResourceGroup() | ResourcePolicy() | Image():
+        case ResourceGroup() | ResourcePolicy() | Image() | Registry():
             granted = await _granted(db, actor, rows)
             return {_id(row): Subject(granted=_id(row) in granted) for row in rows}
         case _:
@@ -123,19 +125,34 @@ async def _granted(db: AsyncSession, actor: Actor, rows: Sequence[Base]) -> set[
                 ResourceGroupGrant.resource_group_id.in_(ids),
                 ResourceGroupGrant.grantee_id.in_(actor.grantee_ids),
             )
+        case Registry():
+            query = select(RegistryGrant.registry_id).where(
+                RegistryGrant.registry_id.in_(ids), RegistryGrant.grantee_id.in_(actor.grantee_ids)
+            )
         case ResourcePolicy():
             query = select(Keypair.policy_id).where(
                 Keypair.policy_id.in_(ids), Keypair.user_id == actor.user_id
             )
         case _:
-            open_to_all = {row.id for row in rows if isinstance(row, Image) and row.active}
-            query = (
-                select(Session.image_id)
-                .where(Session.image_id.in_(ids - open_to_all), Session.user_id == actor.user_id)
-                .distinct()
-            )
-            return open_to_all | set(await db.scalars(query))
+            return await _usable_images(db, actor, [row for row in rows if isinstance(row, Image)])
     return set(await db.scalars(query))
+
+
+async def _usable_images(db: AsyncSession, actor: Actor, images: Sequence[Image]) -> set[str]:
+    granted = exists().where(
+        RegistryGrant.registry_id == Registry.id, RegistryGrant.grantee_id.in_(actor.grantee_ids)
+    )
+    started = exists().where(Session.image_id == Image.id, Session.user_id == actor.user_id)
+    found = await db.execute(
+        select(Image.id, Image.active, Registry.id.is_not(None), Registry.active.is_(True), granted, started)
+        .outerjoin(Registry, Registry.hostname == Image.registry_host)
+        .where(Image.id.in_({image.id for image in images}))
+    )
+    return {
+        image_id
+        for image_id, active, governed, open_now, is_granted, own in found
+        if own or (active and (not governed or (open_now and is_granted)))
+    }
 
 
 def _id(row: Base) -> str:

@@ -24,6 +24,8 @@ from services.db.tables import (
     Login,
     Mail,
     Nonce,
+    Registry,
+    RegistryGrant,
     ResourceGroup,
     ResourceGroupGrant,
     ResourcePolicy,
@@ -248,6 +250,24 @@ class Factories:
         for agent in agents:
             await self._add(AgentImage, agent_id=agent.id, image_id=image.id)
         return image
+
+    async def registry(
+        self, *, granted: Iterable[Domain | Group] = (), password: str = "", **more: Any
+    ) -> Registry:
+        registry_id, hostname = ids.new("reg"), more.pop("hostname", None) or f"{self._name('reg')}.example"
+        registry = await self._add(
+            Registry,
+            **{
+                "id": registry_id,
+                "hostname": hostname,
+                "url": f"https://{hostname}",
+                "password_encrypted": self.core.keys.seal(password, registry_id) if password else None,
+                **more,
+            },
+        )
+        for grantee in granted:
+            await self._add(RegistryGrant, registry_id=registry.id, grantee_id=grantee.id)
+        return registry
 
     async def session(
         self,

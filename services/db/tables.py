@@ -407,6 +407,41 @@ class Image(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
+class Registry(Base):
+    """Where images come from. It governs every image whose reference begins with its host name."""
+
+    __tablename__ = "registries"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    #: As references have it: with the port, where there is one.
+    hostname: Mapped[str] = mapped_column(unique=True)
+    #: With the scheme; its host is the host name (Docker Hub's is another).
+    url: Mapped[str] = mapped_column(String(512))
+    #: DOCKER, DOCKER_HUB or HARBOR.
+    kind: Mapped[str] = mapped_column(String(16), default="DOCKER")
+    username: Mapped[str] = mapped_column(default="")
+    #: Sealed; None: it is asked without one.
+    password_encrypted: Mapped[bytes | None]
+    #: Projects or namespaces that are looked through; none: all that the registry lists.
+    projects: Mapped[list[str]] = mapped_column(default=list)
+    #: Other hosts that it may send us and its password to: where its tokens are given out.
+    trusted_hosts: Mapped[list[str]] = mapped_column(default=list)
+    verify_tls: Mapped[bool] = mapped_column(default=True)
+    active: Mapped[bool] = mapped_column(default=True)
+    #: When it was last looked through to its end.
+    scanned_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class RegistryGrant(Base):
+    """A domain or group (by its id, which says what it is) that may use a registry's images."""
+
+    __tablename__ = "registry_grants"
+
+    registry_id: Mapped[str] = mapped_column(ForeignKey("registries.id"), primary_key=True)
+    grantee_id: Mapped[str] = mapped_column(String(30), primary_key=True, index=True)
+
+
 class AgentImage(Base):
     """An image that a node has on its disk."""
 

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from services import limits, permissions
+from services import allowances, limits, permissions
 from services.db.tables import (
     FINAL,
     Domain,
@@ -56,6 +56,8 @@ class Admission:
     memberships: Mapping[str, frozenset[str]]
     #: Resource group → whom it was granted to.
     grants: Mapping[str, frozenset[str]]
+    #: Host name → whom its registry is allowed for (`services.allowances`).
+    hosts: dict[str, frozenset[str]]
     #: (user, name) of live sessions.
     names: frozenset[tuple[str, str]]
     #: (user, idempotency key) → what it stands for.
@@ -80,8 +82,16 @@ class Admission:
                 path="input.resourceGroupId",
             )
         image = self.images.get(asks.image_id)
-        if image is None or not permissions.allows(actor, READ[Image], Subject(granted=True)):
-            raise NotFound("There is no such image, or it may not be used.", path="input.imageId")
+        if (
+            image is None
+            or not permissions.allows(actor, READ[Image], Subject(granted=True))
+            or not allowances.allowed(self.hosts, image.registry_host, (group.domain_id, group.id))
+        ):
+            raise NotFound(
+                "There is no such image, or it may not be used in this group: its registry has to be allowed for the "
+                "group or its domain.",
+                path="input.imageId",
+            )
         return group, resource_group, image
 
     def limits(self, actor: Actor, group: Group, resource_group: ResourceGroup) -> Iterable[Limit]:
@@ -111,8 +121,8 @@ async def read(db: AsyncSession, asked: Sequence[tuple[Actor, Asks]]) -> Admissi
         select(Group, Domain).join(Domain, Domain.id == Group.domain_id).where(Group.id.in_(group_ids))
     )
     places = await db.scalars(select(ResourceGroup).where(ResourceGroup.id.in_(place_ids)))
-    images = await db.scalars(
-        select(Image).where(Image.id.in_({one.image_id for _, one in asked}), Image.active)
+    images = list(
+        await db.scalars(select(Image).where(Image.id.in_({one.image_id for _, one in asked}), Image.active))
     )
     people = await db.execute(
         select(Keypair.id, ResourcePolicy, User)
@@ -139,6 +149,7 @@ async def read(db: AsyncSession, asked: Sequence[tuple[Actor, Asks]]) -> Admissi
             ResourceGroupGrant.grantee_id,
             ResourceGroupGrant.resource_group_id.in_(place_ids),
         ),
+        hosts=await allowances.of_hosts(db, {one.registry_host for one in images}),
         names=await _names(db, names),
         keys=await _keys(db, keys),
     )

@@ -85,7 +85,12 @@ def base(oracle: Oracle, mutation: str) -> dict[str, Any]:
                 own = own_of(oracle, kinds[name].split(",")[0])
                 given[name] = [own] if many else own
             else:
-                given[name] = {"slots": SLOTS, "email": "new@example.org"}.get(name, "new-1")
+                given[name] = {
+                    "slots": SLOTS,
+                    "email": "new@example.org",
+                    "hostname": "new.example",
+                    "url": "https://new.example",
+                }.get(name, "new-1")
     return given
 
 

@@ -66,9 +66,9 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "Agent": (SUPERADMIN, """address allowedActions:actions architecture firstContactAt hardware id images isolated
         kernels lastContactAt lostAt name region resourceGroup runtime schedulable slots stats status version"""),
     "Domain": (DOMAIN, """active allowedActions:actions concurrentSessions createdAt description groups id
-        maxConcurrentSessions name totalSlots users"""),
+        maxConcurrentSessions name registries totalSlots users"""),
     "Group": (GROUP, """active allowedActions:actions concurrentSessions createdAt description domain id
-        maxConcurrentSessions members name totalSlots"""),
+        maxConcurrentSessions members name registries totalSlots"""),
     "Image": (GRANTED, """active agents allowedActions:actions architecture base createdAt digest environmentNames id
         installed labels language minimumSlots name namespace reference registry servicePorts size tag version"""),
     "Kernel": (OWNER, """agent exitCode hostname id logs:log rank role session slots startedAt stats status statusReason
@@ -77,6 +77,8 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
         policy queryCount rateLimit requestCount:counting role sessionCount usage user"""),
     "Login": (PRIVATE, "address createdAt current:current id lastUsedAt userAgent"),
     "Mail": (SUPERADMIN, "allowedActions:actions attempts createdAt id kind lastError nextAt recipient sentAt status"),
+    "Registry": (GRANTED, """active allowedActions:actions createdAt grants:superadmin hasPassword hostname id kind
+        projects:superadmin scannedAt trustedHosts:superadmin url username:superadmin verifyTls"""),
     "ResourceGroup": (GRANTED, """active agents allowedActions:actions backfill backfillOptions capacity concurrentSessions
         createdAt description grants:superadmin id idleAcceleratorPercent idleCpuPercent idleTimeoutSeconds
         maxLifetimeSeconds lostSessionGraceSeconds maxConcurrentSessions maxKernelsPerSession name placer placerOptions
@@ -118,6 +120,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "PresetObstacle": (INSIDE, "asked free limit message slot whose"),
     "Problem": (INSIDE, "code message"),
     "PullProgress": (INSIDE, "current percent total"),
+    "RegistryGrant": (INSIDE, "grantee"),
     "Reserved": (INSIDE, "code estimatedStartAt message position reservedFor until"),
     "ResourceGroupGrant": (INSIDE, "grantee"),
     "RetryLater": (INSIDE, "code estimatedStartAt message position failedStarts retryAt"),
@@ -155,6 +158,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "CreateJoinTokenPayload": (INSIDE, "command:once expiresAt token:once"),
     "CreateKeypairPayload": (INSIDE, "keypair secretKey:once"),
     "CreatePasswordLinkPayload": (INSIDE, "url:once"),
+    "CreateRegistryPayload": (INSIDE, "registry"),
     "CreateResourceGroupPayload": (INSIDE, "resourceGroup"),
     "CreateResourcePolicyPayload": (INSIDE, "resourcePolicy"),
     "CreateResourcePresetPayload": (INSIDE, "resourcePreset"),
@@ -165,12 +169,14 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "DeactivateKeypairsPayload": (INSIDE, "results"),
     "DeactivateUsersPayload": (INSIDE, "results"),
     "DeleteKeypairPayload": (INSIDE, "deletedId"),
+    "DeleteRegistryPayload": (INSIDE, "deletedId"),
     "DeleteResourceGroupPayload": (INSIDE, "deletedId"),
     "DeleteResourcePolicyPayload": (INSIDE, "deletedId"),
     "DeleteResourcePresetPayload": (INSIDE, "deletedId"),
     "ExemptSessionPayload": (INSIDE, "session"),
     "ForgetImagesPayload": (INSIDE, "deletedIds"),
     "GenerateSshKeypairPayload": (INSIDE, "privateKey:once publicKey viewer"),
+    "GrantRegistryPayload": (INSIDE, "registry"),
     "GrantResourceGroupPayload": (INSIDE, "resourceGroup"),
     "ImageOnAgentResult": (INSIDE, "agentId error imageId"),
     "InstallImagesPayload": (INSIDE, "results"),
@@ -188,6 +194,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "RemoveGroupMembersPayload": (INSIDE, "group"),
     "RemoveImagesPayload": (INSIDE, "results"),
     "RetryMailsPayload": (INSIDE, "results"),
+    "RevokeRegistryPayload": (INSIDE, "registry"),
     "RevokeResourceGroupPayload": (INSIDE, "resourceGroup"),
     "SessionResult": (INSIDE, "error id session"),
     "SetMainKeypairPayload": (INSIDE, "keypair user"),
@@ -198,6 +205,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "UpdateGroupPayload": (INSIDE, "group"),
     "UpdateImagePayload": (INSIDE, "image"),
     "UpdateKeypairPayload": (INSIDE, "keypair"),
+    "UpdateRegistryPayload": (INSIDE, "registry"),
     "UpdateResourceGroupPayload": (INSIDE, "resourceGroup"),
     "UpdateResourcePolicyPayload": (INSIDE, "resourcePolicy"),
     "UpdateResourcePresetPayload": (INSIDE, "resourcePreset"),
@@ -233,6 +241,7 @@ QUERIES: Final = {
     "keypairs": SIGNED_IN,
     "mails": SIGNED_IN,
     "node": SIGNED_IN,
+    "registries": SIGNED_IN,
     "resourceGroups": SIGNED_IN,
     "resourcePolicies": SIGNED_IN,
     "resourcePresets": SIGNED_IN,
@@ -256,6 +265,7 @@ MUTATIONS: Final[dict[str, tuple[str, str]]] = {
     "createJoinToken": ("ResourceGroup", BY_SUPERADMIN),
     "createKeypair": ("User", BY_OWNER),
     "createPasswordLink": ("", "UFNNvNvU"),
+    "createRegistry": ("", BY_SUPERADMIN),
     "createResourceGroup": ("", BY_SUPERADMIN),
     "createResourcePolicy": ("", BY_SUPERADMIN),
     "createResourcePreset": ("", BY_SUPERADMIN),
@@ -266,12 +276,14 @@ MUTATIONS: Final[dict[str, tuple[str, str]]] = {
     "deactivateKeypairs": ("Keypair", BY_OWNER),
     "deactivateUsers": ("User", BY_SUPERADMIN),
     "deleteKeypair": ("Keypair", BY_OWNER),
+    "deleteRegistry": ("Registry", BY_SUPERADMIN),
     "deleteResourceGroup": ("ResourceGroup", BY_SUPERADMIN),
     "deleteResourcePolicy": ("ResourcePolicy", BY_SUPERADMIN),
     "deleteResourcePreset": ("ResourcePreset", BY_SUPERADMIN),
     "exemptSession": ("Session", "UFNNvNvU"),
     "forgetImages": ("Image", BY_SUPERADMIN),
     "generateSshKeypair": ("", SIGNED_IN),
+    "grantRegistry": ("Registry", BY_SUPERADMIN),
     "grantResourceGroup": ("ResourceGroup", BY_SUPERADMIN),
     "installImages": ("Image", BY_SUPERADMIN),
     "login": ("", PUBLIC),
@@ -289,6 +301,7 @@ MUTATIONS: Final[dict[str, tuple[str, str]]] = {
     "requestPasswordReset": ("", PUBLIC),
     "resetPassword": ("", PUBLIC),
     "retryMails": ("Mail", BY_SUPERADMIN),
+    "revokeRegistry": ("Registry", BY_SUPERADMIN),
     "revokeResourceGroup": ("ResourceGroup", BY_SUPERADMIN),
     "setMainKeypair": ("Keypair", BY_OWNER),
     "setSshPublicKeys": ("", SIGNED_IN),
@@ -298,6 +311,7 @@ MUTATIONS: Final[dict[str, tuple[str, str]]] = {
     "updateGroup": ("Group", BY_ADMIN),
     "updateImage": ("Image", BY_SUPERADMIN),
     "updateKeypair": ("Keypair", BY_SUPERADMIN),
+    "updateRegistry": ("Registry", BY_SUPERADMIN),
     "updateResourceGroup": ("ResourceGroup", BY_SUPERADMIN),
     "updateResourcePolicy": ("ResourcePolicy", BY_SUPERADMIN),
     "updateResourcePreset": ("ResourcePreset", BY_SUPERADMIN),
@@ -344,6 +358,7 @@ INPUTS: Final = {
     "CreateJoinTokenInput": "expiresInSeconds resourceGroupId:rgp",
     "CreateKeypairInput": "accessKey idempotencyKey policyId:pol rateLimit secretKey userId:usr",
     "CreatePasswordLinkInput": "userId:usr",
+    "CreateRegistryInput": "hostname idempotencyKey kind password projects trustedHosts url username verifyTls",
     "CreateResourceGroupInput": """description backfill backfillOptions idempotencyKey idleAcceleratorPercent idleCpuPercent
         idleTimeoutSeconds lostSessionGraceSeconds maxConcurrentSessions maxKernelsPerSession maxLifetimeSeconds name placer
         placerOptions sequencer sequencerOptions startRetries totalSlots""",
@@ -358,6 +373,7 @@ INPUTS: Final = {
     "DeactivateDomainInput": "id:dom",
     "DeactivateGroupInput": "id:grp",
     "DeleteKeypairInput": "id:key",
+    "DeleteRegistryInput": "id:reg",
     "DeleteResourceGroupInput": "id:rgp",
     "DeleteResourcePolicyInput": "id:pol",
     "DeleteResourcePresetInput": "id:pre",
@@ -369,7 +385,7 @@ INPUTS: Final = {
     "GroupFilter": "active domainId:dom search userId:usr",
     "GroupMembersInput": "id:grp userIds:usr",
     "GroupOrder": "direction field",
-    "ImageFilter": "active agentId:agt architecture installed language search",
+    "ImageFilter": "active agentId:agt architecture groupId:grp installed language search",
     "ImageOrder": "direction field",
     "ImagesInput": "ids:img",
     "ImagesOnAgentsInput": "agentIds:agt imageIds:img",
@@ -388,6 +404,9 @@ INPUTS: Final = {
     "RemoveAgentInput": "force id:agt",
     "RequestPasswordResetInput": "email",
     "ResetPasswordInput": "newPassword token",
+    "RegistryFilter": "active search",
+    "RegistryGrantInput": "id:reg tenantId:dom,grp",
+    "RegistryOrder": "direction field",
     "ResourceGroupFilter": "active search",
     "ResourceGroupGrantInput": "granteeId:dom,grp,usr id:rgp",
     "ResourceGroupOrder": "direction field",
@@ -408,6 +427,7 @@ INPUTS: Final = {
     "UpdateGroupInput": "active description id:grp maxConcurrentSessions name totalSlots",
     "UpdateImageInput": "active id:img minimumSlots",
     "UpdateKeypairInput": "id:key policyId:pol rateLimit",
+    "UpdateRegistryInput": "active id:reg password projects trustedHosts url username verifyTls",
     "UpdateResourceGroupInput": """active description backfill backfillOptions id:rgp idleAcceleratorPercent idleCpuPercent
         idleTimeoutSeconds lostSessionGraceSeconds maxConcurrentSessions maxKernelsPerSession maxLifetimeSeconds name placer
         placerOptions sequencer sequencerOptions startRetries totalSlots""",
@@ -444,6 +464,8 @@ ENUMS: Final = {
     "MailOrderField": "CREATED_AT NEXT_AT",
     "MailStatus": "FAILED QUEUED SENT",
     "PresetState": "LATER NEVER NOW",
+    "RegistryKind": "DOCKER DOCKER_HUB HARBOR",
+    "RegistryOrderField": "CREATED_AT HOSTNAME",
     "ResourceGroupOrderField": "CREATED_AT NAME",
     "ResourcePolicyOrderField": "CREATED_AT NAME",
     "ResourcePresetOrderField": "CREATED_AT NAME",
@@ -468,12 +490,14 @@ UNIONS: Final = {
     "LimitHolder": "Domain Group Keypair ResourceGroup User",
     "PendingReason": """DesignatedAgentsUnavailable GangDoesNotFit LimitReached NoAgentFits NoAgents Reserved RetryLater
         SchedulerFailed StartsLater WaitsForSessions WrongArchitecture""",
+    "RegistryGrantee": "Domain Group",
 }
 INTERFACES: Final = {"Node": "id", "WaitingReason": "code estimatedStartAt message position"}
 SCALARS: Final = "Boolean ByteSize DateTime Float ID Int JSON SettingValue String"
 
 #: Names of fields that sound like a secret and are none.
 HARMLESS: Final = "isSecret mustChangePassword"
+HARMLESS: Final = "hasPassword mustChangePassword"
 
 
 def fields(row: str) -> dict[str, str]:

@@ -22,7 +22,7 @@ LOGGED_IN = [who for who in ACTORS if who not in ("anonymous", "inactive", "supe
 
 
 #: To take a grant from whom does not have it is done already.
-HARMLESS = {("revokeResourceGroup", "granteeId")}
+HARMLESS = {("revokeRegistry", "tenantId"), ("revokeResourceGroup", "granteeId")}
 #: What nobody does for others, superadmins included.
 OWN = {"createSession", "openTerminal", "closeTerminal"}
 

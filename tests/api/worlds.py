@@ -53,8 +53,8 @@ MAIL_PASSWORD: Final = "the-password-of-the-mail-server"
 #: Prefix of an id → the type that the API shows it as.
 TYPES: Final = {
     "dom": "Domain", "grp": "Group", "usr": "User", "lgn": "Login", "key": "Keypair", "pol": "ResourcePolicy",
-    "rgp": "ResourceGroup", "pre": "ResourcePreset", "agt": "Agent", "img": "Image", "ses": "Session", "knl": "Kernel",
-    "eml": "Mail",
+    "rgp": "ResourceGroup", "pre": "ResourcePreset", "agt": "Agent", "img": "Image", "reg": "Registry", "ses": "Session",
+    "knl": "Kernel", "eml": "Mail",
 }  # fmt: skip
 
 
@@ -245,6 +245,14 @@ async def _cluster(world: World, tenant: dict[str, Any], who: str, near: str) ->
     }  # fmt: skip
     image = await make.image(agents=[agent], **about)
     tenant["Image"] = world.add(image, granted=frozenset({"*"}))
+    for key, grantee in (("Registry", tenant["Domain"]), ("group's registry", tenant["Group"])):
+        registry = await make.registry(
+            granted=[grantee], username="robot", password="registry-secret", projects=["p"],
+            trusted_hosts=["auth.example"], scanned_at=now,
+        )  # fmt: skip
+        tenant[key] = world.add(registry, granted=frozenset({grantee.id}))
+        image = await make.image(**about | {"registry_host": registry.hostname})
+        world.add(image, granted=frozenset({grantee.id}))
     for key, person in (("hidden", owner), ("near hidden", world.people[near])):
         image = await make.image(agents=[agent], active=False, **about)
         tenant[key] = world.add(image, granted=frozenset({person.row.id}))
@@ -374,4 +382,5 @@ async def _left_behind(world: World) -> None:
 
 def secrets_of(world: World) -> set[str]:
     """What no answer may contain, whoever asks."""
-    return {SECRET_KEY, PASSWORD_HASH, MAIL_PASSWORD, *(person.token for person in world.people.values())}
+    secrets = {SECRET_KEY, PASSWORD_HASH, MAIL_PASSWORD, "registry-secret"}
+    return secrets | {person.token for person in world.people.values()}

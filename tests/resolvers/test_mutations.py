@@ -259,6 +259,34 @@ async def _(scene: Scene) -> dict[str, Any]:
     return {"imageIds": [image.id], "agentIds": [scene.built.agent.id]}
 
 
+@governing("createRegistry")
+async def _(_scene: Scene) -> dict[str, Any]:
+    return {"hostname": "new.example:5000", "url": "https://new.example:5000", "password": "pw"}
+
+
+@governing("updateRegistry")
+async def _(scene: Scene) -> dict[str, Any]:
+    return {"id": (await scene.make.registry(password="pw")).id, "password": None, "projects": ["p"]}
+
+
+@governing("deleteRegistry")
+async def _(scene: Scene) -> dict[str, Any]:
+    return {"id": (await scene.make.registry()).id}
+
+
+@governing("grantRegistry")
+async def _(scene: Scene) -> dict[str, Any]:
+    return {"id": (await scene.make.registry()).id, "tenantId": scene.built.group.id}
+
+
+@governing("revokeRegistry")
+async def _(scene: Scene) -> dict[str, Any]:
+    return {
+        "id": (await scene.make.registry(granted=[scene.built.group])).id,
+        "tenantId": scene.built.group.id,
+    }
+
+
 @governing("exemptSession")
 async def _(scene: Scene) -> dict[str, Any]:
     return {"id": (await scene.running()).id}

@@ -20,6 +20,7 @@ from services import (
     mails,
     policies,
     presets,
+    registries,
     resource_groups,
     sessions,
     users,
@@ -44,6 +45,8 @@ class Case:
             return await make.keypair(access_key=access_key, last_used_at=next(_USED))
         if self.kind in ("user", "agent", "image", "session", "mail"):
             return await getattr(make, self.kind)(name=f"{text}-{ids.new('usr')[4:]}")
+        if self.kind == "registry":
+            return await make.registry(hostname=f"{text}-{ids.new('usr')[4:]}.example")
         return await getattr(make, self.kind)(description=f"about {text}")
 
 
@@ -68,6 +71,7 @@ CASES = {
     "agents": Case(agents, agents.AgentFilter, "agent"),
     "images": Case(images, images.ImageFilter, "image"),
     "mails": Case(mails, mails.MailFilter, "mail"),
+    "registries": Case(registries, registries.RegistryFilter, "registry"),
     "sessions": Case(sessions, sessions.SessionFilter, "session"),
 }
 #: Of which everybody sees all.

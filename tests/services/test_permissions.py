@@ -18,6 +18,7 @@ from services.db.tables import (
     Keypair,
     Login,
     Mail,
+    Registry,
     ResourceGroup,
     ResourcePolicy,
     ResourcePreset,
@@ -53,6 +54,9 @@ async def populate(core: Core, make: Factories, seed: int) -> list[Actor]:
     images = [
         await make.image(agents=chance.sample(agents, 2), active=active) for active in (True, False, False)
     ]
+    tenants = [*domains, *groups]
+    registries = [await make.registry(granted=chance.sample(tenants, k), active=k < 3) for k in (0, 1, 2, 3)]
+    images += [await make.image(registry_host=registry.hostname) for registry in registries]
     for user, own in people:
         # Some are in a group that their user has left since.
         for group in chance.sample([*own, *groups], 2):
@@ -120,6 +124,7 @@ def test_every_action_on_an_object_is_in_the_table() -> None:
     assert set(TABLE) - listed == {
         "createDomain",
         "createResourcePolicy",
+        "createRegistry",
         "createResourceGroup",
         "createResourcePreset",
         "recalculateUsage",
@@ -212,6 +217,7 @@ def test_tables_without_a_reading_rule_are_not_read_by_actors() -> None:
         ResourcePreset,
         Agent,
         Image,
+        Registry,
         Session,
         Kernel,
     }

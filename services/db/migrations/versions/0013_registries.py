@@ -1,6 +1,6 @@
 """registries and who may use them
 
-Revision: 0012
+Revision: 0013
 Revises: 0009
 """
 
@@ -9,8 +9,8 @@ from alembic import op
 from services.db.types import UtcDateTime
 from sqlalchemy.dialects import postgresql
 
-revision = '0012'
-down_revision = '0009'
+revision = '0013'
+down_revision = '0012'
 branch_labels = None
 depends_on = None
 

@@ -7,12 +7,13 @@ import strawberry
 
 from resolvers.inputs import changed
 from resolvers.listings import listing
+from schema import user_imports as imported
 from schema import users as types
 from schema.context import Info
 from schema.errors import Problem
 from schema.slots import pairs
 from schema.users import User
-from services import users
+from services import imports, users
 from services.outcomes import Outcome
 from services.users import UserChanges, UserSpec
 
@@ -52,6 +53,21 @@ class UserMutations:
         link = f"{core.settings.public_url}/welcome#{made.ticket}" if made.ticket else None
         return types.CreateUserPayload(user=User.of(made.user), password_link=link)
 
+    @strawberry.field(
+        description="Make users from a CSV file: all of them or, when a row is wrong, none. A dry run says what would happen."
+    )
+    async def import_users(self, info: Info, input: imported.ImportUsersInput) -> imported.ImportUsersPayload:
+        core = info.context.core
+        spec = imports.ImportSpec(
+            domain_id=str(input.domain_id),
+            csv=input.csv,
+            dry_run=input.dry_run,
+            skip_existing=input.skip_existing,
+            generate_passwords=input.generate_passwords,
+        )
+        found = await imports.import_users(core, info.context.viewer, spec)
+        return imported.ImportUsersPayload.of(found, f"{core.settings.public_url}/welcome#")
+
     @strawberry.field(description="Change a user.")
     async def update_user(self, info: Info, input: types.UpdateUserInput) -> types.UpdateUserPayload:
         changes = UserChanges(
@@ -72,8 +88,15 @@ class UserMutations:
     @strawberry.field(
         description="Deactivate users, each for itself: no login, no request; nothing is deleted."
     )
-    async def deactivate_users(self, info: Info, input: types.UsersInput) -> types.DeactivateUsersPayload:
-        done = await users.deactivate(info.context.core, info.context.viewer, [str(one) for one in input.ids])
+    async def deactivate_users(
+        self, info: Info, input: types.DeactivateUsersInput
+    ) -> types.DeactivateUsersPayload:
+        done = await users.deactivate(
+            info.context.core,
+            info.context.viewer,
+            [str(one) for one in input.ids],
+            end_sessions=input.sessions is types.RemainingSessions.TERMINATE,
+        )
         return types.DeactivateUsersPayload(results=_results(done))
 
     @strawberry.field(description="Bring deactivated users back, each for itself.")

@@ -165,6 +165,21 @@ class UpdateUserInput:
     )
 
 
+@strawberry.enum(description="What becomes of the sessions of what is deactivated.")
+class RemainingSessions(Enum):
+    KEEP = strawberry.enum_value("KEEP", description="They go on until they end; those that wait, too.")
+    TERMINATE = strawberry.enum_value(
+        "TERMINATE",
+        description="They are ended: the first hundred before the answer, the others within seconds of it.",
+    )
+
+
+@strawberry.input(description="Users to deactivate.")
+class DeactivateUsersInput:
+    ids: list[strawberry.ID] = said("The users.")
+    sessions: RemainingSessions = said("What becomes of their sessions.", default=RemainingSessions.KEEP)
+
+
 @strawberry.input(description="Several users.")
 class UsersInput:
     ids: list[strawberry.ID] = said("The users.")

@@ -1,7 +1,8 @@
 """The ASGI application: GraphQL, the agents' doors, terminals, health, the console."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -113,6 +114,9 @@ class _Gate:
     async def count(self, actor: Actor | None) -> None:
         if actor is not None:
             await auth.count_operation(self._core, actor)
+
+    def watch(self, actor: Actor) -> AbstractContextManager[asyncio.Event]:
+        return self._core.standings.watch(actor.user_id)
 
     async def stands(self, actor: Actor) -> bool:
         return await auth.still_stands(self._core, actor.user_id, actor.login_id)

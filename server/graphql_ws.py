@@ -19,6 +19,7 @@ import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -61,6 +62,10 @@ class Gate(Protocol):
 
     async def count(self, actor: Any) -> None:
         """Count one operation of this actor. Raises `BerthError` when there were too many."""
+        ...
+
+    def watch(self, actor: Any) -> AbstractContextManager[asyncio.Event]:
+        """An event that is set when the actor's login may have ended."""
         ...
 
     async def stands(self, actor: Any) -> bool:
@@ -106,6 +111,8 @@ class _Connection:
         self._actor: Any = None
         self._initialised = False
         self._acknowledged = False
+        #: Set once it is known who is at the other end.
+        self._known = asyncio.Event()
         self._operations: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
@@ -128,13 +135,21 @@ class _Connection:
 
     async def _watch(self) -> None:
         """End what was not begun in time, and what a log-out or an administrator has ended elsewhere."""
-        await asyncio.sleep(INIT_TIMEOUT)
-        if not self._acknowledged:
-            raise Closed(4408, "Connection initialisation timeout")
-        while True:
-            if self._actor is not None and not await self._gate.stands(self._actor):
-                raise Closed(4403, "The login has ended")
-            await asyncio.sleep(STANDING_INTERVAL)
+        try:
+            async with asyncio.timeout(INIT_TIMEOUT):
+                await self._known.wait()
+        except TimeoutError:
+            raise Closed(4408, "Connection initialisation timeout") from None
+        if self._actor is None:
+            await asyncio.Event().wait()  # nobody's login can end
+        with self._gate.watch(self._actor) as changed:
+            while await self._gate.stands(self._actor):
+                # Asked again even when nobody tells: a hint may be lost.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(STANDING_INTERVAL):
+                        await changed.wait()
+                changed.clear()
+        raise Closed(4403, "The login has ended")
 
     async def _read(self) -> None:
         while True:
@@ -181,6 +196,7 @@ class _Connection:
         except BerthError as error:
             raise Closed(4403, error.message[:120]) from error
         self._acknowledged = True
+        self._known.set()
         await self._send({"type": "connection_ack"})
 
     async def _subscribe(self, operation_id: Any, payload: Any) -> None:

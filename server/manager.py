@@ -19,7 +19,7 @@ from agents.hub import Hub
 from server import secretsfile
 from server.config import Config
 from server.listening import CannotServe
-from services import agents, auth, bootstrap, leases, mails, sessions, settings
+from services import agents, auth, bootstrap, closing, leases, mails, sessions, settings
 from services.agents import AgentLinks
 from services.bus import Bus, LocalBus
 from services.commands import Commands
@@ -158,6 +158,7 @@ class _Sweep:
     async def run(self) -> None:
         await sessions.fail_overdue(self._core)
         await sessions.end_overlong(self._core)
+        await closing.end_of_closed(self._core)
         if time.monotonic() >= self._judge_from:
             await agents.expire_leases(self._core)
             await agents.give_up_lost(self._core)

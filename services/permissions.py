@@ -81,6 +81,7 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
     "removeGroupMembers": (_ALL, _DOM, _NO),
     # users
     "createUser": (_ALL, _NO, _NO),
+    "importUsers": (_ALL, _NO, _NO),
     "updateUser": (_ALL, _DOM, _NO),
     "deactivateUsers": (_ALL, _NO, _NO),
     "reactivateUsers": (_ALL, _NO, _NO),
@@ -133,7 +134,7 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
 
 #: Actions that concern one existing object of a noun: what `allowedActions` may list.
 ACTIONS_ON: Final[dict[type[Base], tuple[str, ...]]] = {
-    Domain: ("updateDomain", "deactivateDomain", "createGroup", "createUser"),
+    Domain: ("updateDomain", "deactivateDomain", "createGroup", "createUser", "importUsers"),
     Group: ("updateGroup", "deactivateGroup", "addGroupMembers", "removeGroupMembers", "createSession"),
     User: ("updateUser", "deactivateUsers", "reactivateUsers", "createKeypair"),
     Keypair: (

@@ -8,7 +8,8 @@ dead within seconds on every manager, also when nobody could be told. So each an
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -39,6 +40,19 @@ class StandingBook:
         self._of_user: dict[str, set[str]] = defaultdict(set)
         #: Key → its user, and the reading that is under way.
         self._reads: dict[str, tuple[str, asyncio.Task[Standing | None]]] = {}
+        self._watchers: dict[str, set[asyncio.Event]] = defaultdict(set)
+
+    @contextmanager
+    def watch(self, user_id: str) -> Generator[asyncio.Event]:
+        """An event that is set whenever something about the user may have changed; the reader clears it."""
+        changed = asyncio.Event()
+        self._watchers[user_id].add(changed)
+        try:
+            yield changed
+        finally:
+            self._watchers[user_id].discard(changed)
+            if not self._watchers[user_id]:
+                del self._watchers[user_id]
 
     def get(self, key: str) -> tuple[bool, Standing | None]:
         """(is it known?, what it is)."""
@@ -86,11 +100,16 @@ class StandingBook:
         for key in self._of_user.pop(user_id, ()):
             self._entries.pop(key, None)
         self._reads = {key: read for key, read in self._reads.items() if read[0] != user_id}
+        for changed in self._watchers.get(user_id, ()):
+            changed.set()
 
     def clear(self) -> None:
         self._entries.clear()
         self._of_user.clear()
         self._reads.clear()
+        for watching in self._watchers.values():
+            for changed in watching:
+                changed.set()
 
     def _prune(self) -> None:
         now = self._clock()

@@ -12,7 +12,18 @@ from msgspec import UNSET, UnsetType
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import domains, groups, idempotency, ids, inputs, keypairs, passwords, permissions, slots
+from services import (
+    closing,
+    domains,
+    groups,
+    idempotency,
+    ids,
+    inputs,
+    keypairs,
+    passwords,
+    permissions,
+    slots,
+)
 from services.auth import change, standing
 from services.bus import AnyHint, Wake
 from services.core import Core
@@ -217,9 +228,21 @@ async def edit(core: Core, actor: Actor, user_id: str, changes: UserChanges) -> 
     return user
 
 
-async def deactivate(core: Core, actor: Actor, user_ids: Sequence[str]) -> list[Outcome[User]]:
-    """Shut users out, each for itself: logins, signed requests and open streams end. Sessions go on until they end."""
-    return await each(user_ids, lambda user_id: _switch(core, actor, user_id, "deactivateUsers"))
+async def deactivate(
+    core: Core, actor: Actor, user_ids: Sequence[str], *, end_sessions: bool = False
+) -> list[Outcome[User]]:
+    """Shut users out, each for itself: logins, signed requests and open streams end.
+
+    Args:
+        end_sessions: their sessions end as well, what waits too; else they go on.
+    """
+
+    async def act(user_id: str) -> User:
+        user = await _switch(core, actor, user_id, "deactivateUsers", end_sessions=end_sessions)
+        await closing.begin(core, user)
+        return user
+
+    return await each(user_ids, act)
 
 
 async def reactivate(core: Core, actor: Actor, user_ids: Sequence[str]) -> list[Outcome[User]]:
@@ -227,13 +250,15 @@ async def reactivate(core: Core, actor: Actor, user_ids: Sequence[str]) -> list[
     return await each(user_ids, lambda user_id: _switch(core, actor, user_id, "reactivateUsers"))
 
 
-async def _switch(core: Core, actor: Actor, user_id: str, action: str) -> User:
+async def _switch(core: Core, actor: Actor, user_id: str, action: str, *, end_sessions: bool = False) -> User:
     """Shut one user out, or let one in again."""
     hints: list[AnyHint] = []
     async with core.db.write() as db:
         await standing.lock_superadmins(db)
         user = await _noun.take(db, actor, user_id, action, path="input.ids")
         await _set_active(core, db, actor, user, hints, active=action == "reactivateUsers")
+        # Also of one who was shut out before.
+        user.sessions_ending_since = core.now() if end_sessions else None
     await standing.tell(core, hints)
     return user
 
@@ -270,13 +295,15 @@ async def _set_active(
         await _check_not_last(db, user)
         await change.drop_password_tickets(db, user.id)
     user.active = active
+    if active:
+        user.sessions_ending_since = None
     await standing.revoke_logins(core, db, user, hints)
 
 
 async def _check_not_last(db: AsyncSession, user: User) -> None:
     if user.role != "SUPERADMIN" or not user.active:
         return
-    if await standing.lock_superadmins(db) <= 1:
+    if await standing.lock_superadmins(db, but_user=user.id) < 1:
         raise Conflict("This is the last active superadmin. Make another one first.")
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from sqlalchemy import Select, and_, select, update
+from sqlalchemy import Select, and_, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.bus import AnyHint, Lagged, Revoked
@@ -136,15 +136,24 @@ async def actor_of(db: AsyncSession, user: User, *, keypair_id: str, login_id: s
     )
 
 
-async def lock_superadmins(db: AsyncSession) -> int:
-    """Lock all superadmins who may come in, and count them: nobody else takes one away meanwhile.
+async def lock_superadmins(db: AsyncSession, *, but_user: str = "", but_domain: str = "") -> int:
+    """Lock all active superadmins, and count those who may come in: nobody else takes one away meanwhile.
 
     To be the first lock of a transaction: two that held a superadmin each would wait for each other.
+
+    Args:
+        but_user, but_domain: are not counted: they are about to be shut out.
     """
-    rows = await db.scalars(
-        select(User.id).where(User.role == "SUPERADMIN", User.active).order_by(User.id).with_for_update()
+    active = select(User.id).where(User.role == "SUPERADMIN", User.active)
+    await db.execute(active.order_by(User.id).with_for_update())
+    # A statement of its own: it sees what those who had the locks before have done to domains.
+    count = (
+        select(func.count())
+        .select_from(User)
+        .join(Domain, and_(Domain.id == User.domain_id, Domain.active))
+        .where(User.role == "SUPERADMIN", User.active, User.id != but_user, User.domain_id != but_domain)
     )
-    return len(rows.all())
+    return await db.scalar(count) or 0
 
 
 def _life(core: Core) -> float:

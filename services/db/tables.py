@@ -52,10 +52,20 @@ class Base(DeclarativeBase):
     }
 
 
+#: What was deactivated, and whose sessions are being ended because of it.
+_ENDING = text("sessions_ending_since is not null")
+
+
+def _ending(table: str) -> Index:
+    name = f"ix_{table}_sessions_ending"
+    return Index(name, "sessions_ending_since", sqlite_where=_ENDING, postgresql_where=_ENDING)
+
+
 class Domain(Base):
     """A tenant: users, groups and what they may use together."""
 
     __tablename__ = "domains"
+    __table_args__ = (_ending("domains"),)
 
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
@@ -64,6 +74,10 @@ class Domain(Base):
     total_slots: Mapped[Slots] = mapped_column(default=dict)
     #: None: unlimited.
     max_concurrent_sessions: Mapped[int | None]
+    #: Storage hosts that its members may use beside those of their policies.
+    allowed_storage_hosts: Mapped[list[str]] = mapped_column(default=list)
+    #: It was deactivated then, and its sessions are to end; None: they stay, or have ended.
+    sessions_ending_since: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -71,7 +85,7 @@ class Group(Base):
     """A project of one domain. Sessions belong to exactly one."""
 
     __tablename__ = "groups"
-    __table_args__ = (Index(None, "domain_id", "name", unique=True),)
+    __table_args__ = (Index(None, "domain_id", "name", unique=True), _ending("groups"))
 
     id: Mapped[str] = mapped_column(primary_key=True)
     domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"))
@@ -81,6 +95,10 @@ class Group(Base):
     total_slots: Mapped[Slots] = mapped_column(default=dict)
     #: None: unlimited.
     max_concurrent_sessions: Mapped[int | None]
+    #: Storage hosts that its members may use beside those of their policies.
+    allowed_storage_hosts: Mapped[list[str]] = mapped_column(default=list)
+    #: It was deactivated then, and its sessions are to end; None: they stay, or have ended.
+    sessions_ending_since: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -98,6 +116,7 @@ class User(Base):
     __table_args__ = (
         CheckConstraint("role in ('SUPERADMIN', 'DOMAIN_ADMIN', 'USER')", name="role"),
         Index(None, "domain_id", "id"),
+        _ending("users"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -123,6 +142,8 @@ class User(Base):
     language: Mapped[str] = mapped_column(String(8), default="en")
     #: Rises when password, role or status change: tokens of an older epoch are void.
     epoch: Mapped[int] = mapped_column(default=0)
+    #: The user was deactivated then, and the user's sessions are to end; None: they stay, or have ended.
+    sessions_ending_since: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -146,6 +167,12 @@ class ResourcePolicy(Base):
     idle_accelerator_percent: Mapped[int] = mapped_column(default=5)
     #: From its start a session may run for so long; 0: for ever.
     max_lifetime_seconds: Mapped[int] = mapped_column(default=0)
+    #: Storage hosts that folders may be on; None: all.
+    allowed_storage_hosts: Mapped[list[str] | None] = mapped_column(Document)
+    #: Of one folder, in bytes; None: unlimited.
+    max_folder_bytes: Mapped[int | None]
+    #: Folders of one user; None: unlimited.
+    max_folders: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 

@@ -69,9 +69,10 @@ class Admission:
             NotFound: one of them does not exist for the actor, or takes no sessions.
         """
         actor = replace(actor, group_ids=self.memberships.get(actor.user_id, frozenset()))
-        group, _ = self.groups.get(asks.group_id, (None, None))
+        group, domain = self.groups.get(asks.group_id, (None, None))
         whose = Subject(domain_id=group.domain_id, group_id=group.id) if group else Subject()
-        if group is None or not group.active or not permissions.allows(actor, "createSession", whose):
+        open_ = group is not None and group.active and domain is not None and domain.active
+        if group is None or not open_ or not permissions.allows(actor, "createSession", whose):
             raise NotFound("There is no such group, or you are not a member of it.", path="input.groupId")
         resource_group = self.resource_groups.get(asks.resource_group_id)
         granted = not self.grants.get(asks.resource_group_id, frozenset()).isdisjoint(actor.grantee_ids)
@@ -128,7 +129,7 @@ async def read(db: AsyncSession, asked: Sequence[tuple[Actor, Asks]]) -> Admissi
         select(Keypair.id, ResourcePolicy, User)
         .join(ResourcePolicy, ResourcePolicy.id == Keypair.policy_id)
         .join(User, User.id == Keypair.user_id)
-        .where(Keypair.id.in_(keypair_ids), Keypair.active)
+        .where(Keypair.id.in_(keypair_ids), Keypair.active, User.active)
     )
     names = [(actor.user_id, one.name) for actor, one in asked if one.name]
     keys = [(actor.user_id, one.idempotency_key) for actor, one in asked if one.idempotency_key]

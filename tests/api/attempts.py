@@ -68,6 +68,8 @@ async def _plain(world: World, mutation: str) -> dict[str, Any]:
             }
         case "createUser":
             return {"domainId": domain.id, "email": f"{world.name()}@example.org", "name": "n"}
+        case "importUsers":
+            return {"domainId": domain.id, "csv": f"email,groups\n{world.name()}@example.org,{group.name}"}
         case "updateUser":
             return {"id": owner.id, "description": "changed"}
         case "deactivateUsers" | "reactivateUsers":

@@ -124,6 +124,13 @@ async def _(scene: Scene) -> dict[str, Any]:
     }
 
 
+@governing("importUsers")
+async def _(scene: Scene) -> dict[str, Any]:
+    await scene.make.policy(name="default")
+    text = f"email,name,groups\nnew@example.org,김민수,{scene.built.group.name}"
+    return {"domainId": scene.built.owner.domain_id, "csv": text}
+
+
 @governing("updateUser")
 async def _(scene: Scene) -> dict[str, Any]:
     limits = {"totalSlots": SLOTS, "maxConcurrentSessions": None}

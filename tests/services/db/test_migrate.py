@@ -143,8 +143,9 @@ async def test_rows_that_refer_to_nothing_are_noticed(
 
     def careless(connection: Connection) -> None:
         connection.exec_driver_sql(
-            "INSERT INTO groups (id, domain_id, name, description, active, total_slots, created_at) "
-            "VALUES ('grp_1', 'dom_none', 'g', '', 1, '{}', '2026-01-01')"
+            "INSERT INTO groups "
+            "(id, domain_id, name, description, active, total_slots, allowed_storage_hosts, created_at) "
+            "VALUES ('grp_1', 'dom_none', 'g', '', 1, '{}', '[]', '2026-01-01')"
         )
 
     monkeypatch.setattr("services.db.migrate._upgrade", careless)

@@ -1,0 +1,353 @@
+"""Many users at once, from a CSV file: all of its rows, or none and what is wrong with each.
+
+    email,name,full_name,description,role,groups,policy,password
+
+The first line names the columns, in any order; only `email` has to be there. Groups are names of the domain's groups,
+separated by blanks, semicolons or `|`; the policy is a name. Who has no password gets a link to choose one. What is in the
+file goes into cells of other people's spreadsheets again, so texts that would be formulas there are refused (CWE-1236).
+"""
+
+import asyncio
+import csv
+import io
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services import domains, groups, idempotency, ids, inputs, keypairs, passwords, permissions
+from services.auth import change
+from services.core import Core
+from services.db.tables import Group, ResourcePolicy, User
+from services.errors import BadInput, Conflict, Problems
+from services.permissions import RANK, Actor
+
+COLUMNS: Final = ("email", "name", "full_name", "description", "role", "groups", "policy", "password")
+MOST_CHARACTERS: Final = 512 * 1024
+MOST_ROWS: Final = 1000
+#: Hashing one takes 40 ms; the rest get links.
+MOST_PASSWORDS: Final = 50
+_MOST_PROBLEMS: Final = 200
+_FORMULA: Final = re.compile(r"[=+@\t\r-].")
+_SEPARATORS: Final = re.compile(r"[\s;|]+")
+
+
+@dataclass(frozen=True)
+class ImportSpec:
+    domain_id: str
+    csv: str = field(repr=False)
+    #: Only say what would happen.
+    dry_run: bool = False
+    #: Leave users alone whose address is known already; else these are wrong.
+    skip_existing: bool = False
+    #: Make up passwords, to be changed at the first login, for those who have none in the file; else they get links.
+    generate_passwords: bool = False
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """What is wrong with a cell, and what would be right."""
+
+    #: Of the file, from 1; 0: of the file as a whole.
+    line: int
+    #: Empty: the line as a whole.
+    column: str
+    message: str
+
+
+@dataclass
+class Row:
+    """One user of the file; `user` once it is made."""
+
+    line: int
+    email: str
+    name: str
+    full_name: str = ""
+    description: str = ""
+    role: str = "USER"
+    group_names: Sequence[str] = ()
+    policy_name: str = ""
+    #: It is there already and stays as it is.
+    skipped: bool = False
+    password: str | None = field(default=None, repr=False)
+    generated: bool = False
+    user: User | None = None
+    ticket: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Import:
+    rows: Sequence[Row]
+    problems: Sequence[Wrong]
+    done: bool
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the database has of what the file names."""
+
+    emails: frozenset[str]
+    groups: Mapping[str, Group]
+    policies: Mapping[str, str]
+    default_policy: str
+
+
+class _Broken(Exception):
+    """A record that is not CSV; `line` is where it begins."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+async def import_users(core: Core, actor: Actor, spec: ImportSpec) -> Import:
+    """Make all users of a file in one transaction, or (`dry_run`) say what that would do.
+
+    Raises:
+        BadInput: a row is wrong, and it is no dry run; the fields are named `input.csv.LINE.COLUMN`. Nothing is made.
+        NotFound, Forbidden, Conflict: somebody else made one of the users at the same moment.
+    """
+    permissions.require_role(actor, "importUsers")
+    rows, problems = read(spec.csv)
+    _check_passwords(spec, rows, problems)
+    async with core.db.read() as db:
+        await domains.require(db, actor, spec.domain_id, "importUsers")
+        problems += _against(spec, rows, await _known(db, spec, rows))
+    problems.sort(key=lambda wrong: wrong.line)
+    if spec.dry_run:
+        return Import(rows, problems[:_MOST_PROBLEMS], done=False)
+    _refuse(problems)
+    new = [row for row in rows if not row.skipped]
+    secret = {row.line: row.password for row in new if row.password is not None}
+    hashed = await asyncio.gather(*map(passwords.hash_password, secret.values()))
+    hashes = dict(zip(secret, hashed, strict=True))
+    taken = Conflict("One of the addresses was taken just now. Nothing was imported; try again.")
+    try:
+        async with core.db.write() as db:
+            await domains.require(db, actor, spec.domain_id, "importUsers")
+            known = await _known(db, spec, rows)
+            _refuse(_against(spec, rows, known))
+            await _make(core, db, spec, [row for row in rows if not row.skipped], known, hashes)
+    except IntegrityError as error:
+        raise idempotency.clash(error, taken) from error
+    return Import(rows, (), done=True)
+
+
+def read(text: str) -> tuple[list[Row], list[Wrong]]:
+    """The rows of a file, and what is wrong with them by themselves. Nothing is looked up."""
+    text = text.removeprefix("\ufeff")
+    if len(text) > MOST_CHARACTERS:
+        return [], [Wrong(0, "", f"A file has at most {MOST_CHARACTERS} characters; send it in parts.")]
+    if "\ufffd" in text:
+        return [], [Wrong(0, "", "Some characters were lost on the way; save the file as UTF-8.")]
+    lines = _lines(text)
+    rows: list[Row] = []
+    problems: list[Wrong] = []
+    seen: dict[str, int] = {}
+    try:
+        line, header = next(lines, (1, []))
+        columns = [cell.strip().lower() for cell in header]
+        problems += _check_header(line, columns)
+        if problems:
+            return [], problems
+        for line, cells in lines:
+            if not any(cell.strip() for cell in cells):
+                continue
+            if len(rows) == MOST_ROWS:
+                problems.append(Wrong(line, "", f"At most {MOST_ROWS} users at once; send them in parts."))
+                break
+            row, wrong = _row(line, columns, cells)
+            if row.email and row.email in seen:
+                wrong.append(Wrong(line, "email", f"The address is in line {seen[row.email]} already."))
+            seen.setdefault(row.email, line)
+            rows.append(row)
+            problems += wrong
+    except _Broken as broken:
+        return [], [
+            *problems,
+            Wrong(broken.line, "", f"This is not CSV: {broken}. Put texts into double quotes."),
+        ]
+    if not rows and not problems:
+        problems.append(Wrong(0, "", "There are no users in it."))
+    return rows, problems
+
+
+def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
+    """(number of its first line, cells) of each record. What separates cells is what does so in the first line."""
+    first = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    begin = 1
+    try:
+        for cells in reader:
+            yield begin, cells
+            begin = reader.line_num + 1
+    except csv.Error as error:
+        raise _Broken(begin, str(error)) from error
+
+
+def _check_header(line: int, columns: Sequence[str]) -> list[Wrong]:
+    problems = [
+        Wrong(line, column, f"There is no such column; there are {', '.join(COLUMNS)}.")
+        for column in dict.fromkeys(columns)
+        if column not in COLUMNS
+    ]
+    problems += [
+        Wrong(line, column, "The column is there twice.")
+        for column in COLUMNS
+        if list(columns).count(column) > 1
+    ]
+    if "email" not in columns:
+        problems.append(Wrong(line, "email", "The first line names the columns, `email` among them."))
+    return problems
+
+
+def _row(line: int, columns: Sequence[str], cells: Sequence[str]) -> tuple[Row, list[Wrong]]:
+    """A record's user, and what is wrong with it."""
+    wrong: list[Wrong] = []
+    if len(cells) > len(columns):
+        wrong.append(Wrong(line, "", f"It has {len(cells)} cells, and there are {len(columns)} columns."))
+    given = {column: cell.strip() for column, cell in zip(columns, cells, strict=False)}
+    problems = Problems()
+    email = inputs.check_email(given.get("email", ""), problems, "email")
+    name = given.get("name") or email.partition("@")[0][:64]
+    name = inputs.check_person(name, problems, "name", required=True)
+    full_name = inputs.check_person(given.get("full_name", ""), problems, "full_name")
+    description = inputs.check_description(given.get("description", ""), problems, "description")
+    for column in ("name", "full_name", "description"):
+        if _FORMULA.match(given.get(column, "")):
+            problems.add(column, "A spreadsheet would take it for a formula; begin with another character.")
+    role = (given.get("role") or "USER").upper()
+    if role not in RANK:
+        problems.add("role", f"One of {', '.join(RANK)}.")
+    password = given.get("password") or None
+    if password is not None:
+        passwords.check(password, problems, "password")
+    names = [part for part in _SEPARATORS.split(given.get("groups", "")) if part]
+    wrong += [Wrong(line, column, message) for column, message in problems.fields]
+    row = Row(
+        line=line,
+        email=email,
+        name=name,
+        full_name=full_name,
+        description=description,
+        role=role,
+        group_names=list(dict.fromkeys(names)),
+        policy_name=given.get("policy", ""),
+        password=password,
+    )
+    return row, wrong
+
+
+def _check_passwords(spec: ImportSpec, rows: Sequence[Row], problems: list[Wrong]) -> None:
+    if spec.generate_passwords:
+        for row in rows:
+            if row.password is None:
+                row.password, row.generated = _made_up(), True
+    if sum(row.password is not None for row in rows) > MOST_PASSWORDS:
+        problems.append(
+            Wrong(0, "password", f"At most {MOST_PASSWORDS} users with passwords at once; others get links.")
+        )
+
+
+async def _known(db: AsyncSession, spec: ImportSpec, rows: Sequence[Row]) -> _Known:
+    """In a constant number of statements."""
+    emails = await db.scalars(select(User.email).where(User.email.in_({row.email for row in rows})))
+    named = {name for row in rows for name in row.group_names}
+    found = await db.scalars(select(Group).where(Group.domain_id == spec.domain_id, Group.name.in_(named)))
+    wanted = {row.policy_name for row in rows if row.policy_name}
+    policies = await db.execute(
+        select(ResourcePolicy.name, ResourcePolicy.id).where(ResourcePolicy.name.in_(wanted))
+    )
+    return _Known(
+        emails=frozenset(emails),
+        groups={group.name: group for group in found},
+        policies=dict(policies.all()),
+        default_policy=await keypairs.find_policy(db, None),
+    )
+
+
+def _against(spec: ImportSpec, rows: Sequence[Row], known: _Known) -> list[Wrong]:
+    """What is wrong with the rows beside what is there; marks those that are there already."""
+    problems: list[Wrong] = []
+    for row in rows:
+        if row.email in known.emails:
+            row.skipped = spec.skip_existing
+            if not spec.skip_existing:
+                problems.append(Wrong(row.line, "email", "There is a user with this address already."))
+                continue
+        problems += [
+            Wrong(row.line, "groups", f"The domain has no group {name!r}.")
+            for name in row.group_names
+            if name not in known.groups
+        ]
+        if row.policy_name and row.policy_name not in known.policies:
+            problems.append(Wrong(row.line, "policy", f"There is no resource policy {row.policy_name!r}."))
+    return problems
+
+
+def _refuse(problems: Sequence[Wrong]) -> None:
+    if problems:
+        fields = [
+            (".".join(filter(None, ("input.csv", str(wrong.line), wrong.column))), _sentence(wrong))
+            for wrong in problems[:_MOST_PROBLEMS]
+        ]
+        raise BadInput("; ".join(message for _, message in fields), path=fields[0][0], fields=fields)
+
+
+def _sentence(wrong: Wrong) -> str:
+    where = ", ".join(filter(None, (f"line {wrong.line}" if wrong.line else "", wrong.column)))
+    return f"{where}: {wrong.message}" if where else wrong.message
+
+
+async def _make(
+    core: Core,
+    db: AsyncSession,
+    spec: ImportSpec,
+    rows: Sequence[Row],
+    known: _Known,
+    hashes: Mapping[int, str],
+) -> None:
+    """All rows of these users; whose they are first, since the others refer to them."""
+    at = core.now()
+    for row in rows:
+        row.user = User(
+            id=ids.new("usr"),
+            domain_id=spec.domain_id,
+            email=row.email,
+            name=row.name,
+            full_name=row.full_name,
+            description=row.description,
+            role=row.role,
+            active=True,
+            # Somebody else has seen it.
+            must_change_password=row.line in hashes,
+            password_hash=hashes.get(row.line),
+            total_slots={},
+            max_concurrent_sessions=None,
+            ssh_public_keys=[],
+            epoch=0,
+            created_at=at,
+        )
+    made = [(row, row.user) for row in rows if row.user is not None]
+    db.add_all(user for _, user in made)
+    await db.flush()
+    for row, user in made:
+        policy_id = known.policies.get(row.policy_name, known.default_policy)
+        keypair = keypairs.make(core, user.id, policy_id)
+        db.add(keypair)
+        user.main_keypair_id = keypair.id
+        if row.line not in hashes:
+            row.ticket = change.add_password_ticket(core, db, user.id)
+    members = [(known.groups[name].id, user.id) for row, user in made for name in row.group_names]
+    await groups.join(db, members)
+
+
+def _made_up() -> str:
+    """A random password that keeps all rules; some 100 bits."""
+    return f"{secrets.token_urlsafe(12)}-{secrets.choice('abcdefghjkmnpqrstuvwxyz')}{secrets.randbelow(10)}"

@@ -1,0 +1,229 @@
+"""Users from a CSV file: all of them or none, and what is wrong with which cell."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import func, select
+
+from services import auth, imports
+from services.core import Core
+from services.db.tables import GroupMember, Keypair, Ticket, User
+from services.errors import BadInput, BerthError, Conflict, Forbidden, NotFound
+from services.imports import MOST_PASSWORDS, MOST_ROWS, Import, ImportSpec
+from services.permissions import Actor
+from tests.factories import Factories
+
+GOOD = """\ufeffEmail,name,full_name,groups,role,description\r
+min@example.org,김민수,"Kim, Min-su",vision; speech,domain_admin,"two
+lines"\r
+\r
+  LEE@Example.org ,,,,,\r
+"""
+
+
+async def governed(make: Factories) -> tuple[Actor, str]:
+    await make.policy(name="default")
+    domain = await make.domain()
+    for name in ("vision", "speech"):
+        await make.group(domain=domain, name=name)
+    return await make.superadmin(domain=domain), domain.id
+
+
+async def people(core: Core) -> int:
+    async with core.db.read() as db:
+        return await db.scalar(select(func.count()).select_from(User)) or 0
+
+
+async def test_a_file_becomes_users_with_keypairs_groups_and_links(core: Core, make: Factories) -> None:
+    admin, domain = await governed(make)
+    done = await imports.import_users(core, admin, ImportSpec(domain, GOOD))
+    assert done.done
+    first, second = (row.user for row in done.rows)
+    assert first is not None
+    assert second is not None
+    assert (first.email, first.name, first.full_name) == ("min@example.org", "김민수", "Kim, Min-su")
+    assert (first.role, first.description) == ("DOMAIN_ADMIN", "two\nlines")
+    assert (second.email, second.name, second.role) == ("lee@example.org", "lee", "USER")
+    assert [row.line for row in done.rows] == [2, 5]
+    async with core.db.read() as db:
+        assert len((await db.scalars(select(GroupMember).where(GroupMember.user_id == first.id))).all()) == 2
+        assert (
+            len((await db.scalars(select(Keypair.id).where(Keypair.id == second.main_keypair_id))).all()) == 1
+        )
+    assert done.rows[0].ticket
+    assert done.rows[0].password is None
+    entered = await auth.redeem_ticket(core, done.rows[0].ticket, "new-pass-1", address="192.0.2.1")
+    assert entered.actor.user_id == first.id
+
+
+async def test_a_dry_run_says_the_same_and_does_nothing(
+    core: Core, make: Factories, count_statements: Callable[[Core], AbstractContextManager[list[str]]]
+) -> None:
+    admin, domain = await governed(make)
+    before = await people(core)
+    with count_statements(core) as statements:
+        found = await imports.import_users(core, admin, ImportSpec(domain, GOOD, dry_run=True))
+    assert not [one for one in statements if one.lstrip().upper().startswith(("INSERT", "UPDATE"))]
+    assert (found.done, list(found.problems), await people(core)) == (False, [], before)
+    done = await imports.import_users(core, admin, ImportSpec(domain, GOOD))
+    said = [(row.line, row.email, row.name, row.group_names, row.skipped) for row in found.rows]
+    assert said == [(row.line, row.email, row.name, row.group_names, row.skipped) for row in done.rows]
+    assert all(row.user is None and row.ticket is None for row in found.rows)
+
+
+BAD = """email,name,groups,role,policy,password
+ok@example.org,a,,,,
+nobody,b,,,,
+ok@example.org,c,,,,
+known@example.org,d,,,,
+e@example.org,=cmd|'/c calc'!A0,,,,
+f@example.org,f,vision nowhere,,,
+g@example.org,g,,KING,,
+h@example.org,h,,,gold,
+i@example.org,i,,,,short
+j@example.org,j,,,,,,
+"""
+
+
+async def test_everything_wrong_is_named_with_line_and_column_and_nothing_is_made(
+    core: Core, make: Factories
+) -> None:
+    admin, domain = await governed(make)
+    await make.user(name="known")
+    before = await people(core)
+    found = await imports.import_users(core, admin, ImportSpec(domain, BAD, dry_run=True))
+    assert {(wrong.line, wrong.column) for wrong in found.problems} == {
+        (3, "email"),
+        (4, "email"),
+        (5, "email"),
+        (6, "name"),
+        (7, "groups"),
+        (8, "role"),
+        (9, "policy"),
+        (10, "password"),
+        (11, ""),
+    }
+    with pytest.raises(BadInput) as refused:
+        await imports.import_users(core, admin, ImportSpec(domain, BAD))
+    assert (
+        "input.csv.7.groups",
+        "line 7, groups: The domain has no group 'nowhere'.",
+    ) in refused.value.fields
+    assert len(refused.value.fields) == len(found.problems)
+    assert await people(core) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("", 1, "email"),
+        ("name\nx", 1, "email"),
+        ("email,shoe\na@example.org,44", 1, "no such column"),
+        ("email,email\na@example.org,b@example.org", 1, "twice"),
+        ('email\n"a@example.org', 2, "not CSV"),
+        ("email\n", 0, "no users"),
+        ("email\na\ufffd@example.org", 0, "UTF-8"),
+        ("email\n" + "x" * (512 * 1024), 0, "characters"),
+        ("email\n" + "".join(f"u{n}@example.org\n" for n in range(MOST_ROWS + 1)), MOST_ROWS + 2, "At most"),
+    ],
+)
+def test_a_file_that_is_none_is_refused_as_a_whole(text: str, line: int, says: str) -> None:
+    _, problems = imports.read(text)
+    assert [wrong.line for wrong in problems] == [line]
+    assert says in problems[0].message
+
+
+def test_spreadsheets_separate_by_semicolons_or_tabs_too() -> None:
+    for separator in (";", "\t"):
+        rows, problems = imports.read(
+            separator.join(("email", "name")) + "\n" + separator.join(("a@b.org", "A, B"))
+        )
+        assert problems == []
+        assert (rows[0].email, rows[0].name) == ("a@b.org", "A, B")
+
+
+@given(st.text(max_size=300))
+def test_whatever_is_read_is_users_or_says_what_is_wrong(text: str) -> None:
+    rows, problems = imports.read("email,name,groups\n" + text)
+    assert rows or problems
+    assert all(wrong.message for wrong in problems)
+
+
+async def test_who_is_there_already_may_be_left_alone(core: Core, make: Factories) -> None:
+    admin, domain = await governed(make)
+    known = await make.user(name="known", full_name="Before")
+    text = "email,full_name\nknown@example.org,After\nnew@example.org,New"
+    done = await imports.import_users(core, admin, ImportSpec(domain, text, skip_existing=True))
+    assert [row.skipped for row in done.rows] == [True, False]
+    assert (await make.fresh(known)).full_name == "Before"
+    again = await imports.import_users(core, admin, ImportSpec(domain, text, skip_existing=True))
+    assert [row.skipped for row in again.rows] == [True, True]
+
+
+async def test_passwords_are_given_or_made_up_and_changed_at_the_first_login(
+    core: Core, make: Factories
+) -> None:
+    admin, domain = await governed(make)
+    text = "email,password\na@example.org,given-word-1\nb@example.org,"
+    done = await imports.import_users(core, admin, ImportSpec(domain, text, generate_passwords=True))
+    for row in done.rows:
+        assert row.password is not None
+        assert row.password not in repr(row)
+        entered = await auth.login(core, row.email, row.password, address="192.0.2.1")
+        assert entered.actor.must_change_password
+    assert [row.generated for row in done.rows] == [False, True]
+    async with core.db.read() as db:
+        assert await db.scalar(select(func.count()).select_from(Ticket)) == 0
+    many = "email\n" + "".join(f"u{n}@example.org\n" for n in range(MOST_PASSWORDS + 1))
+    with pytest.raises(BadInput, match="At most"):
+        await imports.import_users(core, admin, ImportSpec(domain, many, generate_passwords=True))
+
+
+async def test_of_files_with_one_address_that_come_at_once_one_is_imported_whole(
+    core: Core, make: Factories
+) -> None:
+    admin, domain = await governed(make)
+    before = await people(core)
+
+    def text(number: int) -> str:
+        return f"email\nown{number}@example.org\nshared@example.org\nlast{number}@example.org"
+
+    outcomes = await asyncio.gather(
+        *(imports.import_users(core, admin, ImportSpec(domain, text(number))) for number in range(4)),
+        return_exceptions=True,
+    )
+    assert Counter(isinstance(one, Import) for one in outcomes) == {True: 1, False: 3}
+    assert all(isinstance(one, Import | Conflict | BadInput) for one in outcomes)
+    assert await people(core) == before + 3
+
+
+async def test_a_thousand_users_take_a_constant_number_of_statements(
+    core: Core, make: Factories, count_statements: Callable[[Core], AbstractContextManager[list[str]]]
+) -> None:
+    admin, domain = await governed(make)
+
+    async def statements(users: int, start: int) -> int:
+        text = "email,groups\n" + "".join(f"u{start + n}@example.org,vision\n" for n in range(users))
+        with count_statements(core) as asked:
+            await imports.import_users(core, admin, ImportSpec(domain, text))
+        return len(asked)
+
+    few, many = await statements(2, 0), await statements(300, 1000)
+    assert many <= few + 8
+
+
+@pytest.mark.parametrize("role", ["USER", "DOMAIN_ADMIN"])
+async def test_only_a_superadmin_imports(core: Core, make: Factories, role: str) -> None:
+    _, domain = await governed(make)
+    with pytest.raises(Forbidden):
+        await imports.import_users(
+            core, make.actor(await make.user(domain_id=domain, role=role)), ImportSpec(domain, GOOD)
+        )
+    with pytest.raises(NotFound):
+        await imports.import_users(core, await make.superadmin(), ImportSpec("dom_nothing", GOOD))
+    assert issubclass(NotFound, BerthError)

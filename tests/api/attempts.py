@@ -37,14 +37,13 @@ async def _plain(world: World, mutation: str) -> dict[str, Any]:
         case "createDomain" | "createResourceGroup" | "createResourcePolicy":
             return {"name": world.name()}
         case "recalculateUsage" | "generateSshKeypair":
+            return {}
         case "createRegistry":
             return {"hostname": (host := f"{world.name()}.example"), "url": f"https://{host}"}
         case "deleteRegistry":
             return {"id": world.add(await make.registry()).id}
         case "grantRegistry" | "revokeRegistry":
             return {"id": ours["Registry"].id, "tenantId": group.id}
-        case "recalculateUsage":
-            return {}
         case "updateSettings":
             return {"settings": [{"key": "mailHost", "value": f"{world.name()}.example.org"}]}
         case "setSshPublicKeys":

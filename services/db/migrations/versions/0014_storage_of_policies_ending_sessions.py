@@ -1,6 +1,6 @@
 """storage of policies, domains and groups; sessions that end with their owner
 
-Revision: 0018
+Revision: 0014
 Revises: 0013
 """
 
@@ -9,7 +9,7 @@ from alembic import op
 from services.db.types import UtcDateTime
 from sqlalchemy.dialects import postgresql
 
-revision = '0018'
+revision = '0014'
 down_revision = '0013'
 branch_labels = None
 depends_on = None

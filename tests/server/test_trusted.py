@@ -63,7 +63,7 @@ async def app(tmp_path: Path, manifest: Path, monkeypatch: pytest.MonkeyPatch) -
 async def test_browsers_are_held_to_it_and_scripts_are_not(app: Starlette) -> None:
     version, time = "query Version { server { __typename version features } }", "{ server { time } }"
     answer = await over_http(app, version, BROWSER)
-    assert answer["data"]["server"]["features"] == []
+    assert answer["data"]["server"]["features"] == ["PASSWORD_RESET"]
     assert "data" in await over_http(app, version, BROWSER | {"origin": URL})
     assert "data" in await over_http(app, time, {})
     for headers in (BROWSER, {"origin": URL}):

@@ -5,7 +5,7 @@ from typing import Final
 
 import strawberry
 
-from resolvers.context import RequestContext
+from resolvers.context import RequestContext, request_of
 from schema import access as types
 from schema.access import Viewer
 from schema.context import Info
@@ -22,7 +22,7 @@ _SECURE_COOKIE: Final = "__Host-berth-refresh"
 class AccessMutations:
     @strawberry.field(description="Log in by e-mail address and password.")
     async def login(self, info: Info, input: types.LoginInput) -> types.LoginPayload:
-        context = _context(info)
+        context = request_of(info)
         result = await auth.login(
             context.core, input.email, input.password, address=context.address, user_agent=context.user_agent
         )
@@ -30,7 +30,7 @@ class AccessMutations:
 
     @strawberry.field(description="Log in by keypair; its policy's limits count for this login.")
     async def login_with_keypair(self, info: Info, input: types.LoginWithKeypairInput) -> types.LoginPayload:
-        context = _context(info)
+        context = request_of(info)
         result = await auth.login_with_keypair(
             context.core,
             input.access_key,
@@ -42,7 +42,7 @@ class AccessMutations:
 
     @strawberry.field(description="Exchange a refresh token for an access token and the next refresh token.")
     async def refresh_login(self, info: Info, input: types.RefreshLoginInput) -> types.LoginPayload:
-        context = _context(info)
+        context = request_of(info)
         by_cookie = input.refresh_token is None
         token = context.cookies.get(_cookie_name(context)) if by_cookie else input.refresh_token
         if not token:
@@ -54,21 +54,21 @@ class AccessMutations:
 
     @strawberry.field(description="End this login.")
     async def logout(self, info: Info) -> types.LogoutPayload:
-        context = _context(info)
+        context = request_of(info)
         _set_cookie(context, "", 0)
         gone = await auth.logout(context.core, context.viewer)
         return types.LogoutPayload(deleted_id=strawberry.ID(gone))
 
     @strawberry.field(description="End all your logins, this one too.")
     async def logout_everywhere(self, info: Info) -> types.LogoutEverywherePayload:
-        context = _context(info)
+        context = request_of(info)
         _set_cookie(context, "", 0)
         gone = await auth.logout_everywhere(context.core, context.viewer)
         return types.LogoutEverywherePayload(deleted_ids=[strawberry.ID(one) for one in gone])
 
     @strawberry.field(description="Choose a password by a one-time link, and be logged in with it.")
     async def redeem_ticket(self, info: Info, input: types.RedeemTicketInput) -> types.LoginPayload:
-        context = _context(info)
+        context = request_of(info)
         result = await auth.redeem_ticket(
             context.core,
             input.ticket,
@@ -84,7 +84,7 @@ class AccessMutations:
     async def request_password_reset(
         self, info: Info, input: types.RequestPasswordResetInput
     ) -> types.RequestPasswordResetPayload:
-        context = _context(info)
+        context = request_of(info)
         delayed = await auth.request_reset(context.core, input.email, address=context.address)
         return types.RequestPasswordResetPayload(mail_delayed=delayed)
 
@@ -99,7 +99,7 @@ class AccessMutations:
     async def change_password(
         self, info: Info, input: types.ChangePasswordInput
     ) -> types.ChangePasswordPayload:
-        context = _context(info)
+        context = request_of(info)
         token = await auth.change_password(
             context.core, context.viewer, input.current_password, input.new_password
         )
@@ -142,19 +142,12 @@ class AccessMutations:
     async def create_password_link(
         self, info: Info, input: types.CreatePasswordLinkInput
     ) -> types.CreatePasswordLinkPayload:
-        context = _context(info)
+        context = request_of(info)
         user = await users.get(context.core, context.viewer, str(input.user_id), path="input.userId")
         async with context.core.db.read() as db:
             permissions.require(context.viewer, "updateUser", await subjects.one(db, context.viewer, user))
         ticket = await auth.create_password_ticket(context.core, user.id)
         return types.CreatePasswordLinkPayload(url=f"{context.core.settings.public_url}/welcome#{ticket}")
-
-
-def _context(info: Info) -> RequestContext:
-    context = info.context
-    if not isinstance(context, RequestContext):
-        raise TypeError("these fields need the context of a request")
-    return context
 
 
 def _logged_in(context: RequestContext, result: LoginResult, *, cookie: bool) -> types.LoginPayload:

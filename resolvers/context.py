@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 from resolvers.batches import Batch
 from schema.access import Login
 from schema.agents import Agent
-from schema.context import Need
+from schema.context import Info, Need
 from schema.domains import Domain
 from schema.groups import Group
 from schema.images import Image
@@ -22,6 +22,7 @@ from schema.presets import ResourcePreset
 from schema.registries import Registry
 from schema.resource_groups import ResourceGroup
 from schema.sessions import Kernel, Session, SessionEventEntry
+from schema.signups import Consent, Invitation
 from schema.users import User
 from services import (
     agents,
@@ -31,6 +32,7 @@ from services import (
     groups,
     ids,
     images,
+    invitations,
     keypairs,
     mails,
     nested,
@@ -40,6 +42,7 @@ from services import (
     registries,
     resource_groups,
     sessions,
+    signups,
     subjects,
     users,
 )
@@ -73,6 +76,7 @@ _LOADS: Final[dict[str, tuple[Many, Any]]] = {
     "knl": (sessions.many_kernels, Kernel),
     "lgn": (_many_logins, Login),
     "eml": (mails.many, Mail),
+    "inv": (invitations.many, Invitation),
 }
 
 
@@ -121,6 +125,7 @@ _LISTS: Final[dict[str, _List]] = {
     ),
     "agents": _List(agents.page, agents.total, agents.AgentFilter, Agent),
     "images": _List(images.page, images.total, images.ImageFilter, Image),
+    "invitations": _List(invitations.page, invitations.total, invitations.InvitationFilter, Invitation),
     "mails": _List(mails.page, mails.total, mails.MailFilter, Mail),
     "registries": _List(registries.page, registries.total, registries.RegistryFilter, Registry),
     "sessions": _List(sessions.page, sessions.total, sessions.SessionFilter, Session),
@@ -174,6 +179,7 @@ _EACH: Final[dict[str, tuple[Each, Any]]] = {
     "logins": (_logins, Login.of),
     "keypair_sessions": (_keypair_sessions, None),
     "keypair_requests": (_keypair_requests, None),
+    "consents": (signups.consents, Consent.of),
 }
 
 
@@ -404,6 +410,14 @@ class RequestContext:
     async def _load_actions(self, rows: list[Base]) -> dict[Base, list[str]]:
         found = await subjects.allowed_actions(self.core, self.viewer, rows)
         return {row: found[row.id] for row in rows}  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def request_of(info: Info) -> RequestContext:
+    """The context of an operation that came with a request: its address, its cookies."""
+    context = info.context
+    if not isinstance(context, RequestContext):
+        raise TypeError("these fields need the context of a request")
+    return context
 
 
 def _named(where: Mapping[str, Any]) -> list[str]:

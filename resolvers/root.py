@@ -26,6 +26,7 @@ from resolvers.resource_groups import ResourceGroupMutations, ResourceGroupQueri
 from resolvers.server import ServerQueries
 from resolvers.sessions import SessionMutations, SessionQueries, SessionSubscriptions
 from resolvers.settings import SettingMutations, SettingQueries, SettingSubscriptions
+from resolvers.signups import SignUpMutations, SignUpQueries
 from resolvers.usage import UsageMutations
 from resolvers.users import UserMutations, UserQueries
 from schema import inputs
@@ -46,6 +47,7 @@ class Query(
     UserQueries,
     KeypairQueries,
     MailQueries,
+    SignUpQueries,
     PolicyQueries,
     PresetQueries,
     ResourceGroupQueries,
@@ -66,6 +68,7 @@ class Mutation(
     UserMutations,
     KeypairMutations,
     MailMutations,
+    SignUpMutations,
     PolicyMutations,
     PresetMutations,
     ResourceGroupMutations,

@@ -15,10 +15,20 @@ from schema.resource_groups import (
     SessionAllowance,
     SlotAvailability,
 )
+from schema.signups import LegalText
 from schema.slots import SlotType, slot_type
 from services import availability, ids, slots
 from services.errors import BadInput
-from services.options import SIGN_UP_MODE
+from services.options import (
+    PRIVACY_TEXT,
+    PRIVACY_URL,
+    PRIVACY_VERSION,
+    SIGN_UP_MODE,
+    TERMS_TEXT,
+    TERMS_URL,
+    TERMS_VERSION,
+    Option,
+)
 
 
 @strawberry.type
@@ -33,6 +43,8 @@ class ServerQueries:
             version=version("berth"),
             api_version="1",
             sign_up_mode=SignUpMode(info.context.core.options.value(SIGN_UP_MODE)),
+            terms_of_service=_text(info, TERMS_VERSION, TERMS_TEXT, TERMS_URL),
+            privacy_policy=_text(info, PRIVACY_VERSION, PRIVACY_TEXT, PRIVACY_URL),
             features=[feature for feature in ServerFeature if feature.value in info.context.features],
             time=datetime.now(UTC),
             url=info.context.core.settings.public_url,
@@ -72,6 +84,13 @@ class ServerQueries:
             slots=[_slot(one) for one in found.slots],
             sessions=SessionAllowance(limit=found.sessions_limit, used=found.sessions_used),
         )
+
+
+def _text(info: Info, version: Option[str], text: Option[str], url: Option[str]) -> LegalText | None:
+    value = info.context.core.options.value
+    if not value(version):
+        return None
+    return LegalText(version=value(version), text=value(text), url=value(url) or None)
 
 
 def _slot(found: availability.SlotAvailability) -> SlotAvailability:

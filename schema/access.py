@@ -9,6 +9,7 @@ import strawberry
 from schema.context import Info
 from schema.fields import said
 from schema.nodes import Node
+from schema.signups import LegalText
 from schema.users import Role, User
 from services import sshkeys
 from services.db import tables
@@ -43,6 +44,8 @@ class Server:
     version: str = said("Of Berth.")
     api_version: str = said("Rises with each release that changes the schema.")
     sign_up_mode: SignUpMode = said("Who may sign up.")
+    terms_of_service: LegalText | None = said("What people agree to when they sign up; null: nothing.")
+    privacy_policy: LegalText | None = said("What people agree to when they sign up; null: nothing.")
     features: list[ServerFeature] = said("What it lets you do.")
     time: datetime = said("The server's clock.")
     url: str = said("Where the console and the API are reached.")

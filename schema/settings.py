@@ -18,7 +18,7 @@ class SettingKind(Enum):
     BOOLEAN = strawberry.enum_value("BOOLEAN", description="True or false.")
     INTEGER = strawberry.enum_value("INTEGER", description="A whole number between `minimum` and `maximum`.")
     CHOICE = strawberry.enum_value("CHOICE", description="One of `choices`.")
-    TEXT = strawberry.enum_value("TEXT", description="A text on one line.")
+    TEXT = strawberry.enum_value("TEXT", description="A text; on one line, unless it is a page of its own.")
     SECRET = strawberry.enum_value("SECRET", description="A text that is written and never shown.")
 
 

@@ -8,7 +8,7 @@ import strawberry
 
 from schema.context import Context, Info
 from schema.errors import Problem
-from schema.fields import USED, answered, permitted_actions, refers, said
+from schema.fields import USED, answered, belongs, permitted_actions, refers, said
 from schema.nodes import Node
 from schema.paging import After, Before, Connection, Direction, First, Last, page_args
 from schema.slots import SlotInput, SlotLimit
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from schema.groups import Group
     from schema.keypairs import Keypair
     from schema.sessions import Session
+    from schema.signups import Consent
 
 Groups = Connection[Annotated["Group", strawberry.lazy("schema.groups")]]
 Keypairs = Connection[Annotated["Keypair", strawberry.lazy("schema.keypairs")]]
@@ -41,6 +42,10 @@ class User(Node):
     description: str = said("For administrators.")
     role: Role = said("What they may do.")
     active: bool = said("False once deactivated: no login, no request.")
+    email_verified: bool = said(
+        "Somebody has read a mail to the address, or an administrator vouches for it."
+    )
+    language: str = said("Of mails to them: `en` or `ko`.")
     must_change_password: bool = said("True: the next login must choose a new password first.")
     created_at: datetime = said("When they were added.")
     max_concurrent_sessions: int | None = said("Their sessions at once; null: unlimited.")
@@ -56,6 +61,8 @@ class User(Node):
             description=row.description,
             role=Role(row.role),
             active=row.active,
+            email_verified=row.email_verified,
+            language=row.language,
             must_change_password=row.must_change_password,
             created_at=row.created_at,
             max_concurrent_sessions=row.max_concurrent_sessions,
@@ -94,6 +101,10 @@ class User(Node):
     @answered(USED, "Their sessions that occupy a node now.")
     def concurrent_sessions(self, used: dict[str, int], _context: Context) -> int:
         return used.get("sessions", 0)
+
+    consents: list[Annotated["Consent", strawberry.lazy("schema.signups")]] = belongs(
+        "consents", "What they have agreed to, oldest first."
+    )
 
     allowed_actions: list[str] = permitted_actions("Mutations that you may perform on them.")
 

@@ -27,6 +27,7 @@ KINDS: Final = {
     "ses": "session",
     "knl": "kernel",
     "eml": "mail",
+    "inv": "invitation",
 }
 
 

@@ -28,6 +28,8 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _HOST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 _SENDER: Final = re.compile(r"[^<>]{0,64}<([^<>]+)>|([^<>]+)")
 _LONGEST_TEXT: Final = 255
+_LONGEST_DOCUMENT: Final = 64 * 1024
+_UNSTORABLE: Final = re.compile(r"[\x00\ud800-\udfff]")
 
 
 class Kind(Enum):
@@ -64,6 +66,8 @@ class Option(Generic[T]):
     least: int | None = None
     most: int | None = None
     choices: tuple[str, ...] = ()
+    #: Characters of a text; one that may have more than usual may have several lines.
+    longest: int = _LONGEST_TEXT
     #: More about a value that is not empty: says what would be right, None when it is.
     check: Callable[[Any], str | None] | None = None
 
@@ -91,6 +95,9 @@ class Option(Generic[T]):
             case Kind.CHOICE:
                 if given not in self.choices:
                     raise ValueError(f"One of {', '.join(self.choices)}.")
+            case Kind.TEXT if self.longest > _LONGEST_TEXT:
+                if not isinstance(given, str) or len(given) > self.longest or _UNSTORABLE.search(given):
+                    raise ValueError(f"At most {self.longest} characters, without null characters.")
             case Kind.TEXT | Kind.SECRET:
                 if not isinstance(given, str) or len(given) > _LONGEST_TEXT or _CONTROL.search(given):
                     raise ValueError(f"At most {_LONGEST_TEXT} characters on one line.")
@@ -143,8 +150,21 @@ def _text(
     return _declared(Option(key, section, Kind.TEXT, default, description, check=check))
 
 
+def _document(key: str, section: Section, description: str, default: str) -> Option[str]:
+    """A text of several lines."""
+    return _declared(Option(key, section, Kind.TEXT, default, description, longest=_LONGEST_DOCUMENT))
+
+
 def _secret(key: str, section: Section, description: str) -> Option[str]:
     return _declared(Option(key, section, Kind.SECRET, "", description))
+
+
+def _url(text: str) -> str | None:
+    return (
+        None
+        if re.fullmatch(r"https?://[^\s<>\"]+", text)
+        else "An address that begins with https:// or http://."
+    )
 
 
 def _host(text: str) -> str | None:
@@ -185,6 +205,45 @@ SIGN_UP_MODE: Final = _choice(
 EMAIL_VERIFICATION: Final = _switch(
     "emailVerification", Section.ACCOUNTS, True,
     "Who has signed up can log in only after following the link that was mailed to the address.",
+)  # fmt: skip
+SIGN_UP_DOMAIN: Final = _text(
+    "signUpDomain", Section.ACCOUNTS,
+    "The domain, by its name, that people join who sign up without an invitation. Empty: `default`, or the oldest.",
+)  # fmt: skip
+SIGN_UP_GROUP: Final = _text(
+    "signUpGroup", Section.ACCOUNTS,
+    "The group of that domain, by its name, that they become members of. Empty: `default`, where there is one.",
+)  # fmt: skip
+TERMS_VERSION: Final = _text(
+    "termsVersion", Section.ACCOUNTS,
+    "The version of the terms of service that people agree to when they sign up; change it with the text. "
+    "Empty: nobody is asked.", default="1",
+)  # fmt: skip
+TERMS_TEXT: Final = _document(
+    "termsText", Section.ACCOUNTS, "The terms of service, in plain text.",
+    "The administrators of this installation have not written terms of service of their own.\n\n"
+    "You use it as it is, without warranty. Run nothing on it that is against the law or against the rules of who "
+    "operates it, keep your password and keys to yourself, and keep copies of what you cannot lose.\n",
+)  # fmt: skip
+TERMS_URL: Final = _text(
+    "termsUrl", Section.ACCOUNTS, "Where the terms of service can be read, if they are a page elsewhere.",
+    check=_url,
+)  # fmt: skip
+PRIVACY_VERSION: Final = _text(
+    "privacyVersion", Section.ACCOUNTS,
+    "The version of the privacy policy that people agree to when they sign up; change it with the text. "
+    "Empty: nobody is asked.", default="1",
+)  # fmt: skip
+PRIVACY_TEXT: Final = _document(
+    "privacyText", Section.ACCOUNTS, "The privacy policy, in plain text.",
+    "The administrators of this installation have not written a privacy policy of their own.\n\n"
+    "Kept are: your e-mail address and names, a hash of your password, from where and with which program you log in, "
+    "your sessions with what they used, and what you store in your folders. Administrators of your domain see "
+    "all of it but passwords and keys.\n",
+)  # fmt: skip
+PRIVACY_URL: Final = _text(
+    "privacyUrl", Section.ACCOUNTS, "Where the privacy policy can be read, if it is a page elsewhere.",
+    check=_url,
 )  # fmt: skip
 PASSWORD_RESET: Final = _switch(
     "passwordReset", Section.ACCOUNTS, True,

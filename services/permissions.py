@@ -25,6 +25,7 @@ from services.db.tables import (
     Group,
     GroupMember,
     Image,
+    Invitation,
     Kernel,
     Keypair,
     Login,
@@ -70,6 +71,7 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
     "read:session": (_ALL, _DOM, _OWN),
     "read:kernel": (_ALL, _DOM, _OWN),
     "read:mail": (_ALL, _NO, _NO),
+    "read:invitation": (_ALL, _DOM, _NO),
     # domains and groups
     "createDomain": (_ALL, _NO, _NO),
     "updateDomain": (_ALL, _NO, _NO),
@@ -87,6 +89,8 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
     "reactivateUsers": (_ALL, _NO, _NO),
     "generateSshKeypair": (_OWN, _OWN, _OWN),
     "setSshPublicKeys": (_OWN, _OWN, _OWN),
+    "createInvitationTokens": (_ALL, _DOM, _NO),
+    "revokeInvitations": (_ALL, _DOM, _NO),
     # keypairs and their policies
     "createKeypair": (_ALL, _DOM, _OWN),
     "updateKeypair": (_ALL, _NO, _NO),
@@ -135,6 +139,8 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
 #: Actions that concern one existing object of a noun: what `allowedActions` may list.
 ACTIONS_ON: Final[dict[type[Base], tuple[str, ...]]] = {
     Domain: ("updateDomain", "deactivateDomain", "createGroup", "createUser", "importUsers"),
+    Domain: ("updateDomain", "deactivateDomain", "createGroup", "createUser", "createInvitationTokens"),
+    Invitation: ("revokeInvitations",),
     Group: ("updateGroup", "deactivateGroup", "addGroupMembers", "removeGroupMembers", "createSession"),
     User: ("updateUser", "deactivateUsers", "reactivateUsers", "createKeypair"),
     Keypair: (
@@ -175,6 +181,7 @@ READ: Final[dict[type[Base], str]] = {
     Session: "read:session",
     Kernel: "read:kernel",
     Mail: "read:mail",
+    Invitation: "read:invitation",
 }
 
 

@@ -12,6 +12,7 @@ from services.db.tables import (
     Domain,
     Group,
     Image,
+    Invitation,
     Kernel,
     Keypair,
     Login,
@@ -65,6 +66,8 @@ async def of(db: AsyncSession, actor: Actor, rows: Sequence[Base]) -> dict[str, 
                 for row in rows
                 if isinstance(row, Group)
             }
+        case Invitation():
+            return {row.id: Subject(domain_id=row.domain_id) for row in rows if isinstance(row, Invitation)}
         case Keypair() | Login():
             return await _of_people(db, [row for row in rows if isinstance(row, Keypair | Login)])
         case Session():

@@ -14,10 +14,12 @@ from services.db.tables import (
     AgentEvent,
     AgentImage,
     Base,
+    Consent,
     Domain,
     Group,
     GroupMember,
     Image,
+    Invitation,
     JoinToken,
     Kernel,
     Keypair,
@@ -163,6 +165,34 @@ class Factories:
                 **more,
             },
         )
+
+    async def invitation(
+        self,
+        *,
+        domain: Domain | None = None,
+        group: Group | None = None,
+        policy: ResourcePolicy | None = None,
+        created_by: User | None = None,
+        token: str | None = None,
+        **more: Any,
+    ) -> Invitation:
+        return await self._add(
+            Invitation,
+            **{
+                "id": ids.new("inv"),
+                "token_hash": digest(token or self._name("i")),
+                "domain_id": (domain or await self.domain()).id,
+                "group_id": group.id if group else None,
+                "policy_id": policy.id if policy else None,
+                "created_by_id": created_by.id if created_by else None,
+                "expires_at": self.core.now() + timedelta(days=1),
+                **more,
+            },
+        )
+
+    async def consent(self, *, user: User | None = None, **more: Any) -> Consent:
+        values = {"document": "TERMS_OF_SERVICE", "version": "1", **more}
+        return await self._add(Consent, user_id=(user or await self.user()).id, **values)
 
     async def mail(self, *, name: str | None = None, **more: Any) -> Mail:
         """A mail that waits."""

@@ -177,6 +177,7 @@ async def _use(core: Core, db: AsyncSession, wanted: bytes, hashed: str, hints: 
         raise _void()
     await set_password(core, db, user, hashed, hints)
     if ticket.data.get("mailed"):
+        user.email_verified = True
         await mails.write(core, db, "PASSWORD_CHANGED", user.email, user.language)
     return user
 

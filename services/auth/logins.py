@@ -27,7 +27,7 @@ from services.db.tables import Domain, Keypair, Login, RetiredRefreshToken, User
 from services.errors import BadInput, NotFound, RateLimited, Unauthenticated
 from services.inputs import normal_email
 from services.keys import Keys, digest
-from services.options import LOGIN_ATTEMPTS, LOGIN_ATTEMPTS_OF_ADDRESS
+from services.options import EMAIL_VERIFICATION, LOGIN_ATTEMPTS, LOGIN_ATTEMPTS_OF_ADDRESS
 from services.paging import Order, Page, PageArgs, Total
 from services.permissions import Actor
 from services.tokens import AccessClaims
@@ -75,6 +75,12 @@ async def login(core: Core, email: str, password: str, *, address: str, user_age
             "E-mail address and password do not match. Check both, or ask an administrator."
         )
     user, kept = found[0], found[0].password_hash or ""
+    if core.options.value(EMAIL_VERIFICATION) and not user.email_verified:
+        raise Unauthenticated(
+            "Your e-mail address is not verified yet. Follow the link that was mailed to you, then log in.",
+            help="`resendVerification` mails another link.",
+            reason="EMAIL_NOT_VERIFIED",
+        )
     renewed = await passwords.hash_password(password) if passwords.outdated(kept) else None
     async with core.db.write() as db:
         if renewed is not None:

@@ -138,6 +138,8 @@ class User(Base):
     max_concurrent_sessions: Mapped[int | None]
     #: Lines of an authorized_keys file: who has one of these keys is let into the user's sessions.
     ssh_public_keys: Mapped[list[str]] = mapped_column(default=list)
+    #: Somebody has read a mail to the address, or an administrator vouches for it.
+    email_verified: Mapped[bool] = mapped_column(default=True)
     #: Of mails to the user: `en` or `ko`.
     language: Mapped[str] = mapped_column(String(8), default="en")
     #: Rises when password, role or status change: tokens of an older epoch are void.
@@ -233,12 +235,46 @@ class Ticket(Base):
     __tablename__ = "tickets"
 
     token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
-    #: `password` or `terminal`.
+    #: `password`, `verify` or `terminal`.
     purpose: Mapped[str] = mapped_column(String(16))
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
     data: Mapped[dict[str, Any]] = mapped_column(default=dict)
     expires_at: Mapped[datetime] = mapped_column(index=True)
     used_at: Mapped[datetime | None]
+
+
+class Invitation(Base):
+    """A token with which so many people sign up."""
+
+    __tablename__ = "invitations"
+    __table_args__ = (CheckConstraint("uses <= uses_allowed", name="uses"), Index(None, "domain_id", "id"))
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"))
+    group_id: Mapped[str | None] = mapped_column(ForeignKey("groups.id"))
+    policy_id: Mapped[str | None] = mapped_column(ForeignKey("resource_policies.id"))
+    description: Mapped[str] = mapped_column(Text, default="")
+    uses_allowed: Mapped[int] = mapped_column(default=1)
+    uses: Mapped[int] = mapped_column(default=0)
+    expires_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+    created_by_id: Mapped[str | None] = mapped_column(ForeignKey("users.id"))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Consent(Base):
+    """A user has agreed to a version of a text."""
+
+    __tablename__ = "consents"
+
+    id: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), index=True)
+    document: Mapped[str] = mapped_column(String(32))
+    version: Mapped[str]
+    #: From where.
+    address: Mapped[str] = mapped_column(default="")
+    accepted_at: Mapped[datetime] = mapped_column(default=now)
 
 
 class Mail(Base):

@@ -51,6 +51,62 @@ KINDS: Final[dict[str, dict[str, Template]]] = {
             ),
         ),
     },
+    "EMAIL_VERIFICATION": {
+        "en": Template(
+            "Verify your address for Berth",
+            ("Somebody, probably you, signed up at {site} with this address.",),
+            "Verify the address",
+            ("The link works once, within {hours} hours. Log in after that.", _IGNORE_EN),
+        ),
+        "ko": Template(
+            "Berth 이메일 주소 확인",
+            ("이 주소로 {site}에 가입 신청이 접수되었습니다.",),
+            "이메일 주소 확인",
+            ("이 링크는 {hours}시간 안에 한 번만 사용할 수 있습니다. 확인 후 로그인하세요.", _IGNORE_KO),
+        ),
+    },
+    "WELCOME": {
+        "en": Template(
+            "Your account at Berth",
+            ("Somebody, probably you, signed up at {site} with this address. You can log in now.",),
+            "Verify the address",
+            (
+                "Following the link tells that the address is yours. It works once, within {hours} hours.",
+                "If it was not you, tell an administrator.",
+            ),
+        ),
+        "ko": Template(
+            "Berth 계정이 만들어졌습니다",
+            ("이 주소로 {site}에 가입되었습니다. 이제 로그인할 수 있습니다.",),
+            "이메일 주소 확인",
+            (
+                "링크를 열면 본인의 주소임이 확인됩니다. {hours}시간 안에 한 번만 사용할 수 있습니다.",
+                "본인이 가입한 것이 아니라면 관리자에게 알려 주세요.",
+            ),
+        ),
+    },
+    "ADDRESS_IN_USE": {
+        "en": Template(
+            "You have an account at Berth",
+            (
+                "Somebody, probably you, tried to sign up at {site} with this address, which has an account already.",
+            ),
+            "Log in",
+            (
+                "Nothing has changed. If you do not know the password, have a link mailed to choose another one.",
+                "If it was not you, ignore this mail.",
+            ),
+        ),
+        "ko": Template(
+            "이미 Berth 계정이 있습니다",
+            ("이 주소로 {site}에 가입 신청이 있었지만, 이미 계정이 있습니다.",),
+            "로그인",
+            (
+                "아무것도 바뀌지 않았습니다. 비밀번호를 모른다면 재설정 링크를 요청하세요.",
+                "본인이 신청한 것이 아니라면 이 메일을 무시하세요.",
+            ),
+        ),
+    },
     "PASSWORD_CHANGED": {
         "en": Template(
             "Your Berth password was changed",

@@ -14,7 +14,7 @@ Make = Callable[[World, str], Awaitable[Attempt]]
 #: Mutations about the login of whom tries them.
 TOKENS: Final = {
     "changePassword", "login", "loginWithKeypair", "logout", "logoutEverywhere", "redeemTicket", "refreshLogin",
-    "requestPasswordReset", "resetPassword",
+    "requestPasswordReset", "resetPassword", "signUp", "verifyEmail", "resendVerification",
 }  # fmt: skip
 NEW_PASSWORD: Final = "other-Horse-2!"
 SLOTS: Final = [{"name": "cpu", "amount": "1"}, {"name": "mem", "amount": "1073741824"}]
@@ -102,6 +102,10 @@ async def _plain(world: World, mutation: str) -> dict[str, Any]:
         case "installImages" | "removeImages":
             image = world.add(await make.image(), granted=frozenset({"*"}))
             return {"imageIds": [image.id], "agentIds": [ours["Agent"].id]}
+        case "createInvitationTokens":
+            return {"domainId": domain.id, "groupId": group.id}
+        case "revokeInvitations":
+            return {"ids": [world.add(await make.invitation(domain=domain), domain=domain.id).id]}
         case "retryMails":
             return {"ids": [world.add(await make.mail()).id]}
         case "removeAgent":
@@ -177,6 +181,32 @@ async def _(world: World, who: str) -> Attempt:
 
 
 @_made("requestPasswordReset")
+async def _(world: World, who: str) -> Attempt:
+    return {"email": world.people["owner" if who == ANONYMOUS else who].row.email}, None
+
+
+@_made("signUp")
+async def _(world: World, who: str) -> Attempt:
+    token = world.name()
+    world.add(await world.make.invitation(domain=world.ours["Domain"], token=token))
+    account = {"email": f"{world.name()}@example.org", "name": "n", "password": NEW_PASSWORD}
+    return {
+        **account,
+        "invitationToken": token,
+        "acceptedTermsVersion": "1",
+        "acceptedPrivacyVersion": "1",
+    }, None
+
+
+@_made("verifyEmail")
+async def _(world: World, who: str) -> Attempt:
+    user, _ = await world.twin("owner" if who == ANONYMOUS else who)
+    token = world.name()
+    await world.make.ticket(user=user, token=token, purpose="verify")
+    return {"token": token}, None
+
+
+@_made("resendVerification")
 async def _(world: World, who: str) -> Attempt:
     return {"email": world.people["owner" if who == ANONYMOUS else who].row.email}, None
 

@@ -14,6 +14,7 @@ An object of a row is seen (by `node`, in lists, as an edge: the same everywhere
     GRANTED      was granted it        was granted it         sees all
     POLICY       has a keypair of it   sees all               sees all
     EVERYBODY    sees all              sees all               sees all
+    ADMINS       —                    is of its domain       sees all
     SUPERADMIN   —                     —                      sees all
     INSIDE       a value without an id: as the object that it is in
 
@@ -57,6 +58,7 @@ PRIVATE: Final = Sees("owner", "owner", "owner")
 GRANTED: Final = Sees("granted", "granted")
 POLICY: Final = Sees("granted", "anything")
 EVERYBODY: Final = Sees("anything", "anything")
+ADMINS: Final = Sees("nothing", "domain")
 SUPERADMIN: Final = Sees("nothing", "nothing")
 INSIDE: Final = None
 
@@ -76,6 +78,8 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "Keypair": (OWNER, """accessKey active allowedActions:actions concurrentSessions createdAt id isMain lastUsedAt
         policy queryCount rateLimit requestCount:counting role sessionCount usage user"""),
     "Login": (PRIVATE, "address createdAt current:current id lastUsedAt userAgent"),
+    "Invitation": (ADMINS, """allowedActions:actions createdAt createdBy description domain expiresAt group id policy revokedAt
+        uses usesAllowed"""),
     "Mail": (SUPERADMIN, "allowedActions:actions attempts createdAt id kind lastError nextAt recipient sentAt status"),
     "Registry": (GRANTED, """active allowedActions:actions createdAt grants:superadmin hasPassword hostname id kind
         projects:superadmin scannedAt trustedHosts:superadmin url username:superadmin verifyTls"""),
@@ -93,11 +97,13 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
         stats
         statsHistory status statusReason terminatedAt
         type unreachableSince user"""),
-    "User": (OWNER, """active allowedActions:actions concurrentSessions createdAt description domain email fullName groups
+    "User": (OWNER, """consents emailVerified language active allowedActions:actions concurrentSessions createdAt description domain email fullName groups
         id keypairs mainKeypair maxConcurrentSessions mustChangePassword name role sessions totalSlots"""),
     # values
     "AgentStats": (INSIDE, "at cpuPercent devices diskTotal diskUsed kernelCount memoryTotal memoryUsed"),
     "Availability": (INSIDE, "sessions slots"),
+    "Consent": (INSIDE, "acceptedAt document version"),
+    "LegalText": (INSIDE, "text url version"),
     "DesignatedAgentsUnavailable": (INSIDE, "code estimatedStartAt message position designated drainedAgents lostAgents"),
     "Device": (INSIDE, "deviceId healthy memory model numaNode plugin reason slots"),
     "DeviceStats": (INSIDE, "deviceId memoryTotal memoryUsed power temperature utilisation"),
@@ -127,7 +133,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "Scheduler": (INSIDE, "kind name optionsSchema problem"),
     "SchedulerFailed": (INSIDE, "code estimatedStartAt message position fault:superadmin plugin"),
     "SchedulerFault": (INSIDE, "message plugin since"),
-    "Server": (INSIDE, "apiVersion features signUpMode time url version"),
+    "Server": (INSIDE, "apiVersion features privacyPolicy signUpMode termsOfService time url version"),
     "ServicePort": (INSIDE, "name port protocol"),
     "SessionAllowance": (INSIDE, "limit used"),
     "SessionEnd": (INSIDE, "at cause remainingSeconds"),
@@ -187,6 +193,13 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "LoginPayload": (INSIDE, "accessToken:once expiresAt refreshToken:once viewer"),
     "LogoutEverywherePayload": (INSIDE, "deletedIds"),
     "LogoutPayload": (INSIDE, "deletedId"),
+    "CreateInvitationTokensPayload": (INSIDE, "invitations"),
+    "NewInvitation": (INSIDE, "invitation token:once url:once"),
+    "InvitationResult": (INSIDE, "error id invitation"),
+    "RevokeInvitationsPayload": (INSIDE, "results"),
+    "SignUpPayload": (INSIDE, "mailDelayed verificationRequired"),
+    "VerifyEmailPayload": (INSIDE, "email"),
+    "ResendVerificationPayload": (INSIDE, "mailDelayed"),
     "MailResult": (INSIDE, "error id mail"),
     "OpenTerminalPayload": (INSIDE, "expiresAt terminalId url:once"),
     "RequestPasswordResetPayload": (INSIDE, "mailDelayed"),
@@ -242,6 +255,7 @@ QUERIES: Final = {
     "groups": SIGNED_IN,
     "images": SIGNED_IN,
     "keypairs": SIGNED_IN,
+    "invitations": SIGNED_IN,
     "mails": SIGNED_IN,
     "node": SIGNED_IN,
     "registries": SIGNED_IN,
@@ -302,6 +316,11 @@ MUTATIONS: Final[dict[str, tuple[str, str]]] = {
     "removeAgent": ("Agent", BY_SUPERADMIN),
     "removeGroupMembers": ("Group", BY_ADMIN),
     "removeImages": ("Image", BY_SUPERADMIN),
+    "createInvitationTokens": ("Domain", BY_ADMIN),
+    "revokeInvitations": ("Invitation", BY_ADMIN),
+    "signUp": ("", PUBLIC),
+    "verifyEmail": ("", PUBLIC),
+    "resendVerification": ("", PUBLIC),
     "requestPasswordReset": ("", PUBLIC),
     "resetPassword": ("", PUBLIC),
     "retryMails": ("Mail", BY_SUPERADMIN),
@@ -400,6 +419,13 @@ INPUTS: Final = {
     "KeypairsInput": "ids:key",
     "LoginInput": "cookie email password",
     "LoginWithKeypairInput": "accessKey cookie secretKey",
+    "CreateInvitationTokensInput": "count description domainId:dom expiresInSeconds groupId:grp policyId:pol uses",
+    "InvitationFilter": "domainId:dom search",
+    "InvitationOrder": "direction field",
+    "InvitationsInput": "ids:inv",
+    "SignUpInput": """acceptedPrivacyVersion acceptedTermsVersion email fullName invitationToken language name password""",
+    "VerifyEmailInput": "token",
+    "ResendVerificationInput": "email",
     "MailFilter": "search status",
     "MailOrder": "direction field",
     "MailsInput": "ids:eml",
@@ -468,6 +494,8 @@ ENUMS: Final = {
     "LifetimeReason": "EXEMPT LIMITED NO_LIMIT",
     "LimitScope": "DOMAIN GROUP KEYPAIR RESOURCE_GROUP USER",
     "KeypairOrderField": "ACCESS_KEY CREATED_AT LAST_USED_AT QUERY_COUNT",
+    "ConsentDocument": "PRIVACY_POLICY TERMS_OF_SERVICE",
+    "InvitationOrderField": "CREATED_AT EXPIRES_AT",
     "MailOrderField": "CREATED_AT NEXT_AT",
     "MailStatus": "FAILED QUEUED SENT",
     "PresetState": "LATER NEVER NOW",

@@ -114,7 +114,7 @@ def about_ours(world: World, name: str) -> dict[str, str]:
 
 
 #: What only mutations and subscriptions answer.
-ELSEWHERE = ("Payload", "Result", "Correction", "Event", "LogChunk", "Problem")
+ELSEWHERE = ("NewInvitation", "Payload", "Result", "Correction", "Event", "LogChunk", "Problem")
 
 
 async def test_everybody_sees_what_the_table_says_by_every_path(built: Matrix) -> None:

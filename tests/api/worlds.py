@@ -54,7 +54,7 @@ MAIL_PASSWORD: Final = "the-password-of-the-mail-server"
 TYPES: Final = {
     "dom": "Domain", "grp": "Group", "usr": "User", "lgn": "Login", "key": "Keypair", "pol": "ResourcePolicy",
     "rgp": "ResourceGroup", "pre": "ResourcePreset", "agt": "Agent", "img": "Image", "reg": "Registry", "ses": "Session",
-    "knl": "Kernel", "eml": "Mail",
+    "knl": "Kernel", "eml": "Mail", "inv": "Invitation",
 }  # fmt: skip
 
 
@@ -146,7 +146,12 @@ async def build(make: Factories) -> World:
     await settings.change(
         make.core,
         superadmin,
-        [settings.Change("retryPauseSeconds", 20), settings.Change("mailPassword", MAIL_PASSWORD)],
+        [
+            settings.Change("retryPauseSeconds", 20),
+            settings.Change("mailPassword", MAIL_PASSWORD),
+            settings.Change("signUpMode", "OPEN"),
+            settings.Change("termsUrl", "https://example.org/terms"),
+        ],
     )
     async with make.core.db.write() as db:
         row = await db.get_one(User, world.people["inactive"].row.id)
@@ -187,6 +192,7 @@ async def _person(
         total_slots={"cpu": 32000}, max_concurrent_sessions=8, ssh_public_keys=[SSH_KEY],
         **more,
     )  # fmt: skip
+    await make.consent(user=user)
     second = await make.keypair(user=user, policy=policy, last_used_at=core.now(), rate_limit=10**6)
     login = await make.login(user=user, address="192.0.2.1", user_agent="a browser")
     facts = {"domain": domain.id, "owner": user.id}
@@ -223,6 +229,11 @@ async def _cluster(world: World, tenant: dict[str, Any], who: str, near: str) ->
         await make.preset(description="a size", slots={"cpu": 10**9, "mem": 2**30}, shared_memory=2**20)
     )
     now = world.core.now()
+    invitation = await make.invitation(
+        domain=tenant["Domain"], group=tenant["Group"], policy=tenant["ResourcePolicy"], created_by=owner.row,
+        description="for new ones", revoked_at=world.core.now(),
+    )  # fmt: skip
+    tenant["Invitation"] = world.add(invitation, domain=tenant["Domain"].id)
     tenant["Mail"] = world.add(await make.mail(sent_at=world.core.now(), last_error="It was away."))
     agent = await make.agent(
         resource_group=tenant["ResourceGroup"], address="198.51.100.7", region="here", runtime="docker",

@@ -52,13 +52,9 @@ GOVERNING: dict[str, Input] = {}
 OWN: dict[str, Input] = {}
 #: Those that anybody may send who is not logged in.
 ENTRANCES = {
-    "login",
-    "loginWithKeypair",
-    "refreshLogin",
-    "redeemTicket",
-    "requestPasswordReset",
-    "resetPassword",
-}
+    "login", "loginWithKeypair", "redeemTicket", "refreshLogin", "requestPasswordReset", "resendVerification",
+    "resetPassword", "signUp", "verifyEmail",
+}  # fmt: skip
 #: Those that ask for nothing but a login.
 LEAVING = {"logout", "logoutEverywhere", "changePassword", "generateSshKeypair", "setSshPublicKeys"}
 
@@ -145,6 +141,16 @@ async def _(scene: Scene) -> dict[str, Any]:
 @governing("reactivateUsers")
 async def _(scene: Scene) -> dict[str, Any]:
     return {"ids": [(await scene.user(active=False)).id]}
+
+
+@governing("createInvitationTokens")
+async def _(scene: Scene) -> dict[str, Any]:
+    return {"domainId": scene.built.owner.domain_id, "groupId": scene.built.group.id, "count": 2, "uses": 3}
+
+
+@governing("revokeInvitations")
+async def _(scene: Scene) -> dict[str, Any]:
+    return {"ids": [(await scene.make.invitation()).id]}
 
 
 @governing("retryMails")

@@ -41,7 +41,14 @@ OPEN_SHAPES = {
     "Scheduler.optionsSchema",
 }
 #: `id` here names the object that a result is about, or an entry of a timeline that nobody looks up.
-IDS_OF_OTHERS = {"SessionResult", "UserResult", "KeypairResult", "SessionEventEntry", "MailResult"}
+IDS_OF_OTHERS = {
+    "SessionResult",
+    "UserResult",
+    "KeypairResult",
+    "SessionEventEntry",
+    "InvitationResult",
+    "MailResult",
+}
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from services import (
     groups,
     ids,
     images,
+    invitations,
     keypairs,
     mails,
     policies,
@@ -72,6 +73,7 @@ CASES = {
     "images": Case(images, images.ImageFilter, "image"),
     "mails": Case(mails, mails.MailFilter, "mail"),
     "registries": Case(registries, registries.RegistryFilter, "registry"),
+    "invitations": Case(invitations, invitations.InvitationFilter, "invitation"),
     "sessions": Case(sessions, sessions.SessionFilter, "session"),
 }
 #: Of which everybody sees all.

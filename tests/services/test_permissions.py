@@ -14,6 +14,7 @@ from services.db.tables import (
     Domain,
     Group,
     Image,
+    Invitation,
     Kernel,
     Keypair,
     Login,
@@ -69,6 +70,8 @@ async def populate(core: Core, make: Factories, seed: int) -> list[Actor]:
             await make.kernel(session=session, agent=chance.choice(agents))
     await make.preset()
     await make.mail()
+    for domain in domains:
+        await make.invitation(domain=domain)
     actors = [make.actor(user, own) for user, own in people]
     return [*actors, *(make.actor(user, own, must_change_password=True) for user, own in people[:3])]
 
@@ -211,6 +214,7 @@ def test_tables_without_a_reading_rule_are_not_read_by_actors() -> None:
         User,
         Login,
         Mail,
+        Invitation,
         Keypair,
         ResourcePolicy,
         ResourceGroup,

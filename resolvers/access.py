@@ -118,7 +118,7 @@ class AccessMutations:
     async def generate_ssh_keypair(
         self, info: Info, input: types.GenerateSshKeypairInput
     ) -> types.GenerateSshKeypairPayload:
-        context = _context(info)
+        context = request_of(info)
         made = await sshkeys.generate(context.core, context.viewer, input.algorithm.name, add=input.add)
         context.forget()
         return types.GenerateSshKeypairPayload(
@@ -133,7 +133,7 @@ class AccessMutations:
     async def set_ssh_public_keys(
         self, info: Info, input: types.SetSshPublicKeysInput
     ) -> types.SetSshPublicKeysPayload:
-        context = _context(info)
+        context = request_of(info)
         await sshkeys.replace(context.core, context.viewer, input.public_keys)
         context.forget()
         return types.SetSshPublicKeysPayload(viewer=Viewer.of(context.viewer))

@@ -138,8 +138,14 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
 
 #: Actions that concern one existing object of a noun: what `allowedActions` may list.
 ACTIONS_ON: Final[dict[type[Base], tuple[str, ...]]] = {
-    Domain: ("updateDomain", "deactivateDomain", "createGroup", "createUser", "importUsers"),
-    Domain: ("updateDomain", "deactivateDomain", "createGroup", "createUser", "createInvitationTokens"),
+    Domain: (
+        "updateDomain",
+        "deactivateDomain",
+        "createGroup",
+        "createUser",
+        "importUsers",
+        "createInvitationTokens",
+    ),
     Invitation: ("revokeInvitations",),
     Group: ("updateGroup", "deactivateGroup", "addGroupMembers", "removeGroupMembers", "createSession"),
     User: ("updateUser", "deactivateUsers", "reactivateUsers", "createKeypair"),

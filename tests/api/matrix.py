@@ -532,8 +532,7 @@ INTERFACES: Final = {"Node": "id", "WaitingReason": "code estimatedStartAt messa
 SCALARS: Final = "Boolean ByteSize DateTime Float ID Int JSON SettingValue String"
 
 #: Names of fields that sound like a secret and are none.
-HARMLESS: Final = "isSecret mustChangePassword"
-HARMLESS: Final = "hasPassword mustChangePassword"
+HARMLESS: Final = "hasPassword isSecret mustChangePassword"
 
 
 def fields(row: str) -> dict[str, str]:

@@ -19,6 +19,8 @@ ACTIONS = sorted({action for actions in ACTIONS_ON.values() for action in action
 TARGETS = {
     "createGroup": "domainId",
     "createUser": "domainId",
+    "createInvitationTokens": "domainId",
+    "importUsers": "domainId",
     "createSession": "groupId",
     "createKeypair": "userId",
     "createJoinToken": "resourceGroupId",

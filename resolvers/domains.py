@@ -5,8 +5,10 @@ import strawberry
 from resolvers.inputs import changed
 from resolvers.listings import listing
 from schema import domains as types
+from schema.closing import RemainingSessions
 from schema.context import Info
 from schema.domains import Domain
+from schema.errors import Problem
 from schema.slots import pairs
 from services import domains
 from services.domains import DomainChanges, DomainSpec
@@ -34,6 +36,7 @@ class DomainMutations:
             pairs(input.total_slots),
             input.idempotency_key,
             max_concurrent_sessions=input.max_concurrent_sessions,
+            allowed_storage_hosts=input.allowed_storage_hosts,
         )
         row = await domains.create(info.context.core, info.context.viewer, spec)
         return types.CreateDomainPayload(domain=Domain.of(row))
@@ -46,13 +49,41 @@ class DomainMutations:
             pairs(input.total_slots),
             input.active,
             max_concurrent_sessions=changed(input.max_concurrent_sessions),
+            allowed_storage_hosts=input.allowed_storage_hosts,
         )
         row = await domains.edit(info.context.core, info.context.viewer, str(input.id), changes)
         return types.UpdateDomainPayload(domain=Domain.of(row))
+
+    @strawberry.field(description="Change several domains in the same way, each for itself.")
+    async def update_domains(self, info: Info, input: types.UpdateDomainsInput) -> types.UpdateDomainsPayload:
+        changes = DomainChanges(
+            description=input.description,
+            total_slots=pairs(input.total_slots),
+            active=input.active,
+            max_concurrent_sessions=changed(input.max_concurrent_sessions),
+            allowed_storage_hosts=input.allowed_storage_hosts,
+            end_sessions=input.sessions is RemainingSessions.TERMINATE,
+        )
+        done = await domains.edit_all(
+            info.context.core, info.context.viewer, [str(one) for one in input.ids], changes
+        )
+        return types.UpdateDomainsPayload(
+            results=[
+                types.DomainResult(
+                    id=strawberry.ID(one.id),
+                    domain=Domain.of(one.row) if one.row else None,
+                    error=Problem.of(one.error) if one.error else None,
+                )
+                for one in done
+            ]
+        )
 
     @strawberry.field(description="Deactivate a domain: nobody of it can log in or launch anything.")
     async def deactivate_domain(
         self, info: Info, input: types.DeactivateDomainInput
     ) -> types.DeactivateDomainPayload:
-        row = await domains.deactivate(info.context.core, info.context.viewer, str(input.id))
+        end = input.sessions is RemainingSessions.TERMINATE
+        row = await domains.deactivate(
+            info.context.core, info.context.viewer, str(input.id), end_sessions=end
+        )
         return types.DeactivateDomainPayload(domain=Domain.of(row))

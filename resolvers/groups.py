@@ -5,7 +5,9 @@ import strawberry
 from resolvers.inputs import changed
 from resolvers.listings import listing
 from schema import groups as types
+from schema.closing import RemainingSessions
 from schema.context import Info
+from schema.errors import Problem
 from schema.groups import Group
 from schema.slots import pairs
 from services import groups
@@ -35,6 +37,7 @@ class GroupMutations:
             pairs(input.total_slots),
             input.idempotency_key,
             max_concurrent_sessions=input.max_concurrent_sessions,
+            allowed_storage_hosts=input.allowed_storage_hosts,
         )
         row = await groups.create(info.context.core, info.context.viewer, spec)
         return types.CreateGroupPayload(group=Group.of(row))
@@ -47,15 +50,41 @@ class GroupMutations:
             pairs(input.total_slots),
             input.active,
             max_concurrent_sessions=changed(input.max_concurrent_sessions),
+            allowed_storage_hosts=input.allowed_storage_hosts,
         )
         row = await groups.edit(info.context.core, info.context.viewer, str(input.id), changes)
         return types.UpdateGroupPayload(group=Group.of(row))
+
+    @strawberry.field(description="Change several groups in the same way, each for itself.")
+    async def update_groups(self, info: Info, input: types.UpdateGroupsInput) -> types.UpdateGroupsPayload:
+        changes = GroupChanges(
+            description=input.description,
+            total_slots=pairs(input.total_slots),
+            active=input.active,
+            max_concurrent_sessions=changed(input.max_concurrent_sessions),
+            allowed_storage_hosts=input.allowed_storage_hosts,
+            end_sessions=input.sessions is RemainingSessions.TERMINATE,
+        )
+        done = await groups.edit_all(
+            info.context.core, info.context.viewer, [str(one) for one in input.ids], changes
+        )
+        return types.UpdateGroupsPayload(
+            results=[
+                types.GroupResult(
+                    id=strawberry.ID(one.id),
+                    group=Group.of(one.row) if one.row else None,
+                    error=Problem.of(one.error) if one.error else None,
+                )
+                for one in done
+            ]
+        )
 
     @strawberry.field(description="Deactivate a group: nothing can be launched in it.")
     async def deactivate_group(
         self, info: Info, input: types.DeactivateGroupInput
     ) -> types.DeactivateGroupPayload:
-        row = await groups.deactivate(info.context.core, info.context.viewer, str(input.id))
+        end = input.sessions is RemainingSessions.TERMINATE
+        row = await groups.deactivate(info.context.core, info.context.viewer, str(input.id), end_sessions=end)
         return types.DeactivateGroupPayload(group=Group.of(row))
 
     @strawberry.field(description="Make users of the domain members of a group.")

@@ -9,6 +9,7 @@ from resolvers.inputs import changed
 from resolvers.listings import listing
 from schema import user_imports as imported
 from schema import users as types
+from schema.closing import RemainingSessions
 from schema.context import Info
 from schema.errors import Problem
 from schema.slots import pairs
@@ -85,6 +86,22 @@ class UserMutations:
         row = await users.edit(info.context.core, info.context.viewer, str(input.id), changes)
         return types.UpdateUserPayload(user=User.of(row))
 
+    @strawberry.field(description="Change several users in the same way, each for itself.")
+    async def update_users(self, info: Info, input: types.UpdateUsersInput) -> types.UpdateUsersPayload:
+        changes = UserChanges(
+            description=input.description,
+            must_change_password=input.must_change_password,
+            role=input.role.name if input.role else None,
+            domain_id=str(input.domain_id) if input.domain_id else None,
+            group_ids=None if input.group_ids is None else [str(group) for group in input.group_ids],
+            total_slots=pairs(input.total_slots),
+            max_concurrent_sessions=changed(input.max_concurrent_sessions),
+        )
+        done = await users.edit_all(
+            info.context.core, info.context.viewer, [str(one) for one in input.ids], changes
+        )
+        return types.UpdateUsersPayload(results=_results(done))
+
     @strawberry.field(
         description="Deactivate users, each for itself: no login, no request; nothing is deleted."
     )
@@ -95,7 +112,7 @@ class UserMutations:
             info.context.core,
             info.context.viewer,
             [str(one) for one in input.ids],
-            end_sessions=input.sessions is types.RemainingSessions.TERMINATE,
+            end_sessions=input.sessions is RemainingSessions.TERMINATE,
         )
         return types.DeactivateUsersPayload(results=_results(done))
 

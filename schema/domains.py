@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
+from schema.closing import RemainingSessions
 from schema.context import Context, Info
+from schema.errors import Problem
 from schema.fields import USED, answered, belongs, permitted_actions, said
 from schema.nodes import Node
 from schema.paging import After, Before, Connection, Direction, First, Last, page_args
@@ -29,6 +31,9 @@ class Domain(Node):
     description: str = said("For people.")
     active: bool = said("False once it was deactivated: nobody of it can log in or launch anything.")
     max_concurrent_sessions: int | None = said("All its sessions at once; null: unlimited.")
+    allowed_storage_hosts: list[str] = said(
+        "Storage hosts that its members may use, beside those of their resource policies."
+    )
     created_at: datetime = said("When it was made.")
 
     @classmethod
@@ -40,6 +45,7 @@ class Domain(Node):
             description=row.description,
             active=row.active,
             max_concurrent_sessions=row.max_concurrent_sessions,
+            allowed_storage_hosts=row.allowed_storage_hosts,
             created_at=row.created_at,
         )
 
@@ -96,6 +102,10 @@ class CreateDomainInput:
         "Limits of all its sessions together; unlimited where not given.", default_factory=list
     )
     max_concurrent_sessions: int | None = said("All its sessions at once; null: unlimited.", default=None)
+    allowed_storage_hosts: list[str] = said(
+        "Storage hosts that its members may use, beside those of their resource policies.",
+        default_factory=list,
+    )
     idempotency_key: str | None = said(
         "The same key gives the same object again, for 24 hours.", default=None
     )
@@ -110,12 +120,29 @@ class UpdateDomainInput:
     max_concurrent_sessions: strawberry.Maybe[int | None] = said(
         "All its sessions at once; null: unlimited.", default=None
     )
+    allowed_storage_hosts: list[str] | None = said("All its storage hosts anew.", default=None)
     active: bool | None = said("True brings a deactivated domain back.", default=None)
+
+
+@strawberry.input(description="The same changes of several domains; what is absent stays as it is.")
+class UpdateDomainsInput:
+    ids: list[strawberry.ID] = said("The domains.")
+    description: str | None = said("A new description.", default=None)
+    total_slots: list[SlotInput] | None = said("All limits anew; unlimited where not given.", default=None)
+    max_concurrent_sessions: strawberry.Maybe[int | None] = said(
+        "All sessions of each at once; null: unlimited.", default=None
+    )
+    allowed_storage_hosts: list[str] | None = said("All storage hosts anew.", default=None)
+    active: bool | None = said("False deactivates them, true brings them back.", default=None)
+    sessions: RemainingSessions = said(
+        "With `active: false`: what becomes of their sessions.", default=RemainingSessions.KEEP
+    )
 
 
 @strawberry.input(description="A domain to deactivate.")
 class DeactivateDomainInput:
     id: strawberry.ID = said("The domain.")
+    sessions: RemainingSessions = said("What becomes of its sessions.", default=RemainingSessions.KEEP)
 
 
 @strawberry.type(description="A domain was made.")
@@ -126,6 +153,18 @@ class CreateDomainPayload:
 @strawberry.type(description="A domain was changed.")
 class UpdateDomainPayload:
     domain: Domain = said("The domain as it is now.")
+
+
+@strawberry.type(description="What became of one of several domains.")
+class DomainResult:
+    id: strawberry.ID = said("The domain's id as it was given.")
+    domain: Domain | None = said("The domain as it is now; null when it was not done.")
+    error: Problem | None = said("Why it was not done; null when it was.")
+
+
+@strawberry.type(description="Domains were changed, each for itself.")
+class UpdateDomainsPayload:
+    results: list[DomainResult] = said("One for each id.")
 
 
 @strawberry.type(description="A domain was deactivated.")

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
+from schema.closing import RemainingSessions
 from schema.context import Context, Info
+from schema.errors import Problem
 from schema.fields import USED, answered, belongs, permitted_actions, refers, said
 from schema.nodes import Node
 from schema.paging import After, Before, Connection, Direction, First, Last, page_args
@@ -28,6 +30,9 @@ class Group(Node):
     description: str = said("For people.")
     active: bool = said("False once it was deactivated: nothing can be launched in it.")
     max_concurrent_sessions: int | None = said("All its sessions at once; null: unlimited.")
+    allowed_storage_hosts: list[str] = said(
+        "Storage hosts that its members may use, beside those of their resource policies."
+    )
     created_at: datetime = said("When it was made.")
 
     @classmethod
@@ -39,6 +44,7 @@ class Group(Node):
             description=row.description,
             active=row.active,
             max_concurrent_sessions=row.max_concurrent_sessions,
+            allowed_storage_hosts=row.allowed_storage_hosts,
             created_at=row.created_at,
         )
 
@@ -96,6 +102,10 @@ class CreateGroupInput:
         "Limits of all its sessions together; unlimited where not given.", default_factory=list
     )
     max_concurrent_sessions: int | None = said("All its sessions at once; null: unlimited.", default=None)
+    allowed_storage_hosts: list[str] = said(
+        "Storage hosts that its members may use, beside those of their resource policies.",
+        default_factory=list,
+    )
     idempotency_key: str | None = said(
         "The same key gives the same object again, for 24 hours.", default=None
     )
@@ -110,12 +120,29 @@ class UpdateGroupInput:
     max_concurrent_sessions: strawberry.Maybe[int | None] = said(
         "All its sessions at once; null: unlimited.", default=None
     )
+    allowed_storage_hosts: list[str] | None = said("All its storage hosts anew.", default=None)
     active: bool | None = said("True brings a deactivated group back.", default=None)
+
+
+@strawberry.input(description="The same changes of several groups; what is absent stays as it is.")
+class UpdateGroupsInput:
+    ids: list[strawberry.ID] = said("The groups.")
+    description: str | None = said("A new description.", default=None)
+    total_slots: list[SlotInput] | None = said("All limits anew; unlimited where not given.", default=None)
+    max_concurrent_sessions: strawberry.Maybe[int | None] = said(
+        "All sessions of each at once; null: unlimited.", default=None
+    )
+    allowed_storage_hosts: list[str] | None = said("All storage hosts anew.", default=None)
+    active: bool | None = said("False deactivates them, true brings them back.", default=None)
+    sessions: RemainingSessions = said(
+        "With `active: false`: what becomes of their sessions.", default=RemainingSessions.KEEP
+    )
 
 
 @strawberry.input(description="A group to deactivate.")
 class DeactivateGroupInput:
     id: strawberry.ID = said("The group.")
+    sessions: RemainingSessions = said("What becomes of its sessions.", default=RemainingSessions.KEEP)
 
 
 @strawberry.input(description="Users to add to a group, or to take from it.")
@@ -132,6 +159,18 @@ class CreateGroupPayload:
 @strawberry.type(description="A group was changed.")
 class UpdateGroupPayload:
     group: Group = said("The group as it is now.")
+
+
+@strawberry.type(description="What became of one of several groups.")
+class GroupResult:
+    id: strawberry.ID = said("The group's id as it was given.")
+    group: Group | None = said("The group as it is now; null when it was not done.")
+    error: Problem | None = said("Why it was not done; null when it was.")
+
+
+@strawberry.type(description="Groups were changed, each for itself.")
+class UpdateGroupsPayload:
+    results: list[GroupResult] = said("One for each id.")
 
 
 @strawberry.type(description="A group was deactivated.")

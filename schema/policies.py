@@ -2,14 +2,19 @@
 
 from datetime import datetime
 from enum import Enum
+from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
 from schema.fields import permitted_actions, said
 from schema.nodes import Node
 from schema.paging import Direction
+from schema.scalars import ByteSize
 from schema.slots import SlotInput, SlotLimit
 from services.db import tables
+
+if TYPE_CHECKING:
+    from schema.keypairs import Keypair
 
 
 @strawberry.type(description="Limits of the keypairs that refer to it.")
@@ -32,6 +37,11 @@ class ResourcePolicy(Node):
     max_lifetime_seconds: int = said(
         "A session is ended when it has run for so long, used or not, or for the time of its resource group if that is shorter; 0: never."
     )
+    allowed_storage_hosts: list[str] | None = said(
+        "Storage hosts that folders may be on, beside those of the domain and the group; null: all."
+    )
+    max_folder_bytes: ByteSize | None = said("Of one folder; null: unlimited.")
+    max_folders: int | None = said("Folders of one user; null: unlimited.")
     created_at: datetime = said("When it was made.")
 
     @classmethod
@@ -48,6 +58,9 @@ class ResourcePolicy(Node):
             idle_cpu_percent=row.idle_cpu_percent,
             idle_accelerator_percent=row.idle_accelerator_percent,
             max_lifetime_seconds=row.max_lifetime_seconds,
+            allowed_storage_hosts=row.allowed_storage_hosts,
+            max_folder_bytes=None if row.max_folder_bytes is None else ByteSize(row.max_folder_bytes),
+            max_folders=row.max_folders,
             created_at=row.created_at,
         )
 
@@ -92,6 +105,12 @@ class CreateResourcePolicyInput:
     max_lifetime_seconds: int = said(
         "A session is ended when it has run for so long, at least 60; 0: never.", default=0
     )
+    allowed_storage_hosts: list[str] | None = said(
+        "Storage hosts that folders may be on, beside those of the domain and the group; null: all.",
+        default=None,
+    )
+    max_folder_bytes: ByteSize | None = said("Of one folder; null: unlimited.", default=None)
+    max_folders: int | None = said("Folders of one user; null: unlimited.", default=None)
     idempotency_key: str | None = said(
         "The same key gives the same object again, for 24 hours.", default=None
     )
@@ -121,6 +140,19 @@ class UpdateResourcePolicyInput:
     max_lifetime_seconds: int | None = said(
         "A session is ended when it has run for so long, at least 60; 0: never.", default=None
     )
+    allowed_storage_hosts: strawberry.Maybe[list[str] | None] = said(
+        "All storage hosts anew; null: all there are.", default=None
+    )
+    max_folder_bytes: strawberry.Maybe[ByteSize | None] = said(
+        "Of one folder; null: unlimited.", default=None
+    )
+    max_folders: strawberry.Maybe[int | None] = said("Folders of one user; null: unlimited.", default=None)
+
+
+@strawberry.input(description="Keypairs that are to have a resource policy.")
+class AssignResourcePolicyInput:
+    id: strawberry.ID = said("The policy.")
+    keypair_ids: list[strawberry.ID] = said("At most 500 keypairs.")
 
 
 @strawberry.input(description="A policy to delete.")
@@ -136,6 +168,14 @@ class CreateResourcePolicyPayload:
 @strawberry.type(description="A policy was changed.")
 class UpdateResourcePolicyPayload:
     resource_policy: ResourcePolicy = said("The policy as it is now.")
+
+
+@strawberry.type(description="Keypairs have a policy now.")
+class AssignResourcePolicyPayload:
+    resource_policy: ResourcePolicy = said("The policy.")
+    keypairs: list[Annotated["Keypair", strawberry.lazy("schema.keypairs")]] = said(
+        "The keypairs as they are now."
+    )
 
 
 @strawberry.type(description="A policy was deleted.")

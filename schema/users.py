@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
+from schema.closing import RemainingSessions
 from schema.context import Context, Info
 from schema.errors import Problem
 from schema.fields import USED, answered, belongs, permitted_actions, refers, said
@@ -176,12 +177,19 @@ class UpdateUserInput:
     )
 
 
-@strawberry.enum(description="What becomes of the sessions of what is deactivated.")
-class RemainingSessions(Enum):
-    KEEP = strawberry.enum_value("KEEP", description="They go on until they end; those that wait, too.")
-    TERMINATE = strawberry.enum_value(
-        "TERMINATE",
-        description="They are ended: the first hundred before the answer, the others within seconds of it.",
+@strawberry.input(description="The same changes of several users; what is absent stays as it is.")
+class UpdateUsersInput:
+    ids: list[strawberry.ID] = said("The users.")
+    description: str | None = said("A new description.", default=None)
+    domain_id: strawberry.ID | None = said("Another domain; groups of the old one are left.", default=None)
+    role: Role | None = said("Another role; not more than yours. Ends all their logins.", default=None)
+    must_change_password: bool | None = said(
+        "Whether the next login must choose a new password.", default=None
+    )
+    group_ids: list[strawberry.ID] | None = said("All group memberships anew.", default=None)
+    total_slots: list[SlotInput] | None = said("All limits anew; unlimited where not given.", default=None)
+    max_concurrent_sessions: strawberry.Maybe[int | None] = said(
+        "Their sessions at once; null: unlimited.", default=None
     )
 
 
@@ -207,6 +215,11 @@ class UserResult:
 class CreateUserPayload:
     user: User = said("The new user.")
     password_link: str | None = said("With which the user chooses a password; null when one was given.")
+
+
+@strawberry.type(description="Users were changed, each for itself.")
+class UpdateUsersPayload:
+    results: list[UserResult] = said("One for each id.")
 
 
 @strawberry.type(description="A user was changed.")

@@ -39,7 +39,10 @@ class PullAdvanced(Hint, frozen=True, tag="pull"):
 
 
 class Revoked(Hint, frozen=True, tag="revoked"):
-    """Tokens of this user (or of this one login) are void from now on: cached checks and open streams end."""
+    """Tokens of this user (or of this one login) are void from now on: cached checks and open streams end.
+
+    With the id of a domain: all its users may have been shut out, or let in again.
+    """
 
     user_id: str
     login_id: str = ""

@@ -8,13 +8,15 @@ from msgspec import UNSET, UnsetType
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import ids, inputs, permissions, slots
-from services.bus import Wake
+from services import closing, ids, inputs, permissions, slots
+from services.auth import standing
+from services.bus import Revoked, Wake
 from services.core import Core
 from services.db.tables import Domain
 from services.errors import Conflict, NotFound, Problems
 from services.filters import Conditions, equal, searched
 from services.nouns import Named, amend
+from services.outcomes import Outcome, each
 from services.permissions import Actor, Subject
 
 
@@ -34,6 +36,8 @@ class DomainSpec:
     idempotency_key: str | None = None
     #: None: unlimited.
     max_concurrent_sessions: int | None = None
+    #: Storage hosts that its members may use beside those of their policies.
+    allowed_storage_hosts: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,9 @@ class DomainChanges:
     total_slots: Sequence[tuple[str, str]] | None = None
     active: bool | None = None
     max_concurrent_sessions: int | UnsetType | None = UNSET
+    allowed_storage_hosts: Sequence[str] | None = None
+    #: With `active=False`: its sessions end, what waits too; else they go on.
+    end_sessions: bool = False
 
 
 ORDERS: Final = {"NAME": Domain.name, "CREATED_AT": Domain.id}
@@ -74,6 +81,7 @@ async def create(core: Core, actor: Actor, spec: DomainSpec) -> Domain:
     inputs.check_idempotency_key(spec.idempotency_key, problems)
     limits = slots.parse(spec.total_slots, problems, "input.totalSlots")
     inputs.check_sessions(spec.max_concurrent_sessions, problems)
+    inputs.check_storage_hosts(spec.allowed_storage_hosts, problems)
     problems.check()
 
     async def make(_: AsyncSession) -> Domain:
@@ -84,6 +92,7 @@ async def create(core: Core, actor: Actor, spec: DomainSpec) -> Domain:
             active=True,
             total_slots=limits,
             max_concurrent_sessions=spec.max_concurrent_sessions,
+            allowed_storage_hosts=list(spec.allowed_storage_hosts),
             created_at=core.now(),
         )
 
@@ -100,29 +109,54 @@ async def edit(core: Core, actor: Actor, domain_id: str, changes: DomainChanges)
     inputs.check_title(changes, problems)
     limits = slots.parse(changes.total_slots or (), problems, "input.totalSlots")
     inputs.check_sessions(changes.max_concurrent_sessions, problems)
+    inputs.check_storage_hosts(changes.allowed_storage_hosts, problems)
     problems.check()
-    async with _noun.change(core, actor, domain_id, "updateDomain", changes) as domain:
+    elsewhere = 0
+
+    async def count(db: AsyncSession) -> None:
+        nonlocal elsewhere
+        elsewhere = await standing.lock_superadmins(db, but_domain=domain_id)
+
+    first = count if changes.active is False else None
+    async with _noun.change(core, actor, domain_id, "updateDomain", changes, first=first) as domain:
         if changes.total_slots is not None:
             domain.total_slots = limits
+        if changes.allowed_storage_hosts is not None:
+            domain.allowed_storage_hosts = list(changes.allowed_storage_hosts)
         amend(domain, changes, "max_concurrent_sessions")
         if changes.active is not None:
-            _set_active(actor, domain, active=changes.active)
-    _tell(core, changes.active)
+            _check_closing(actor, domain, elsewhere, active=changes.active)
+            _set_active(core, domain, active=changes.active, end_sessions=changes.end_sessions)
+    if changes.active is not None:
+        await _tell(core, domain)
     # What waits may fit now.
     await core.bus.publish(Wake())
     return domain
 
 
-async def deactivate(core: Core, actor: Actor, domain_id: str) -> Domain:
-    """Close a domain: its users are logged out and cannot log in. What runs goes on until it ends.
+async def edit_all(
+    core: Core, actor: Actor, domain_ids: Sequence[str], changes: DomainChanges
+) -> list[Outcome[Domain]]:
+    """Change domains in the same way, each for itself."""
+    permissions.require_role(actor, "updateDomains")
+    return await each(domain_ids, lambda domain_id: edit(core, actor, domain_id, changes))
+
+
+async def deactivate(core: Core, actor: Actor, domain_id: str, *, end_sessions: bool = False) -> Domain:
+    """Close a domain: its users are logged out and cannot log in.
+
+    Args:
+        end_sessions: its sessions end as well, what waits too; else they go on.
 
     Raises:
-        NotFound, Forbidden, Conflict: it is the actor's own.
+        NotFound, Forbidden, Conflict: it is the actor's own, or nobody who governs everything would be left.
     """
     async with core.db.write() as db:
+        elsewhere = await standing.lock_superadmins(db, but_domain=domain_id)
         domain = await _noun.take(db, actor, domain_id, "deactivateDomain")
-        _set_active(actor, domain, active=False)
-    _tell(core, False)
+        _check_closing(actor, domain, elsewhere, active=False)
+        _set_active(core, domain, active=False, end_sessions=end_sessions)
+    await _tell(core, domain)
     return domain
 
 
@@ -143,15 +177,28 @@ async def require(db: AsyncSession, actor: Actor, domain_id: str, action: str) -
     permissions.require(actor, action, Subject(domain_id=domain_id))
 
 
-def _set_active(actor: Actor, domain: Domain, *, active: bool) -> None:
-    if not active and domain.id == actor.domain_id:
+def _check_closing(actor: Actor, domain: Domain, elsewhere: int, *, active: bool) -> None:
+    """
+    Args:
+        elsewhere: superadmins of other domains who may come in; they are locked.
+    """
+    if active:
+        return
+    if domain.id == actor.domain_id:
         raise Conflict(
             "This is your own domain: you would lock yourself out. Ask a superadmin of another one."
         )
+    if domain.active and elsewhere < 1:
+        raise Conflict("The last active superadmin is of this domain. Make another one elsewhere first.")
+
+
+def _set_active(core: Core, domain: Domain, *, active: bool, end_sessions: bool) -> None:
     domain.active = active
+    domain.sessions_ending_since = core.now() if end_sessions and not active else None
 
 
-def _tell(core: Core, active: bool | None) -> None:
-    """A domain may have very many users: other managers notice when their cached checks have had their time."""
-    if active is not None:
-        core.standings.clear()
+async def _tell(core: Core, domain: Domain) -> None:
+    """What anybody's login is worth may have changed; what runs may have to end."""
+    core.standings.clear()
+    await core.bus.publish(Revoked(user_id=domain.id))
+    await closing.begin(core, domain)

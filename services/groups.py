@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import domains, ids, inputs, permissions, slots
+from services import closing, domains, ids, inputs, permissions, slots
 from services.bus import Wake
 from services.core import Core
 from services.db.engine import insert_into
@@ -16,6 +16,7 @@ from services.db.tables import Group, GroupMember, User
 from services.errors import BadInput, Forbidden, NotFound, Problems
 from services.filters import Conditions, equal, linked, searched
 from services.nouns import Named, amend
+from services.outcomes import Outcome, each
 from services.permissions import RANK, Actor
 
 
@@ -39,6 +40,8 @@ class GroupSpec:
     idempotency_key: str | None = None
     #: None: unlimited.
     max_concurrent_sessions: int | None = None
+    #: Storage hosts that its members may use beside those of their policies.
+    allowed_storage_hosts: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,9 @@ class GroupChanges:
     total_slots: Sequence[tuple[str, str]] | None = None
     active: bool | None = None
     max_concurrent_sessions: int | UnsetType | None = UNSET
+    allowed_storage_hosts: Sequence[str] | None = None
+    #: With `active=False`: its sessions end, what waits too; else they go on.
+    end_sessions: bool = False
 
 
 ORDERS: Final = {"NAME": Group.name, "CREATED_AT": Group.id}
@@ -98,6 +104,7 @@ async def create(core: Core, actor: Actor, spec: GroupSpec) -> Group:
     inputs.check_idempotency_key(spec.idempotency_key, problems)
     limits = slots.parse(spec.total_slots, problems, "input.totalSlots")
     inputs.check_sessions(spec.max_concurrent_sessions, problems)
+    inputs.check_storage_hosts(spec.allowed_storage_hosts, problems)
     problems.check()
 
     async def make(db: AsyncSession) -> Group:
@@ -110,6 +117,7 @@ async def create(core: Core, actor: Actor, spec: GroupSpec) -> Group:
             active=True,
             total_slots=limits,
             max_concurrent_sessions=spec.max_concurrent_sessions,
+            allowed_storage_hosts=list(spec.allowed_storage_hosts),
             created_at=core.now(),
         )
 
@@ -126,25 +134,43 @@ async def edit(core: Core, actor: Actor, group_id: str, changes: GroupChanges) -
     inputs.check_title(changes, problems)
     limits = slots.parse(changes.total_slots or (), problems, "input.totalSlots")
     inputs.check_sessions(changes.max_concurrent_sessions, problems)
+    inputs.check_storage_hosts(changes.allowed_storage_hosts, problems)
     problems.check()
     async with _noun.change(core, actor, group_id, "updateGroup", changes) as group:
         if changes.total_slots is not None:
             group.total_slots = limits
-        amend(group, changes, "max_concurrent_sessions", "active")
+        if changes.allowed_storage_hosts is not None:
+            group.allowed_storage_hosts = list(changes.allowed_storage_hosts)
+        amend(group, changes, "max_concurrent_sessions")
+        if changes.active is not None:
+            _set_active(core, group, active=changes.active, end_sessions=changes.end_sessions)
+    await closing.begin(core, group)
     # What waits may fit now.
     await core.bus.publish(Wake())
     return group
 
 
-async def deactivate(core: Core, actor: Actor, group_id: str) -> Group:
-    """Close a group: no session starts in it any more. What runs goes on until it ends.
+async def edit_all(
+    core: Core, actor: Actor, group_ids: Sequence[str], changes: GroupChanges
+) -> list[Outcome[Group]]:
+    """Change groups in the same way, each for itself."""
+    permissions.require_role(actor, "updateGroups")
+    return await each(group_ids, lambda group_id: edit(core, actor, group_id, changes))
+
+
+async def deactivate(core: Core, actor: Actor, group_id: str, *, end_sessions: bool = False) -> Group:
+    """Close a group: no session can be launched in it any more.
+
+    Args:
+        end_sessions: its sessions end as well, what waits too; else they go on.
 
     Raises:
         NotFound, Forbidden.
     """
     async with core.db.write() as db:
         group = await _noun.take(db, actor, group_id, "deactivateGroup")
-        group.active = False
+        _set_active(core, group, active=False, end_sessions=end_sessions)
+    await closing.begin(core, group)
     return group
 
 
@@ -207,6 +233,11 @@ async def find_all(
     if len(rows) != len(set(group_ids)):
         raise NotFound("One of the groups does not exist in the user's domain.", path=path)
     return list(rows)
+
+
+def _set_active(core: Core, group: Group, *, active: bool, end_sessions: bool) -> None:
+    group.active = active
+    group.sessions_ending_since = core.now() if end_sessions and not active else None
 
 
 async def _users(db: AsyncSession, actor: Actor, user_ids: Sequence[str]) -> list[User]:

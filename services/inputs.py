@@ -5,11 +5,11 @@ known, rather than failing there.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 
 from services.errors import Problems
 
@@ -25,6 +25,7 @@ _MAX_DESCRIPTION: Final = 4096
 _MAX_PERSON: Final = 64
 _MOST_SESSIONS: Final = 1_000_000
 _MOST_KERNELS: Final = 1000
+_MOST_HOSTS: Final = 100
 _MAX_JSON: Final = 16 * 1024
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _UNSTORABLE: Final = re.compile(r"[\x00\ud800-\udfff]")
@@ -123,6 +124,17 @@ def check_sessions(value: int | UnsetType | None, problems: Problems) -> None:
 def check_kernels(value: int | UnsetType | None, problems: Problems) -> None:
     """How many containers a session may have."""
     check_number(value, problems, "input.maxKernelsPerSession", least=1, most=_MOST_KERNELS)
+
+
+def check_storage_hosts(value: Sequence[str] | UnsetType | None, problems: Problems) -> None:
+    """Names of storage hosts, each once. None: no list at all."""
+    if value is None or value is UNSET:
+        return
+    path = "input.allowedStorageHosts"
+    if len(value) > _MOST_HOSTS or len(set(value)) < len(value):
+        problems.add(path, f"At most {_MOST_HOSTS} storage hosts, each once.")
+    for position, name in enumerate(value[:_MOST_HOSTS]):
+        check_name(name, problems, f"{path}.{position}")
 
 
 def check_idempotency_key(value: str | None, problems: Problems) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 from sqlalchemy import delete as delete_from
 from sqlalchemy import func, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services import auth, idempotency, ids, inputs, permissions, subjects
@@ -143,17 +144,20 @@ async def edit(core: Core, actor: Actor, keypair_id: str, changes: KeypairChange
     """Give a keypair another policy or rate limit. They hold for what starts from now on.
 
     Raises:
-        BadInput, NotFound, Forbidden.
+        BadInput, NotFound, Forbidden; Conflict: the policy was deleted just now.
     """
     problems = Problems()
     inputs.check_number(changes.rate_limit, problems, "input.rateLimit", least=1, most=_HIGHEST_RATE)
     problems.check()
-    async with core.db.write() as db:
-        keypair = await _noun.take(db, actor, keypair_id, "updateKeypair")
-        if changes.policy_id is not None:
-            keypair.policy_id = await find_policy(db, changes.policy_id)
-        if changes.rate_limit is not None:
-            keypair.rate_limit = changes.rate_limit
+    try:
+        async with core.db.write() as db:
+            keypair = await _noun.take(db, actor, keypair_id, "updateKeypair")
+            if changes.policy_id is not None:
+                keypair.policy_id = await find_policy(db, changes.policy_id)
+            if changes.rate_limit is not None:
+                keypair.rate_limit = changes.rate_limit
+    except IntegrityError as error:
+        raise Conflict("The resource policy was deleted just now. Choose another one.") from error
     core.standings.forget(keypair.user_id)
     # What waits may fit now.
     await core.bus.publish(Wake())

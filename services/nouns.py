@@ -203,15 +203,27 @@ class Named(Noun[Row, Filter]):
 
     @asynccontextmanager
     async def change(
-        self, core: Core, actor: Actor, row_id: str, mutation: str, changes: inputs.Titled
+        self,
+        core: Core,
+        actor: Actor,
+        row_id: str,
+        mutation: str,
+        changes: inputs.Titled,
+        *,
+        first: Callable[[AsyncSession], Awaitable[None]] | None = None,
     ) -> AsyncGenerator[Row]:
         """Lock a row, and rename and describe it as asked; what the block does to it is committed with that.
+
+        Args:
+            first: takes locks that come before that of the row.
 
         Raises:
             NotFound, Forbidden, Conflict: the name is taken.
         """
         try:
             async with core.db.write() as db:
+                if first is not None:
+                    await first(db)
                 row = await self.take(db, actor, row_id, mutation)
                 if changes.name is not None and changes.name != row.name:  # pyright: ignore
                     await self._check_free(db, row, changes.name)

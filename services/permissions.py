@@ -75,9 +75,11 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
     # domains and groups
     "createDomain": (_ALL, _NO, _NO),
     "updateDomain": (_ALL, _NO, _NO),
+    "updateDomains": (_ALL, _NO, _NO),
     "deactivateDomain": (_ALL, _NO, _NO),
     "createGroup": (_ALL, _DOM, _NO),
     "updateGroup": (_ALL, _DOM, _NO),
+    "updateGroups": (_ALL, _DOM, _NO),
     "deactivateGroup": (_ALL, _DOM, _NO),
     "addGroupMembers": (_ALL, _DOM, _NO),
     "removeGroupMembers": (_ALL, _DOM, _NO),
@@ -85,6 +87,7 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
     "createUser": (_ALL, _NO, _NO),
     "importUsers": (_ALL, _NO, _NO),
     "updateUser": (_ALL, _DOM, _NO),
+    "updateUsers": (_ALL, _DOM, _NO),
     "deactivateUsers": (_ALL, _NO, _NO),
     "reactivateUsers": (_ALL, _NO, _NO),
     "generateSshKeypair": (_OWN, _OWN, _OWN),
@@ -100,6 +103,7 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
     "deleteKeypair": (_ALL, _DOM, _OWN),
     "createResourcePolicy": (_ALL, _NO, _NO),
     "updateResourcePolicy": (_ALL, _NO, _NO),
+    "assignResourcePolicy": (_ALL, _NO, _NO),
     "deleteResourcePolicy": (_ALL, _NO, _NO),
     # the cluster
     "createResourceGroup": (_ALL, _NO, _NO),
@@ -140,6 +144,7 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
 ACTIONS_ON: Final[dict[type[Base], tuple[str, ...]]] = {
     Domain: (
         "updateDomain",
+        "updateDomains",
         "deactivateDomain",
         "createGroup",
         "createUser",
@@ -147,8 +152,15 @@ ACTIONS_ON: Final[dict[type[Base], tuple[str, ...]]] = {
         "createInvitationTokens",
     ),
     Invitation: ("revokeInvitations",),
-    Group: ("updateGroup", "deactivateGroup", "addGroupMembers", "removeGroupMembers", "createSession"),
-    User: ("updateUser", "deactivateUsers", "reactivateUsers", "createKeypair"),
+    Group: (
+        "updateGroup",
+        "updateGroups",
+        "deactivateGroup",
+        "addGroupMembers",
+        "removeGroupMembers",
+        "createSession",
+    ),
+    User: ("updateUser", "updateUsers", "deactivateUsers", "reactivateUsers", "createKeypair"),
     Keypair: (
         "updateKeypair",
         "setMainKeypair",
@@ -156,7 +168,7 @@ ACTIONS_ON: Final[dict[type[Base], tuple[str, ...]]] = {
         "deactivateKeypairs",
         "deleteKeypair",
     ),
-    ResourcePolicy: ("updateResourcePolicy", "deleteResourcePolicy"),
+    ResourcePolicy: ("updateResourcePolicy", "assignResourcePolicy", "deleteResourcePolicy"),
     ResourceGroup: (
         "updateResourceGroup",
         "deleteResourceGroup",

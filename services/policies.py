@@ -6,19 +6,23 @@ from typing import Final
 
 from msgspec import UNSET, UnsetType
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services import ids, inputs, options, permissions, slots
 from services.bus import Wake
 from services.core import Core
 from services.db.tables import Keypair, ResourcePolicy
-from services.errors import Conflict, Problems
+from services.errors import BadInput, Conflict, NotFound, Problems
 from services.filters import Conditions, searched
 from services.nouns import Named, amend
 from services.permissions import Actor
 
 #: The policy of new keypairs, unless another is asked for.
 DEFAULT: Final = "default"
+_MOST_AT_ONCE: Final = 500
+_MOST_FOLDER_BYTES: Final = 2**60
+_MOST_FOLDERS: Final = 100_000
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,12 @@ class PolicySpec:
     idle_accelerator_percent: int = 5
     #: From its start a session may run for so long; 0: for ever.
     max_lifetime_seconds: int = 0
+    #: Storage hosts that folders may be on, beside those of the domain and the group; None: all.
+    allowed_storage_hosts: Sequence[str] | None = None
+    #: Bytes of one folder; None: unlimited.
+    max_folder_bytes: int | None = None
+    #: Folders of one user; None: unlimited.
+    max_folders: int | None = None
     idempotency_key: str | None = None
 
 
@@ -60,6 +70,9 @@ class PolicyChanges:
     idle_cpu_percent: int | None = None
     idle_accelerator_percent: int | None = None
     max_lifetime_seconds: int | None = None
+    allowed_storage_hosts: Sequence[str] | UnsetType | None = UNSET
+    max_folder_bytes: int | UnsetType | None = UNSET
+    max_folders: int | UnsetType | None = UNSET
 
 
 ORDERS: Final = {"NAME": ResourcePolicy.name, "CREATED_AT": ResourcePolicy.id}
@@ -99,6 +112,9 @@ async def create(core: Core, actor: Actor, spec: PolicySpec) -> ResourcePolicy:
             idle_cpu_percent=spec.idle_cpu_percent,
             idle_accelerator_percent=spec.idle_accelerator_percent,
             max_lifetime_seconds=spec.max_lifetime_seconds,
+            allowed_storage_hosts=_listed(spec.allowed_storage_hosts),
+            max_folder_bytes=spec.max_folder_bytes,
+            max_folders=spec.max_folders,
             created_at=core.now(),
         )
 
@@ -128,10 +144,45 @@ async def edit(core: Core, actor: Actor, policy_id: str, changes: PolicyChanges)
             "idle_cpu_percent",
             "idle_accelerator_percent",
             "max_lifetime_seconds",
+            "max_folder_bytes",
+            "max_folders",
         )
+        if changes.allowed_storage_hosts is not UNSET:
+            policy.allowed_storage_hosts = _listed(changes.allowed_storage_hosts)
     # What waits may fit now.
     await core.bus.publish(Wake())
     return policy
+
+
+async def assign(core: Core, actor: Actor, policy_id: str, keypair_ids: Sequence[str]) -> list[Keypair]:
+    """Give keypairs a policy, all of them or none. It holds for what starts from now on.
+
+    Raises:
+        BadInput, NotFound, Forbidden; Conflict: the policy was deleted just now.
+    """
+    permissions.require_role(actor, "assignResourcePolicy")
+    wanted = list(dict.fromkeys(keypair_ids))
+    if not 1 <= len(wanted) <= _MOST_AT_ONCE:
+        raise BadInput(f"Between 1 and {_MOST_AT_ONCE} keypairs at once.", path="input.keypairIds")
+    try:
+        async with core.db.write() as db:
+            policy = await _noun.take(db, actor, policy_id, "assignResourcePolicy")
+            query = select(Keypair).where(Keypair.id.in_(wanted), permissions.visible(actor, Keypair))
+            rows = (await db.scalars(query.order_by(Keypair.id).with_for_update())).all()
+            if len(rows) < len(wanted):
+                raise NotFound(
+                    "One of the keypairs does not exist, or is not yours to see.", path="input.keypairIds"
+                )
+            for row in rows:
+                row.policy_id = policy.id
+    except IntegrityError as error:
+        raise Conflict("The resource policy was deleted just now. Choose another one.") from error
+    for row in rows:
+        core.standings.forget(row.user_id)
+    # What waits may fit now.
+    await core.bus.publish(Wake())
+    found = {row.id: row for row in rows}
+    return [found[keypair_id] for keypair_id in wanted]
 
 
 async def delete(core: Core, actor: Actor, policy_id: str) -> str:
@@ -150,7 +201,16 @@ async def delete(core: Core, actor: Actor, policy_id: str) -> str:
     return (await _noun.delete(core, actor, policy_id, "deleteResourcePolicy", first=check)).id
 
 
+def _listed(hosts: Sequence[str] | None) -> list[str] | None:
+    return None if hosts is None else list(hosts)
+
+
 def _check_numbers(spec: PolicySpec | PolicyChanges, problems: Problems) -> None:
+    inputs.check_storage_hosts(spec.allowed_storage_hosts, problems)
+    inputs.check_number(
+        spec.max_folder_bytes, problems, "input.maxFolderBytes", least=0, most=_MOST_FOLDER_BYTES
+    )
+    inputs.check_number(spec.max_folders, problems, "input.maxFolders", least=0, most=_MOST_FOLDERS)
     inputs.check_sessions(spec.max_concurrent_sessions, problems)
     inputs.check_kernels(spec.max_kernels_per_session, problems)
     inputs.check_idle(spec, problems)

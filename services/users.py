@@ -228,6 +228,14 @@ async def edit(core: Core, actor: Actor, user_id: str, changes: UserChanges) -> 
     return user
 
 
+async def edit_all(
+    core: Core, actor: Actor, user_ids: Sequence[str], changes: UserChanges
+) -> list[Outcome[User]]:
+    """Change users in the same way, each for itself."""
+    permissions.require_role(actor, "updateUsers")
+    return await each(user_ids, lambda user_id: edit(core, actor, user_id, changes))
+
+
 async def deactivate(
     core: Core, actor: Actor, user_ids: Sequence[str], *, end_sessions: bool = False
 ) -> list[Outcome[User]]:

@@ -5,6 +5,7 @@ from typing import Any, Final
 from sqlalchemy import Select, and_, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services import ids
 from services.bus import AnyHint, Lagged, Revoked
 from services.core import Core
 from services.db.tables import Domain, GroupMember, Keypair, Login, User
@@ -96,7 +97,10 @@ async def follow_revocations(core: Core) -> None:
         async with core.bus.subscribe(Revoked) as hints:
             try:
                 async for hint in hints:
-                    core.standings.forget(hint.user_id)
+                    if ids.kind(hint.user_id) == "dom":
+                        core.standings.clear()
+                    else:
+                        core.standings.forget(hint.user_id)
             except Lagged:
                 core.standings.clear()
 

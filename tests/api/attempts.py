@@ -69,6 +69,14 @@ async def _plain(world: World, mutation: str) -> dict[str, Any]:
             return {"domainId": domain.id, "email": f"{world.name()}@example.org", "name": "n"}
         case "importUsers":
             return {"domainId": domain.id, "csv": f"email,groups\n{world.name()}@example.org,{group.name}"}
+        case "updateUsers":
+            return {"ids": [owner.id], "description": "changed"}
+        case "updateDomains":
+            return {"ids": [domain.id], "allowedStorageHosts": ["local"]}
+        case "updateGroups":
+            return {"ids": [group.id], "allowedStorageHosts": ["local"]}
+        case "assignResourcePolicy":
+            return {"id": ours["ResourcePolicy"].id, "keypairIds": [ours["Keypair"].id]}
         case "updateUser":
             return {"id": owner.id, "description": "changed"}
         case "deactivateUsers" | "reactivateUsers":

@@ -67,9 +67,9 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     # things
     "Agent": (SUPERADMIN, """address allowedActions:actions architecture firstContactAt hardware id images isolated
         kernels lastContactAt lostAt name region resourceGroup runtime schedulable slots stats status version"""),
-    "Domain": (DOMAIN, """active allowedActions:actions concurrentSessions createdAt description groups id
+    "Domain": (DOMAIN, """active allowedActions:actions allowedStorageHosts concurrentSessions createdAt description groups id
         maxConcurrentSessions name registries totalSlots users"""),
-    "Group": (GROUP, """active allowedActions:actions concurrentSessions createdAt description domain id
+    "Group": (GROUP, """active allowedActions:actions allowedStorageHosts concurrentSessions createdAt description domain id
         maxConcurrentSessions members name registries totalSlots"""),
     "Image": (GRANTED, """active agents allowedActions:actions architecture base createdAt digest environmentNames id
         installed labels language minimumSlots name namespace reference registry servicePorts size tag version"""),
@@ -87,8 +87,8 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
         createdAt description grants:superadmin id idleAcceleratorPercent idleCpuPercent idleTimeoutSeconds
         maxLifetimeSeconds lostSessionGraceSeconds maxConcurrentSessions maxKernelsPerSession name placer placerOptions
         schedulerFault:superadmin sequencer sequencerOptions startRetries totalSlots"""),
-    "ResourcePolicy": (POLICY, """allowedActions:actions createdAt description id idleAcceleratorPercent
-        idleCpuPercent idleTimeoutSeconds maxConcurrentSessions maxKernelsPerSession maxLifetimeSeconds name
+    "ResourcePolicy": (POLICY, """allowedActions:actions allowedStorageHosts createdAt description id idleAcceleratorPercent
+        idleCpuPercent idleTimeoutSeconds maxConcurrentSessions maxFolderBytes maxFolders maxKernelsPerSession maxLifetimeSeconds name
         totalSlots"""),
     "ResourcePreset": (EVERYBODY, "allowedActions:actions createdAt description id name sharedMemory slots"),
     "Session": (OWNER, """allowedActions:actions bootstrapScript clusterMode clusterSize createdAt dependsOn domain elapsedSeconds endsAt environ events exitCode
@@ -157,6 +157,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     # what mutations answer: as the mutation
     "ActivateKeypairsPayload": (INSIDE, "results"),
     "AddGroupMembersPayload": (INSIDE, "group"),
+    "AssignResourcePolicyPayload": (INSIDE, "keypairs resourcePolicy"),
     "ChangePasswordPayload": (INSIDE, "accessToken:once expiresAt viewer"),
     "CloseTerminalPayload": (INSIDE, "terminalId"),
     "CreateDomainPayload": (INSIDE, "domain"),
@@ -179,12 +180,14 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "DeleteResourceGroupPayload": (INSIDE, "deletedId"),
     "DeleteResourcePolicyPayload": (INSIDE, "deletedId"),
     "DeleteResourcePresetPayload": (INSIDE, "deletedId"),
+    "DomainResult": (INSIDE, "domain error id"),
     "ExemptSessionPayload": (INSIDE, "session"),
     "ForgetImagesPayload": (INSIDE, "deletedIds"),
     "GenerateSshKeypairPayload": (INSIDE, "privateKey:once publicKey viewer"),
     "GrantRegistryPayload": (INSIDE, "registry"),
     "GrantResourceGroupPayload": (INSIDE, "resourceGroup"),
     "ImageOnAgentResult": (INSIDE, "agentId error imageId"),
+    "GroupResult": (INSIDE, "error group id"),
     "ImportProblem": (INSIDE, "column line message"),
     "ImportUsersPayload": (INSIDE, "done problems users"),
     "ImportedUser": (INSIDE, """action email fullName groupNames line name password:once passwordLink:once role user"""),
@@ -218,7 +221,9 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "TerminateSessionsPayload": (INSIDE, "results"),
     "UpdateAgentPayload": (INSIDE, "agent"),
     "UpdateDomainPayload": (INSIDE, "domain"),
+    "UpdateDomainsPayload": (INSIDE, "results"),
     "UpdateGroupPayload": (INSIDE, "group"),
+    "UpdateGroupsPayload": (INSIDE, "results"),
     "UpdateImagePayload": (INSIDE, "image"),
     "UpdateKeypairPayload": (INSIDE, "keypair"),
     "UpdateRegistryPayload": (INSIDE, "registry"),
@@ -228,6 +233,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "UpdateSettingsPayload": (INSIDE, "settings"),
     "UpdateSessionPayload": (INSIDE, "session"),
     "UpdateUserPayload": (INSIDE, "user"),
+    "UpdateUsersPayload": (INSIDE, "results"),
     "UserResult": (INSIDE, "error id user"),
     # what subscriptions tell: as the subscription
     "AgentEvent": (INSIDE, "agent code cursor kind message"),
@@ -275,6 +281,7 @@ QUERIES: Final = {
 MUTATIONS: Final[dict[str, tuple[str, str]]] = {
     "activateKeypairs": ("Keypair", BY_OWNER),
     "addGroupMembers": ("Group", BY_ADMIN),
+    "assignResourcePolicy": ("ResourcePolicy", BY_SUPERADMIN),
     "changePassword": ("", SIGNED_IN),
     "closeTerminal": ("Session", "UvNNFNFU"),
     "createDomain": ("", BY_SUPERADMIN),
@@ -331,7 +338,9 @@ MUTATIONS: Final[dict[str, tuple[str, str]]] = {
     "terminateSessions": ("Session", BY_OWNER),
     "updateAgent": ("Agent", BY_SUPERADMIN),
     "updateDomain": ("Domain", BY_SUPERADMIN),
+    "updateDomains": ("Domain", BY_SUPERADMIN),
     "updateGroup": ("Group", BY_ADMIN),
+    "updateGroups": ("Group", BY_ADMIN),
     "updateImage": ("Image", BY_SUPERADMIN),
     "updateKeypair": ("Keypair", BY_SUPERADMIN),
     "updateRegistry": ("Registry", BY_SUPERADMIN),
@@ -341,6 +350,7 @@ MUTATIONS: Final[dict[str, tuple[str, str]]] = {
     "updateSession": ("Session", BY_OWNER),
     "updateSettings": ("", BY_SUPERADMIN),
     "updateUser": ("User", BY_ADMIN),
+    "updateUsers": ("User", BY_ADMIN),
 }
 
 SUBSCRIPTIONS: Final = {
@@ -374,10 +384,11 @@ ROOT_LIST: Final = "filter orderBy"
 INPUTS: Final = {
     "AgentFilter": "imageId:img resourceGroupId:rgp schedulable search statusIn",
     "AgentOrder": "direction field",
+    "AssignResourcePolicyInput": "id:pol keypairIds:key",
     "ChangePasswordInput": "currentPassword newPassword",
     "CloseTerminalInput": "kernelId:knl sessionId:ses terminalId",
-    "CreateDomainInput": "description idempotencyKey maxConcurrentSessions name totalSlots",
-    "CreateGroupInput": "description domainId:dom idempotencyKey maxConcurrentSessions name totalSlots",
+    "CreateDomainInput": "allowedStorageHosts description idempotencyKey maxConcurrentSessions name totalSlots",
+    "CreateGroupInput": "allowedStorageHosts description domainId:dom idempotencyKey maxConcurrentSessions name totalSlots",
     "CreateJoinTokenInput": "expiresInSeconds resourceGroupId:rgp",
     "CreateKeypairInput": "accessKey idempotencyKey policyId:pol rateLimit secretKey userId:usr",
     "CreatePasswordLinkInput": "userId:usr",
@@ -385,7 +396,7 @@ INPUTS: Final = {
     "CreateResourceGroupInput": """description backfill backfillOptions idempotencyKey idleAcceleratorPercent idleCpuPercent
         idleTimeoutSeconds lostSessionGraceSeconds maxConcurrentSessions maxKernelsPerSession maxLifetimeSeconds name placer
         placerOptions sequencer sequencerOptions startRetries totalSlots""",
-    "CreateResourcePolicyInput": """description idempotencyKey idleAcceleratorPercent idleCpuPercent
+    "CreateResourcePolicyInput": """allowedStorageHosts maxFolderBytes maxFolders description idempotencyKey idleAcceleratorPercent idleCpuPercent
         idleTimeoutSeconds maxConcurrentSessions
         maxKernelsPerSession maxLifetimeSeconds name totalSlots""",
     "CreateResourcePresetInput": "description idempotencyKey name sharedMemory slots",
@@ -393,8 +404,8 @@ INPUTS: Final = {
         maxDurationSeconds name priority resourceGroupId:rgp sharedMemory slots startsAt startupCommand type""",
     "CreateUserInput": """description domainId:dom email fullName groupIds:grp idempotencyKey maxConcurrentSessions
         mustChangePassword name password role totalSlots""",
-    "DeactivateDomainInput": "id:dom",
-    "DeactivateGroupInput": "id:grp",
+    "DeactivateDomainInput": "id:dom sessions",
+    "DeactivateGroupInput": "id:grp sessions",
     "DeactivateUsersInput": "ids:usr sessions",
     "DeleteKeypairInput": "id:key",
     "DeleteRegistryInput": "id:reg",
@@ -455,15 +466,17 @@ INPUTS: Final = {
     "SlotInput": "amount name",
     "TerminateSessionsInput": "force ids:ses",
     "UpdateAgentInput": "id:agt name resourceGroupId:rgp schedulable",
-    "UpdateDomainInput": "active description id:dom maxConcurrentSessions name totalSlots",
-    "UpdateGroupInput": "active description id:grp maxConcurrentSessions name totalSlots",
+    "UpdateDomainInput": "active allowedStorageHosts description id:dom maxConcurrentSessions name totalSlots",
+    "UpdateDomainsInput": "active allowedStorageHosts description ids:dom maxConcurrentSessions sessions totalSlots",
+    "UpdateGroupInput": "active allowedStorageHosts description id:grp maxConcurrentSessions name totalSlots",
+    "UpdateGroupsInput": "active allowedStorageHosts description ids:grp maxConcurrentSessions sessions totalSlots",
     "UpdateImageInput": "active id:img minimumSlots",
     "UpdateKeypairInput": "id:key policyId:pol rateLimit",
     "UpdateRegistryInput": "active id:reg password projects trustedHosts url username verifyTls",
     "UpdateResourceGroupInput": """active description backfill backfillOptions id:rgp idleAcceleratorPercent idleCpuPercent
         idleTimeoutSeconds lostSessionGraceSeconds maxConcurrentSessions maxKernelsPerSession maxLifetimeSeconds name placer
         placerOptions sequencer sequencerOptions startRetries totalSlots""",
-    "UpdateResourcePolicyInput": """description id:pol idleAcceleratorPercent idleCpuPercent
+    "UpdateResourcePolicyInput": """allowedStorageHosts maxFolderBytes maxFolders description id:pol idleAcceleratorPercent idleCpuPercent
         idleTimeoutSeconds maxConcurrentSessions maxKernelsPerSession maxLifetimeSeconds
         name totalSlots""",
     "UpdateResourcePresetInput": "description id:pre name sharedMemory slots",
@@ -471,6 +484,8 @@ INPUTS: Final = {
     "UpdateSettingsInput": "settings",
     "UpdateUserInput": """description domainId:dom fullName groupIds:grp id:usr maxConcurrentSessions mustChangePassword name
         password role totalSlots""",
+    "UpdateUsersInput": """description domainId:dom groupIds:grp ids:usr maxConcurrentSessions mustChangePassword role
+        totalSlots""",
     "UserFilter": "active domainId:dom groupId:grp role search",
     "UserOrder": "direction field",
     "UsersInput": "ids:usr",

@@ -163,12 +163,18 @@ async def build(make: Factories) -> World:
 async def _tenant(world: World, tenant: dict[str, Any], names: Iterable[str]) -> None:
     """A domain, a group, one that only administrators know, and people."""
     make = world.make
-    domain = await make.domain(description="a domain", total_slots={"cpu": 64000}, max_concurrent_sessions=99)
+    domain = await make.domain(
+        description="a domain",
+        total_slots={"cpu": 64000},
+        max_concurrent_sessions=99,
+        allowed_storage_hosts=["shared"],
+    )
     tenant["Domain"] = world.add(domain, domain=domain.id)
     for key in ("Group", "empty"):
         group = await make.group(
-            domain=domain, description="a group", total_slots={"cpu": 32000}, max_concurrent_sessions=98
-        )
+            domain=domain, description="a group", total_slots={"cpu": 32000}, max_concurrent_sessions=98,
+            allowed_storage_hosts=["shared"],
+        )  # fmt: skip
         tenant[key] = world.add(group, domain=domain.id, group=group.id)
     for name in names:
         role = {"superadmin": "SUPERADMIN"}.get(name, "DOMAIN_ADMIN" if "admin" in name else "USER")
@@ -186,6 +192,9 @@ async def _person(
         max_concurrent_sessions=9,
         idle_timeout_seconds=60,
         max_lifetime_seconds=86400,
+        allowed_storage_hosts=["local"],
+        max_folder_bytes=2**40,
+        max_folders=10,
     )
     user = await make.user(
         domain=domain, groups=groups, policy=policy, full_name=name, description=f"is {name}", rate_limit=10**6,

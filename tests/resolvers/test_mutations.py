@@ -72,6 +72,27 @@ async def _(_scene: Scene) -> dict[str, Any]:
     return {"name": "new", "totalSlots": SLOTS}
 
 
+@governing("updateDomains")
+async def _(scene: Scene) -> dict[str, Any]:
+    return {"ids": [scene.built.owner.domain_id], "allowedStorageHosts": ["local", "nfs-1"]}
+
+
+@governing("updateGroups")
+async def _(scene: Scene) -> dict[str, Any]:
+    group = await scene.make.group(domain_id=scene.built.owner.domain_id)
+    return {"ids": [group.id], "active": False, "sessions": "TERMINATE"}
+
+
+@governing("updateUsers")
+async def _(scene: Scene) -> dict[str, Any]:
+    return {"ids": [scene.built.owner.id], "mustChangePassword": True, "groupIds": []}
+
+
+@governing("assignResourcePolicy")
+async def _(scene: Scene) -> dict[str, Any]:
+    return {"id": (await scene.make.policy()).id, "keypairIds": [scene.built.owner.main_keypair_id]}
+
+
 @governing("updateDomain")
 async def _(scene: Scene) -> dict[str, Any]:
     return {"id": scene.built.owner.domain_id, "name": "renamed", "totalSlots": []}
@@ -170,7 +191,8 @@ async def _(scene: Scene) -> dict[str, Any]:
 
 @governing("createResourcePolicy")
 async def _(_scene: Scene) -> dict[str, Any]:
-    return {"name": "new", "totalSlots": SLOTS, "maxConcurrentSessions": 3}
+    folders = {"allowedStorageHosts": ["local"], "maxFolderBytes": "1099511627776", "maxFolders": 10}
+    return {"name": "new", "totalSlots": SLOTS, "maxConcurrentSessions": 3, **folders}
 
 
 @governing("updateResourcePolicy")

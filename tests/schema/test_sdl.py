@@ -44,9 +44,11 @@ OPEN_SHAPES = {
 IDS_OF_OTHERS = {
     "SessionResult",
     "UserResult",
+    "DomainResult",
+    "GroupResult",
+    "InvitationResult",
     "KeypairResult",
     "SessionEventEntry",
-    "InvitationResult",
     "MailResult",
 }
 

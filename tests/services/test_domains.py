@@ -3,16 +3,21 @@
 import asyncio
 from collections import Counter
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import update
 
-from services import auth, domains
-from services.bus import Wake
+from services import auth, domains, groups, users
+from services.bus import Revoked, Wake
 from services.core import Core
-from services.db.tables import Domain
+from services.db.tables import Domain, User
 from services.domains import DomainChanges, DomainSpec
-from services.errors import BadInput, Conflict, Forbidden, NotFound, Unauthenticated
+from services.errors import BadInput, BerthError, Conflict, Forbidden, NotFound, Unauthenticated
+from services.groups import GroupChanges
+from services.permissions import Actor
 from tests.factories import PASSWORD, Clock, Factories
+from tests.services.world import World
 
 
 async def test_a_superadmin_makes_a_domain_with_limits(core: Core, make: Factories) -> None:
@@ -106,3 +111,59 @@ async def test_nobody_closes_the_domain_they_sit_in(core: Core, make: Factories)
 async def test_a_domain_that_is_not_there_is_not_changed(core: Core, make: Factories) -> None:
     with pytest.raises(NotFound):
         await domains.deactivate(core, await make.superadmin(), "dom_01jd0000000000000000000000")
+
+
+async def test_superadmins_who_close_each_others_domains_leave_one(core: Core, make: Factories) -> None:
+    for by_edit in (False, True):
+        one, two = await make.superadmin(), await make.superadmin()
+
+        def close(actor: Actor, domain_id: str, by_edit: bool = by_edit) -> Any:
+            if by_edit:
+                return domains.edit(core, actor, domain_id, DomainChanges(active=False))
+            return domains.deactivate(core, actor, domain_id)
+
+        async with core.db.write() as db:
+            await db.execute(
+                update(User).where(User.id.not_in([one.user_id, two.user_id])).values(active=False)
+            )
+        outcomes = await asyncio.gather(
+            close(one, two.domain_id), close(two, one.domain_id), return_exceptions=True
+        )
+        assert Counter(type(outcome) for outcome in outcomes) == {Domain: 1, Conflict: 1}
+
+
+async def test_a_superadmin_of_a_closed_domain_is_none_who_could_come_in(core: Core, make: Factories) -> None:
+    last, shut = await make.superadmin(), await make.superadmin()
+    await domains.deactivate(core, last, shut.domain_id)
+    (outcome,) = await users.deactivate(core, shut, [last.user_id])
+    assert isinstance(outcome.error, Conflict)
+
+
+async def test_every_manager_hears_that_a_domain_was_closed(core: Core, make: Factories) -> None:
+    admin, user = await make.superadmin(), await make.user()
+    async with core.bus.subscribe(Revoked) as heard:
+        with core.standings.watch(user.id) as changed:
+            await domains.deactivate(core, admin, user.domain_id)
+            assert changed.is_set()
+        assert heard.drain() == [Revoked(user.domain_id)]
+
+
+async def test_sessions_of_a_closed_domain_or_group_end_by_choice(core: Core, make: Factories) -> None:
+    admin = await make.superadmin()
+    for close, reason in (("domain", "DOMAIN_DEACTIVATED"), ("group", "GROUP_DEACTIVATED")):
+        world = await World(core).build()
+        owner = await world.user()
+        await world.agent()
+        session = await world.launch(owner)
+        await world.dispatch()
+        await world.report(session.id, "RUNNING")
+        if close == "domain":
+            await domains.deactivate(core, admin, world.domain, end_sessions=True)
+        else:
+            changes = GroupChanges(active=False, end_sessions=True)
+            (outcome,) = await groups.edit_all(core, admin, [world.group], changes)
+            assert outcome.error is None
+        ended = await world.session(session.id)
+        assert (ended.status, ended.reason_code) == ("TERMINATING", reason)
+        with pytest.raises(BerthError):
+            await world.launch(owner)

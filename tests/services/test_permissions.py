@@ -116,9 +116,9 @@ async def test_what_is_listed_as_allowed_is_what_is_allowed(core: Core, make: Fa
     admin = await make.user(domain=domain, role="DOMAIN_ADMIN")
     peer, superior = await make.user(domain=domain), await make.user(domain=domain, role="SUPERADMIN")
     allowed = await subjects.allowed_actions(core, make.actor(admin), [admin, peer, superior])
-    assert allowed[peer.id] == ["updateUser", "createKeypair"]
+    assert allowed[peer.id] == ["updateUser", "updateUsers", "createKeypair"]
     assert allowed[superior.id] == []
-    assert allowed[admin.id] == ["updateUser", "createKeypair"]
+    assert allowed[admin.id] == ["updateUser", "updateUsers", "createKeypair"]
 
 
 def test_every_action_on_an_object_is_in_the_table() -> None:

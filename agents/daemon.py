@@ -28,6 +28,7 @@ from agents.link import Backoff, Link
 from agents.nodes import sample
 from agents.protocol import (
     PROTOCOL,
+    CancelPull,
     CloseTerminal,
     CreateKernel,
     DestroyKernel,
@@ -105,6 +106,8 @@ class Agent:
         self._writing = asyncio.Lock()
         self._full = False
         self._tasks: set[asyncio.Task[None]] = set()
+        #: Image → who waits for it of those who asked for it by itself.
+        self._asked: dict[str, set[asyncio.Task[None]]] = {}
         self._stats_seconds = 2.0
         self._online = asyncio.Event()
         self._fingerprint: Fingerprint | None = None
@@ -205,7 +208,11 @@ class Agent:
                 self._answer(message.request, self.streams.open(message), reply)
             case PullImage():
                 pull = self.images.pull(message.image, message.username, message.password)
-                self._answer(message.request, pull, reply)
+                self._pulling(message.image, self._answer(message.request, pull, reply))
+            case CancelPull():
+                for task in self._asked.pop(message.image, ()):
+                    task.cancel()
+                reply(Reply(message.request))
             case RemoveImage():
                 self._answer(message.request, self.images.remove(message.image), reply)
             case MakeNetwork():
@@ -357,7 +364,21 @@ class Agent:
             return
         self.link.offer(stats)
 
-    def _answer(self, request: int, work: Coroutine[None, None, None], reply: Replies) -> None:
+    def _pulling(self, image: str, task: "asyncio.Task[None]") -> None:
+        """Remember who waits for an image that was asked for by itself, until it is there."""
+        self._asked.setdefault(image, set()).add(task)
+
+        def done(finished: "asyncio.Task[None]") -> None:
+            if (waiting := self._asked.get(image)) is not None:
+                waiting.discard(finished)
+                if not waiting:
+                    del self._asked[image]
+
+        task.add_done_callback(done)
+
+    def _answer(
+        self, request: int, work: Coroutine[None, None, None], reply: Replies
+    ) -> "asyncio.Task[None]":
         """Do it beside everything else, and answer with how it went."""
 
         async def answered() -> None:
@@ -371,12 +392,13 @@ class Agent:
             else:
                 reply(Reply(request))
 
-        self._spawn(answered())
+        return self._spawn(answered())
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _known_fingerprint(self) -> Fingerprint:
         if self._fingerprint is None:

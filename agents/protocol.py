@@ -453,6 +453,13 @@ class PullImage(Message, frozen=True, tag="pull_image"):
     password: str = ""
 
 
+class CancelPull(Message, frozen=True, tag="cancel_pull"):
+    """Nobody who asked for this image by `PullImage` waits for it any more; kernels that need it still do."""
+
+    request: int
+    image: str
+
+
 class RemoveImage(Message, frozen=True, tag="remove_image"):
     request: int
     image: str
@@ -524,6 +531,7 @@ ToAgent = (
     | CreateKernel
     | DestroyKernel
     | PullImage
+    | CancelPull
     | RemoveImage
     | MakeNetwork
     | RemoveNetwork

@@ -23,6 +23,7 @@ from schema.registries import Registry
 from schema.resource_groups import ResourceGroup
 from schema.sessions import Kernel, Session, SessionEventEntry
 from schema.signups import Consent, Invitation
+from schema.tasks import Task
 from schema.users import User
 from services import (
     agents,
@@ -44,6 +45,7 @@ from services import (
     sessions,
     signups,
     subjects,
+    tasks,
     users,
 )
 from services.core import Core
@@ -72,6 +74,7 @@ _LOADS: Final[dict[str, tuple[Many, Any]]] = {
     "agt": (agents.many, Agent),
     "img": (images.many, Image),
     "reg": (registries.many, Registry),
+    "tsk": (tasks.many, Task),
     "ses": (sessions.many, Session),
     "knl": (sessions.many_kernels, Kernel),
     "lgn": (_many_logins, Login),
@@ -128,6 +131,7 @@ _LISTS: Final[dict[str, _List]] = {
     "invitations": _List(invitations.page, invitations.total, invitations.InvitationFilter, Invitation),
     "mails": _List(mails.page, mails.total, mails.MailFilter, Mail),
     "registries": _List(registries.page, registries.total, registries.RegistryFilter, Registry),
+    "tasks": _List(tasks.page, tasks.total, tasks.TaskFilter, Task),
     "sessions": _List(sessions.page, sessions.total, sessions.SessionFilter, Session),
     "kernels": _List(_page_kernels, _total_kernels, _KernelsOn, Kernel),
 }

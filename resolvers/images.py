@@ -8,6 +8,7 @@ from schema.context import Info
 from schema.errors import Problem
 from schema.images import Image
 from schema.slots import pairs
+from schema.tasks import Task
 from services import images
 
 
@@ -41,12 +42,12 @@ class ImageMutations:
         gone = await images.forget(info.context.core, info.context.viewer, [str(one) for one in input.ids])
         return types.ForgetImagesPayload(deleted_ids=[strawberry.ID(one) for one in gone])
 
-    @strawberry.field(description="Bring images to nodes; answers when each has arrived or failed.")
+    @strawberry.field(description="Bring images to nodes, in the background.")
     async def install_images(
         self, info: Info, input: types.ImagesOnAgentsInput
     ) -> types.InstallImagesPayload:
-        done = await images.install(info.context.core, info.context.viewer, *_ids(input))
-        return types.InstallImagesPayload(results=[_result(outcome) for outcome in done])
+        row = await images.install(info.context.core, info.context.viewer, *_ids(input))
+        return types.InstallImagesPayload(task=Task.of(row))
 
     @strawberry.field(description="Remove images from nodes; one that a live session uses stays.")
     async def remove_images(self, info: Info, input: types.ImagesOnAgentsInput) -> types.RemoveImagesPayload:

@@ -7,6 +7,7 @@ from resolvers.listings import listing
 from schema import registries as types
 from schema.context import Info
 from schema.registries import Registry
+from schema.tasks import Task
 from services import registries
 from services.registries import RegistryChanges, RegistrySpec
 
@@ -81,3 +82,13 @@ class RegistryMutations:
             info.context.core, info.context.viewer, str(input.id), str(input.tenant_id)
         )
         return types.RevokeRegistryPayload(registry=Registry.of(row))
+
+    @strawberry.field(
+        description="Look through registries, in the background; one that is being looked through already is that task."
+    )
+    async def rescan_registries(
+        self, info: Info, input: types.RescanRegistriesInput
+    ) -> types.RescanRegistriesPayload:
+        wanted = None if input.ids is None else [str(one) for one in input.ids]
+        row = await registries.rescan(info.context.core, info.context.viewer, wanted)
+        return types.RescanRegistriesPayload(task=Task.of(row))

@@ -27,6 +27,7 @@ from resolvers.server import ServerQueries
 from resolvers.sessions import SessionMutations, SessionQueries, SessionSubscriptions
 from resolvers.settings import SettingMutations, SettingQueries, SettingSubscriptions
 from resolvers.signups import SignUpMutations, SignUpQueries
+from resolvers.tasks import TaskMutations, TaskQueries, TaskSubscriptions
 from resolvers.usage import UsageMutations
 from resolvers.users import UserMutations, UserQueries
 from schema import inputs
@@ -54,6 +55,7 @@ class Query(
     AgentQueries,
     ImageQueries,
     RegistryQueries,
+    TaskQueries,
     SessionQueries,
     SettingQueries,
 ):
@@ -75,6 +77,7 @@ class Mutation(
     AgentMutations,
     ImageMutations,
     RegistryMutations,
+    TaskMutations,
     SessionMutations,
     UsageMutations,
     SettingMutations,
@@ -83,7 +86,7 @@ class Mutation(
 
 
 @strawberry.type(description="Being told.")
-class Subscription(SessionSubscriptions, AgentSubscriptions, SettingSubscriptions):
+class Subscription(SessionSubscriptions, AgentSubscriptions, TaskSubscriptions, SettingSubscriptions):
     pass
 
 

@@ -27,7 +27,13 @@ Kinds = tuple[str, ...]
 #: A noun as names have it → prefixes of its ids; `resourceGroup` from "resource group".
 _NOUNS: Final[dict[str, Kinds]] = {
     re.sub(r" (\w)", lambda match: match[1].upper(), words): (prefix,) for prefix, words in ids.KINDS.items()
-} | {"policy": ("pol",), "grantee": ("dom", "grp", "usr"), "tenant": ("dom", "grp"), "dependsOn": ("ses",)}
+} | {
+    "policy": ("pol",),
+    "grantee": ("dom", "grp", "usr"),
+    "tenant": ("dom", "grp"),
+    "registries": ("reg",),
+    "dependsOn": ("ses",),
+}
 #: Wrong ids that are told of at once.
 _MOST: Final = 10
 #: Ids in one list: each is a statement or more.

@@ -17,6 +17,7 @@ from services.db import tables
 
 if TYPE_CHECKING:
     from schema.agents import Agent
+    from schema.tasks import Task
 
 Agents = Connection[Annotated["Agent", strawberry.lazy("schema.agents")]]
 
@@ -173,9 +174,11 @@ class ForgetImagesPayload:
     )
 
 
-@strawberry.type(description="Images were brought to nodes, each for itself.")
+@strawberry.type(description="Images are being brought to nodes.")
 class InstallImagesPayload:
-    results: list[ImageOnAgentResult] = said("One for each image and node.")
+    task: Annotated["Task", strawberry.lazy("schema.tasks")] = said(
+        "Does it in the background; it has a line for each image and node."
+    )
 
 
 @strawberry.type(description="Images were removed from nodes, each for itself.")

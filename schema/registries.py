@@ -15,6 +15,7 @@ from services.db import tables
 if TYPE_CHECKING:
     from schema.domains import Domain
     from schema.groups import Group
+    from schema.tasks import Task
 
 RegistryGrantee = Annotated[
     Annotated["Domain", strawberry.lazy("schema.domains")]
@@ -190,3 +191,15 @@ class GrantRegistryPayload:
 @strawberry.type(description="A registry is no longer allowed.")
 class RevokeRegistryPayload:
     registry: Registry = said("The registry as it is now.")
+
+
+@strawberry.input(description="Registries to look through.")
+class RescanRegistriesInput:
+    ids: list[strawberry.ID] | None = said("Which; null: all active ones.", default=None)
+
+
+@strawberry.type(description="Registries are being looked through.")
+class RescanRegistriesPayload:
+    task: Annotated["Task", strawberry.lazy("schema.tasks")] = said(
+        "Does it in the background; it has a line for each image that is new, changed, skipped (and why) or gone."
+    )

@@ -19,7 +19,8 @@ from agents.hub import Hub
 from server import secretsfile
 from server.config import Config
 from server.listening import CannotServe
-from services import agents, auth, bootstrap, closing, leases, mails, sessions, settings
+from services import agents, auth, bootstrap, closing, images, leases, mails, registries, sessions, settings
+from services import tasks as background
 from services.agents import AgentLinks
 from services.bus import Bus, LocalBus
 from services.commands import Commands
@@ -107,11 +108,13 @@ async def _running(config: Config, *, alone: bool) -> AsyncGenerator[Manager]:
     await settings.refresh(core)
     if alone:
         await leases.end_all(core)
+        await background.release_all(core)
     password = config.admin_password.get_secret_value() if config.admin_password else None
     first_run = await bootstrap.ensure_first_run(core, config.admin_email, password)
     links = AgentLinks(core)
     commands = Commands(core, links)
     dispatcher = Dispatcher(core)
+    runner = background.Runner(core, [images.INSTALL, registries.RESCAN])
     await _admit(core, config, first_run)
     sender = mails.Sender(core, mails.Configured(core.options, config.data_dir / "outbox"))
     duties = [
@@ -123,6 +126,8 @@ async def _running(config: Config, *, alone: bool) -> AsyncGenerator[Manager]:
         _forever("following revocations", lambda: auth.follow_revocations(core)),
         _forever("following settings", lambda: settings.follow(core)),
         _every(_SETTINGS_EVERY, "reading settings", lambda: settings.refresh(core)),
+        _forever("doing tasks", runner.follow),
+        _every(_PURGE_EVERY, "forgetting old tasks", lambda: background.purge(core)),
         _every(_RENEW_EVERY, "renewing leases", links.renew_leases),
         _every(_BOOKS_EVERY, "counting requests", lambda: auth.keep_books(core)),
         _every(_PURGE_EVERY, "purging what has expired", lambda: auth.purge(core)),
@@ -137,6 +142,7 @@ async def _running(config: Config, *, alone: bool) -> AsyncGenerator[Manager]:
     try:
         yield Manager(config, core, links, commands, dispatcher, first_run)
     finally:
+        await runner.close()
         await core.hub.close()
         for task in tasks:
             task.cancel()

@@ -38,6 +38,21 @@ class PullAdvanced(Hint, frozen=True, tag="pull"):
     total: int
 
 
+class ImageArrived(Hint, frozen=True, tag="image"):
+    """More of an image that was asked for by itself has arrived on a node; `total` is 0 while unknown (bytes)."""
+
+    agent_id: str
+    reference: str
+    current: int
+    total: int
+
+
+class TaskChanged(Hint, frozen=True, tag="task"):
+    """A task is new, has got on, is to be cancelled or has ended."""
+
+    task_id: str
+
+
 class Revoked(Hint, frozen=True, tag="revoked"):
     """Tokens of this user (or of this one login) are void from now on: cached checks and open streams end.
 
@@ -72,7 +87,16 @@ class SettingsChanged(Hint, frozen=True, tag="settings"):
 
 
 AnyHint = (
-    SessionChanged | AgentChanged | PullAdvanced | Revoked | Wake | Deliver | StatsSampled | SettingsChanged
+    SessionChanged
+    | AgentChanged
+    | PullAdvanced
+    | ImageArrived
+    | TaskChanged
+    | Revoked
+    | Wake
+    | Deliver
+    | StatsSampled
+    | SettingsChanged
 )
 T = TypeVar("T")
 

@@ -24,6 +24,7 @@ KINDS: Final = {
     "agt": "agent",
     "img": "image",
     "reg": "registry",
+    "tsk": "task",
     "ses": "session",
     "knl": "kernel",
     "eml": "mail",

@@ -37,6 +37,7 @@ from services.db.tables import (
     ResourcePolicy,
     ResourcePreset,
     Session,
+    Task,
     User,
 )
 from services.errors import Forbidden, NotFound
@@ -68,6 +69,7 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
     "read:agent": (_ALL, _NO, _NO),
     "read:image": (_ALL, _OWN, _OWN),
     "read:registry": (_ALL, _OWN, _OWN),
+    "read:task": (_ALL, _DOM, _OWN),
     "read:session": (_ALL, _DOM, _OWN),
     "read:kernel": (_ALL, _DOM, _OWN),
     "read:mail": (_ALL, _NO, _NO),
@@ -131,6 +133,9 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
     "deleteRegistry": (_ALL, _NO, _NO),
     "grantRegistry": (_ALL, _NO, _NO),
     "revokeRegistry": (_ALL, _NO, _NO),
+    "rescanRegistries": (_ALL, _NO, _NO),
+    # work in the background
+    "cancelTask": (_ALL, _DOM, _OWN),
     # sessions
     "createSession": (_OWN, _OWN, _OWN),
     "updateSession": (_ALL, _DOM, _OWN),
@@ -180,7 +185,8 @@ ACTIONS_ON: Final[dict[type[Base], tuple[str, ...]]] = {
     Agent: ("updateAgent", "removeAgent"),
     Image: ("updateImage", "forgetImages", "installImages", "removeImages"),
     Mail: ("retryMails",),
-    Registry: ("updateRegistry", "deleteRegistry", "grantRegistry", "revokeRegistry"),
+    Registry: ("updateRegistry", "deleteRegistry", "grantRegistry", "revokeRegistry", "rescanRegistries"),
+    Task: ("cancelTask",),
     Session: ("updateSession", "terminateSessions", "exemptSession", "openTerminal", "closeTerminal"),
 }
 
@@ -196,6 +202,7 @@ READ: Final[dict[type[Base], str]] = {
     Agent: "read:agent",
     Image: "read:image",
     Registry: "read:registry",
+    Task: "read:task",
     Session: "read:session",
     Kernel: "read:kernel",
     Mail: "read:mail",

@@ -22,6 +22,7 @@ from services.db.tables import (
     ResourceGroupGrant,
     ResourcePolicy,
     Session,
+    Task,
     User,
 )
 from services.permissions import ACTIONS_ON, Actor, Subject
@@ -72,6 +73,13 @@ async def of(db: AsyncSession, actor: Actor, rows: Sequence[Base]) -> dict[str, 
             return await _of_people(db, [row for row in rows if isinstance(row, Keypair | Login)])
         case Session():
             return await _of_sessions(db, [row for row in rows if isinstance(row, Session)])
+        case Task():
+            tasks = [row for row in rows if isinstance(row, Task)]
+            roles = await _roles(db, {row.user_id for row in tasks})
+            return {
+                row.id: Subject(domain_id=row.domain_id, user_id=row.user_id, role=roles[row.user_id])
+                for row in tasks
+            }
         case Kernel():
             return await _of_kernels(db, [row for row in rows if isinstance(row, Kernel)])
         case ResourceGroup() | ResourcePolicy() | Image() | Registry():

@@ -34,6 +34,8 @@ from services.db.tables import (
     ResourcePreset,
     Session,
     SessionEvent,
+    Task,
+    TaskLine,
     Ticket,
     User,
 )
@@ -298,6 +300,24 @@ class Factories:
         for grantee in granted:
             await self._add(RegistryGrant, registry_id=registry.id, grantee_id=grantee.id)
         return registry
+
+    async def task(self, *, user: User | None = None, **more: Any) -> Task:
+        user = user or await self.user()
+        return await self._add(
+            Task,
+            **{
+                "id": ids.new("tsk"),
+                "kind": "INSTALL_IMAGES",
+                "user_id": user.id,
+                "domain_id": user.domain_id,
+                **more,
+            },
+        )
+
+    async def task_line(self, *, task: Task, **more: Any) -> TaskLine:
+        return await self._add(
+            TaskLine, **{"task_id": task.id, "number": next(self._numbers), "outcome": "DONE", **more}
+        )
 
     async def session(
         self,

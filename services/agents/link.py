@@ -29,7 +29,7 @@ from agents.protocol import (
 from services import images
 from services.agents import resources
 from services.agents.membership import note
-from services.bus import AgentChanged, AnyHint, Deliver, PullAdvanced, Wake
+from services.bus import AgentChanged, AnyHint, Deliver, ImageArrived, PullAdvanced, Wake
 from services.core import Core
 from services.db.tables import FINAL, Agent, Kernel, ResourceGroup, Session
 from services.errors import Unauthenticated
@@ -209,6 +209,11 @@ class AgentLinks:
     async def _progress(self, agent_id: str, message: PullProgress) -> None:
         if (connection := self._connections.get(agent_id)) is None:
             return
+        await self._core.bus.publish(
+            ImageArrived(
+                agent_id=agent_id, reference=message.image, current=message.current, total=message.total
+            )
+        )
         for kernel_id in message.kernels:
             session_id = await self._session_of(agent_id, kernel_id, connection.pulling)
             if session_id is not None:

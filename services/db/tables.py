@@ -467,6 +467,21 @@ class Image(Base):
     service_ports: Mapped[list[Any]] = mapped_column(default=list)
     environment_names: Mapped[list[str]] = mapped_column(default=list)
     active: Mapped[bool] = mapped_column(default=True)
+    #: What its registry had when it was last looked through: then the registry says what the image is, and not a node,
+    #: which may have an older one. None: only nodes have it.
+    scanned_digest: Mapped[str | None]
+    #: It is hidden because its registry has it no more.
+    vanished: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class ImageAlias(Base):
+    """A short name for an image."""
+
+    __tablename__ = "image_aliases"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    image_id: Mapped[str] = mapped_column(ForeignKey("images.id"), index=True)
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -706,6 +721,70 @@ class KernelLog(Base):
     #: Bytes of the whole.
     size: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+_LIVE_TASK = text("status in ('PENDING', 'RUNNING')")
+
+
+class Task(Base):
+    """Work in the background. One manager at a time has it, for the time of a lease that it renews (`services.tasks`)."""
+
+    __tablename__ = "tasks"
+    __table_args__ = (
+        CheckConstraint(
+            "status in ('PENDING', 'RUNNING', 'SUCCEEDED', 'FAILED', 'CANCELLED')", name="status"
+        ),
+        # The same work is not done twice at once.
+        Index(
+            "uq_tasks_live_lock",
+            "lock",
+            unique=True,
+            sqlite_where=_LIVE_TASK,
+            postgresql_where=_LIVE_TASK,
+        ),
+        Index(None, "status", "id"),
+        Index(None, "user_id", "id"),
+        Index(None, "domain_id", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    status: Mapped[str] = mapped_column(String(16), default="PENDING")
+    #: Whose request it does, and whose domain it was.
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
+    domain_id: Mapped[str] = mapped_column(ForeignKey("domains.id"))
+    arguments: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    #: What it is about; None: any number of such tasks at once.
+    lock: Mapped[str | None] = mapped_column(String(128))
+    #: Steps done, of how many; None: not known yet.
+    current: Mapped[int] = mapped_column(default=0)
+    total: Mapped[int | None]
+    message: Mapped[str] = mapped_column(Text, default="")
+    #: Name → number, in the order of their first mention.
+    summary: Mapped[list[Any]] = mapped_column(default=list)
+    error_code: Mapped[str] = mapped_column(String(64), default="")
+    error_message: Mapped[str] = mapped_column(Text, default="")
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    #: Rises whenever a manager takes it: what an earlier holder writes is refused.
+    attempt: Mapped[int] = mapped_column(default=0)
+    manager: Mapped[str] = mapped_column(default="")
+    lease_expires_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+
+
+class TaskLine(Base):
+    """What became of one thing that a task is about."""
+
+    __tablename__ = "task_lines"
+
+    task_id: Mapped[str] = mapped_column(ForeignKey("tasks.id"), primary_key=True)
+    #: From 1 on.
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    outcome: Mapped[str] = mapped_column(String(32))
+    subject: Mapped[str] = mapped_column(String(512), default="")
+    message: Mapped[str] = mapped_column(Text, default="")
 
 
 class Lease(Base):

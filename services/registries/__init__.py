@@ -22,11 +22,13 @@ from services.registries.rows import (
     revoke,
     total,
 )
+from services.registries.scan import RESCAN, rescan
 
 __all__ = [
     "DOCKER_HUB_HOST",
     "KINDS",
     "ORDERS",
+    "RESCAN",
     "RegistryChanges",
     "RegistryFilter",
     "RegistrySpec",
@@ -39,6 +41,7 @@ __all__ = [
     "many",
     "of_grantees",
     "page",
+    "rescan",
     "revoke",
     "total",
 ]

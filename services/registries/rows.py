@@ -13,7 +13,17 @@ from services import idempotency, ids, permissions
 from services import inputs as usual
 from services.core import Core
 from services.db.engine import insert_into
-from services.db.tables import AgentImage, Base, Domain, Group, Image, Registry, RegistryGrant, Session
+from services.db.tables import (
+    AgentImage,
+    Base,
+    Domain,
+    Group,
+    Image,
+    ImageAlias,
+    Registry,
+    RegistryGrant,
+    Session,
+)
 from services.errors import BadInput, Conflict, NotFound, Problems
 from services.filters import Conditions, equal, linked, searched
 from services.nouns import Noun, amend
@@ -190,8 +200,10 @@ async def delete(core: Core, actor: Actor, registry_id: str) -> str:
     async def with_images(db: AsyncSession, registry: Registry) -> None:
         of_it = Image.registry_host == registry.hostname
         needed = [Image.id.in_(select(AgentImage.image_id)), Image.id.in_(select(Session.image_id))]
+        unneeded = select(Image.id).where(of_it, ~needed[0], ~needed[1])
+        await db.execute(delete_from(ImageAlias).where(ImageAlias.image_id.in_(unneeded)))
         await db.execute(delete_from(Image).where(of_it, ~needed[0], ~needed[1]))
-        await db.execute(update(Image).where(of_it).values(active=False))
+        await db.execute(update(Image).where(of_it).values(active=False, scanned_digest=None))
         await db.execute(delete_from(RegistryGrant).where(RegistryGrant.registry_id == registry.id))
 
     return (await _noun.delete(core, actor, registry_id, "deleteRegistry", first=with_images)).id

@@ -118,6 +118,10 @@ async def _plain(world: World, mutation: str) -> dict[str, Any]:
             return {"ids": [world.add(await make.mail()).id]}
         case "removeAgent":
             return {"id": world.add(await make.agent(resource_group=nodes)).id}
+        case "rescanRegistries":
+            return {"ids": [ours["Registry"].id]}
+        case "cancelTask":
+            return {"id": world.add(await make.task(user=owner), domain=owner.domain_id, owner=owner.id).id}
         case "updateSession":
             return {"id": (await _session(world)).id, "name": world.name()}
         case "exemptSession":

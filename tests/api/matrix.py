@@ -97,6 +97,8 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
         stats
         statsHistory status statusReason terminatedAt
         type unreachableSince user"""),
+    "Task": (OWNER, """allowedActions:actions cancelRequested createdAt current endedAt error id kind lines message
+        startedAt status summary total user"""),
     "User": (OWNER, """consents emailVerified language active allowedActions:actions concurrentSessions createdAt description domain email fullName groups
         id keypairs mainKeypair maxConcurrentSessions mustChangePassword name role sessions totalSlots"""),
     # values
@@ -150,6 +152,9 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "SshPublicKey": (INSIDE, "bits comment fingerprint publicKey type"),
     "StartsLater": (INSIDE, "code estimatedStartAt message position startsAt"),
     "StatusReason": (INSIDE, "code message"),
+    "TaskError": (INSIDE, "code message"),
+    "TaskFigure": (INSIDE, "name value"),
+    "TaskLine": (INSIDE, "message number outcome subject"),
     "UsageCorrection": (INSIDE, "after before scope scopeId slot"),
     "WaitsForSessions": (INSIDE, "code estimatedStartAt message position waitsFor"),
     "WrongArchitecture": (INSIDE, "code estimatedStartAt message position accepted available drainedAgents lostAgents"),
@@ -158,6 +163,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "ActivateKeypairsPayload": (INSIDE, "results"),
     "AddGroupMembersPayload": (INSIDE, "group"),
     "AssignResourcePolicyPayload": (INSIDE, "keypairs resourcePolicy"),
+    "CancelTaskPayload": (INSIDE, "task"),
     "ChangePasswordPayload": (INSIDE, "accessToken:once expiresAt viewer"),
     "CloseTerminalPayload": (INSIDE, "terminalId"),
     "CreateDomainPayload": (INSIDE, "domain"),
@@ -191,7 +197,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "ImportProblem": (INSIDE, "column line message"),
     "ImportUsersPayload": (INSIDE, "done problems users"),
     "ImportedUser": (INSIDE, """action email fullName groupNames line name password:once passwordLink:once role user"""),
-    "InstallImagesPayload": (INSIDE, "results"),
+    "InstallImagesPayload": (INSIDE, "task"),
     "KeypairResult": (INSIDE, "error id keypair"),
     "LoginPayload": (INSIDE, "accessToken:once expiresAt refreshToken:once viewer"),
     "LogoutEverywherePayload": (INSIDE, "deletedIds"),
@@ -213,6 +219,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "RemoveGroupMembersPayload": (INSIDE, "group"),
     "RemoveImagesPayload": (INSIDE, "results"),
     "RetryMailsPayload": (INSIDE, "results"),
+    "RescanRegistriesPayload": (INSIDE, "task"),
     "RevokeRegistryPayload": (INSIDE, "registry"),
     "RevokeResourceGroupPayload": (INSIDE, "resourceGroup"),
     "SessionResult": (INSIDE, "error id session"),
@@ -273,6 +280,7 @@ QUERIES: Final = {
     "sessions": SIGNED_IN,
     "settings": BY_SUPERADMIN,
     "slotTypes": SIGNED_IN,
+    "tasks": SIGNED_IN,
     "users": SIGNED_IN,
     "viewer": VIEWER,
 }
@@ -282,6 +290,7 @@ MUTATIONS: Final[dict[str, tuple[str, str]]] = {
     "activateKeypairs": ("Keypair", BY_OWNER),
     "addGroupMembers": ("Group", BY_ADMIN),
     "assignResourcePolicy": ("ResourcePolicy", BY_SUPERADMIN),
+    "cancelTask": ("Task", BY_OWNER),
     "changePassword": ("", SIGNED_IN),
     "closeTerminal": ("Session", "UvNNFNFU"),
     "createDomain": ("", BY_SUPERADMIN),
@@ -331,6 +340,7 @@ MUTATIONS: Final[dict[str, tuple[str, str]]] = {
     "requestPasswordReset": ("", PUBLIC),
     "resetPassword": ("", PUBLIC),
     "retryMails": ("Mail", BY_SUPERADMIN),
+    "rescanRegistries": ("Registry", BY_SUPERADMIN),
     "revokeRegistry": ("Registry", BY_SUPERADMIN),
     "revokeResourceGroup": ("ResourceGroup", BY_SUPERADMIN),
     "setMainKeypair": ("Keypair", BY_OWNER),
@@ -359,6 +369,7 @@ SUBSCRIPTIONS: Final = {
     "sessionEvents": SIGNED_IN,
     "sessionLogs": BY_OWNER,
     "sessionStats": BY_OWNER,
+    "taskProgress": BY_OWNER,
     "settingsChanged": BY_SUPERADMIN,
 }
 
@@ -370,11 +381,13 @@ ARGUMENTS: Final = {
     "Query.settings": "sectionIn",
     "Kernel.logs": "tail",
     "Session.logs": "tail",
+    "Task.lines": "after first outcome",
     "Subscription.agentEvents": "after",
     "Subscription.agentStats": "agentId:agt",
     "Subscription.sessionEvents": "after filter",
     "Subscription.sessionLogs": "kernelId:knl sessionId:ses tail",
     "Subscription.sessionStats": "kernelId:knl sessionId:ses",
+    "Subscription.taskProgress": "taskId:tsk",
 }
 #: Of every list, and of those that are roots.
 PAGING: Final = "after before first last"
@@ -385,6 +398,7 @@ INPUTS: Final = {
     "AgentFilter": "imageId:img resourceGroupId:rgp schedulable search statusIn",
     "AgentOrder": "direction field",
     "AssignResourcePolicyInput": "id:pol keypairIds:key",
+    "CancelTaskInput": "id:tsk",
     "ChangePasswordInput": "currentPassword newPassword",
     "CloseTerminalInput": "kernelId:knl sessionId:ses terminalId",
     "CreateDomainInput": "allowedStorageHosts description idempotencyKey maxConcurrentSessions name totalSlots",
@@ -450,6 +464,7 @@ INPUTS: Final = {
     "RegistryFilter": "active search",
     "RegistryGrantInput": "id:reg tenantId:dom,grp",
     "RegistryOrder": "direction field",
+    "RescanRegistriesInput": "ids:reg",
     "ResourceGroupFilter": "active search",
     "ResourceGroupGrantInput": "granteeId:dom,grp,usr id:rgp",
     "ResourceGroupOrder": "direction field",
@@ -464,6 +479,8 @@ INPUTS: Final = {
     "SetMainKeypairInput": "id:key",
     "SetSshPublicKeysInput": "publicKeys",
     "SlotInput": "amount name",
+    "TaskFilter": "kind search statusIn userId:usr",
+    "TaskOrder": "direction field",
     "TerminateSessionsInput": "force ids:ses",
     "UpdateAgentInput": "id:agt name resourceGroupId:rgp schedulable",
     "UpdateDomainInput": "active allowedStorageHosts description id:dom maxConcurrentSessions name totalSlots",
@@ -534,6 +551,10 @@ ENUMS: Final = {
     "SignUpMode": "CLOSED INVITATION OPEN",
     "SlotUnit": "BYTES COUNT",
     "SshAlgorithm": "ED25519 RSA",
+    "TaskKind": "INSTALL_IMAGES RESCAN_REGISTRIES",
+    "TaskOrderField": "CREATED_AT",
+    "TaskOutcome": "ADDED CHANGED DONE FAILED SKIPPED VANISHED",
+    "TaskStatus": "CANCELLED FAILED PENDING RUNNING SUCCEEDED",
     "UserOrderField": "CREATED_AT EMAIL NAME ROLE",
 }
 UNIONS: Final = {

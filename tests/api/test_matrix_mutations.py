@@ -14,7 +14,7 @@ from tests.api.served import Matrix, agree, refusal
 from tests.api.walks import differences, filled
 
 #: Whose node is not connected here: done, and that is what is told of each.
-OFFLINE = {"installImages", "removeImages"}
+OFFLINE = {"removeImages"}
 #: Fields that are empty here: nothing was below the image's minimum, nothing was wrong with a file, and nothing beyond the first event is waited for.
 EMPTY = {"CreateSessionPayload.raised", "ImportUsersPayload.problems"}
 
@@ -107,6 +107,7 @@ async def test_a_subscription_tells_each_what_the_table_says(built: Matrix) -> N
         "sessionLogs": {"sessionId": ours["ended"].id},
         "sessionStats": {"sessionId": ours["Session"].id},
         "settingsChanged": {},
+        "taskProgress": {"taskId": ours["Task"].id},
     }
     for name, row in matrix.SUBSCRIPTIONS.items():
         query = operation("Subscription", name, *given[name], whole=True)

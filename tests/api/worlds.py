@@ -53,8 +53,8 @@ MAIL_PASSWORD: Final = "the-password-of-the-mail-server"
 #: Prefix of an id → the type that the API shows it as.
 TYPES: Final = {
     "dom": "Domain", "grp": "Group", "usr": "User", "lgn": "Login", "key": "Keypair", "pol": "ResourcePolicy",
-    "rgp": "ResourceGroup", "pre": "ResourcePreset", "agt": "Agent", "img": "Image", "reg": "Registry", "ses": "Session",
-    "knl": "Kernel", "eml": "Mail", "inv": "Invitation",
+    "rgp": "ResourceGroup", "pre": "ResourcePreset", "agt": "Agent", "img": "Image", "reg": "Registry", "tsk": "Task",
+    "ses": "Session", "knl": "Kernel", "eml": "Mail", "inv": "Invitation",
 }  # fmt: skip
 
 
@@ -234,6 +234,12 @@ async def _cluster(world: World, tenant: dict[str, Any], who: str, near: str) ->
             max_kernels_per_session=2,
         )  # fmt: skip
         tenant[key] = world.add(group, granted=frozenset({grantee.id}))
+    task = await make.task(
+        user=owner.row, status="RUNNING", current=1, total=3, message="n1: i", summary=[["DONE", 1]],
+        error_code="X", error_message="y", started_at=world.core.now(), ended_at=world.core.now(),
+    )  # fmt: skip
+    await make.task_line(task=task, subject="i on n1", message="It was there.")
+    tenant["Task"] = world.add(task, domain=owner.row.domain_id, owner=owner.row.id)
     tenant["ResourcePreset"] = world.add(
         await make.preset(description="a size", slots={"cpu": 10**9, "mem": 2**30}, shared_memory=2**20)
     )

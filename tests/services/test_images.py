@@ -5,10 +5,11 @@ import asyncio
 import pytest
 
 from agents.hub import AgentRefused
-from agents.protocol import Event, ImagesChanged
-from services import images
+from agents.protocol import Event, ImagesChanged, PullImage, RemoveImage
+from services import images, tasks
 from services.core import Core
 from services.errors import NotFound, Unavailable
+from services.permissions import Actor
 from tests.services.test_networks import Nodes
 from tests.services.world import MINIMAL, World
 
@@ -16,6 +17,18 @@ from tests.services.world import MINIMAL, World
 @pytest.fixture
 async def world(core: Core) -> World:
     return await World(core).build()
+
+
+async def installation(
+    core: Core, admin: Actor, image_ids: list[str], agent_ids: list[str]
+) -> tuple[str, list[str]]:
+    """How an installation ended, and what became of each image on each node."""
+    task = await images.install(core, admin, image_ids, agent_ids)
+    runner = tasks.Runner(core, [images.INSTALL])
+    await runner.look()
+    await runner.idle()
+    lines = await tasks.lines(core, admin, task.id, after=0, first=100)
+    return (await tasks.get(core, admin, task.id)).status, [line.outcome for line in lines]
 
 
 async def test_what_was_removed_or_brought_reads_so_before_the_node_reports_it(
@@ -29,8 +42,7 @@ async def test_what_was_removed_or_brought_reads_so_before_the_node_reports_it(
         assert outcome.error is None
         assert await images.installed(core, [image]) == set()
     for _ in range(2):
-        (outcome,) = await images.install(core, admin, [image], [agent])
-        assert outcome.error is None
+        assert await installation(core, admin, [image], [agent]) == ("SUCCEEDED", ["DONE"])
         assert await images.installed(core, [image]) == {image}
 
 
@@ -40,11 +52,11 @@ async def test_a_report_of_the_node_at_the_same_moment_does_no_harm(core: Core, 
     image = await world.image()
     for seq in range(1, 9):
         await images.remove(core, admin, [image], [agent])
-        _, (outcome,) = await asyncio.gather(
+        _, outcome = await asyncio.gather(
             world.links.take_events(agent, [Event(seq, 0.0, ImagesChanged((MINIMAL,)))]),
-            images.install(core, admin, [image], [agent]),
+            installation(core, admin, [image], [agent]),
         )
-        assert outcome.error is None
+        assert outcome == ("SUCCEEDED", ["DONE"])
         assert await images.installed(core, [image]) == {image}
 
 
@@ -53,13 +65,12 @@ async def test_what_a_node_refuses_changes_nothing(core: Core, world: World) -> 
     nodes = Nodes(agent)
     core.hub = nodes  # type: ignore[assignment]
     image = await world.image()
-    nodes.fail = dict.fromkeys(
-        (images.RemoveImage, images.PullImage), AgentRefused(agent, "REMOVE_FAILED", "it is in use")
-    )
-    for work in (images.remove, images.install):
-        (outcome,) = await work(core, admin, [image], [agent])
-        assert isinstance(outcome.error, Unavailable)
-        assert await images.installed(core, [image]) == {image}
+    nodes.fail = dict.fromkeys((RemoveImage, PullImage), AgentRefused(agent, "REMOVE_FAILED", "it is in use"))
+    (outcome,) = await images.remove(core, admin, [image], [agent])
+    assert isinstance(outcome.error, Unavailable)
+    assert await images.installed(core, [image]) == {image}
+    assert await installation(core, admin, [image], [agent]) == ("FAILED", ["FAILED"])
+    assert await images.installed(core, [image]) == {image}
 
 
 async def test_a_node_that_does_not_exist_is_named(core: Core, world: World) -> None:

@@ -24,6 +24,7 @@ from services import (
     registries,
     resource_groups,
     sessions,
+    tasks,
     users,
 )
 from services.core import Core
@@ -48,6 +49,8 @@ class Case:
             return await getattr(make, self.kind)(name=f"{text}-{ids.new('usr')[4:]}")
         if self.kind == "registry":
             return await make.registry(hostname=f"{text}-{ids.new('usr')[4:]}.example")
+        if self.kind == "task":
+            return await make.task(message=f"about {text}")
         return await getattr(make, self.kind)(description=f"about {text}")
 
 
@@ -74,6 +77,7 @@ CASES = {
     "mails": Case(mails, mails.MailFilter, "mail"),
     "registries": Case(registries, registries.RegistryFilter, "registry"),
     "invitations": Case(invitations, invitations.InvitationFilter, "invitation"),
+    "tasks": Case(tasks, tasks.TaskFilter, "task"),
     "sessions": Case(sessions, sessions.SessionFilter, "session"),
 }
 #: Of which everybody sees all.

@@ -24,6 +24,7 @@ from services.db.tables import (
     ResourcePolicy,
     ResourcePreset,
     Session,
+    Task,
     User,
 )
 from services.errors import BerthError, Forbidden, NotFound
@@ -68,6 +69,7 @@ async def populate(core: Core, make: Factories, seed: int) -> list[Actor]:
                 resource_group=chance.choice(resource_groups),
             )
             await make.kernel(session=session, agent=chance.choice(agents))
+        await make.task(user=user)
     await make.preset()
     await make.mail()
     for domain in domains:
@@ -222,6 +224,7 @@ def test_tables_without_a_reading_rule_are_not_read_by_actors() -> None:
         Agent,
         Image,
         Registry,
+        Task,
         Session,
         Kernel,
     }

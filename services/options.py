@@ -255,12 +255,13 @@ ADMINS_NEED_TOTP: Final = _switch(
 )  # fmt: skip
 LOGIN_ATTEMPTS: Final = _number(
     "loginAttempts", Section.ACCOUNTS, 5,
-    "Failed logins a minute on one account from one address; more are refused for the rest of it.",
+    "Failed logins on one account from one address before the next has to wait, longer each time up to 15 minutes.",
     least=1, most=1000,
 )  # fmt: skip
 LOGIN_ATTEMPTS_OF_ADDRESS: Final = _number(
     "loginAttemptsOfAddress", Section.ACCOUNTS, 60,
-    "Failed logins a minute from one address, on whatever accounts. Raise it where many people share one address.",
+    "Failed logins from one address, on whatever accounts, before the next has to wait, up to a minute. "
+    "Raise it where many people share one address.",
     least=1, most=100_000,
 )  # fmt: skip
 

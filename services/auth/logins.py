@@ -20,19 +20,18 @@ from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services import ids, paging, passwords, permissions, tokens
-from services.auth import standing
+from services.auth import attempts, standing
 from services.bus import AnyHint, Revoked
 from services.core import Core
 from services.db.tables import Domain, Keypair, Login, RetiredRefreshToken, User
-from services.errors import BadInput, NotFound, RateLimited, Unauthenticated
+from services.errors import BadInput, NotFound, Unauthenticated
 from services.inputs import normal_email
 from services.keys import Keys, digest
-from services.options import EMAIL_VERIFICATION, LOGIN_ATTEMPTS, LOGIN_ATTEMPTS_OF_ADDRESS
+from services.options import EMAIL_VERIFICATION
 from services.paging import Order, Page, PageArgs, Total
 from services.permissions import Actor
 from services.tokens import AccessClaims
 
-_MINUTE: Final = 60.0
 _LONGEST_REFRESH: Final = 128
 
 ORDERS: Final = {"CREATED_AT": Login.id, "LAST_USED_AT": Login.last_used_at}
@@ -55,10 +54,10 @@ async def login(core: Core, email: str, password: str, *, address: str, user_age
 
     Raises:
         Unauthenticated: they do not match, or the user or its domain is not active.
-        RateLimited: more failed attempts a minute on this account from this address than are allowed.
+        RateLimited: too many attempts failed, on this account or from this address; wait.
     """
     email = normal_email(email)
-    attempt = await _Attempt.begin(core, email, address)
+    attempt = await attempts.at_login(core, email, network_of(address))
     # One statement and one hash, whether the address is known or not.
     searched = email if email.isascii() and email.isprintable() else ""
     async with core.db.read() as db:
@@ -89,9 +88,8 @@ async def login(core: Core, email: str, password: str, *, address: str, user_age
                 .where(User.id == user.id, User.password_hash == kept)
                 .values(password_hash=renewed)
             )
-        result = await open_login(core, db, user, address=address, user_agent=user_agent)
-    await attempt.succeeded()
-    return result
+        await attempt.succeeded(db)
+        return await open_login(core, db, user, address=address, user_agent=user_agent)
 
 
 async def login_with_keypair(
@@ -102,7 +100,7 @@ async def login_with_keypair(
     Raises:
         Unauthenticated, RateLimited: as `login`.
     """
-    attempt = await _Attempt.begin(core, access_key, address)
+    attempt = await attempts.at_login(core, access_key, network_of(address))
     searched = access_key if access_key.isascii() and access_key.isprintable() else ""
     async with core.db.read() as db:
         found = (
@@ -120,11 +118,8 @@ async def login_with_keypair(
         raise Unauthenticated("Access key and secret key do not match. Check both, or ask an administrator.")
     keypair, user, _ = found
     async with core.db.write() as db:
-        result = await open_login(
-            core, db, user, address=address, user_agent=user_agent, keypair_id=keypair.id
-        )
-    await attempt.succeeded()
-    return result
+        await attempt.succeeded(db)
+        return await open_login(core, db, user, address=address, user_agent=user_agent, keypair_id=keypair.id)
 
 
 async def refresh(core: Core, refresh_token: str, *, address: str = "", user_agent: str = "") -> LoginResult:
@@ -315,32 +310,6 @@ def _live(core: Core, actor: Actor) -> list[ColumnElement[bool]]:
         Login.expires_at > core.now(),
         Login.epoch == select(User.epoch).where(User.id == Login.user_id).scalar_subquery(),
     ]
-
-
-@dataclass(frozen=True)
-class _Attempt:
-    """One attempt, counted before it is judged: a thousand at once are a thousand. A success is uncounted."""
-
-    core: Core
-    keys: tuple[str, str]
-
-    @classmethod
-    async def begin(cls, core: Core, account: str, address: str) -> "_Attempt":
-        network = network_of(address)
-        name = digest(f"{account[:512]}\n{network}".encode(errors="replace").decode(errors="replace")).hex()
-        limits = (
-            (f"login:{name}", core.options.value(LOGIN_ATTEMPTS)),
-            (f"login-from:{network}", core.options.value(LOGIN_ATTEMPTS_OF_ADDRESS)),
-        )
-        for key, limit in limits:
-            wait = await core.rates.take(key, limit, _MINUTE)
-            if wait is not None:
-                raise RateLimited("Too many attempts to log in. Wait, then try again.", retry_after=wait)
-        return cls(core, (limits[0][0], limits[1][0]))
-
-    async def succeeded(self) -> None:
-        for key in self.keys:
-            await self.core.rates.give_back(key, _MINUTE)
 
 
 def network_of(address: str) -> str:

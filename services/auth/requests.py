@@ -8,7 +8,7 @@ from sqlalchemy import delete, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services import idempotency, tokens
-from services.auth import standing
+from services.auth import attempts, standing
 from services.core import Core
 from services.db.engine import insert_into
 from services.db.tables import (
@@ -131,6 +131,7 @@ async def keep_books(core: Core) -> None:
 async def purge(core: Core) -> None:
     """A duty of every hour or so: forget what has expired, so that no table grows for ever."""
     now = core.now()
+    await attempts.purge(core)
     async with core.db.write() as db:
         await db.execute(delete(Nonce).where(Nonce.expires_at < now))
         await db.execute(delete(Ticket).where(Ticket.expires_at < now - _KEPT))

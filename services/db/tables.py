@@ -308,6 +308,18 @@ class Mail(Base):
     sent_at: Mapped[datetime | None]
 
 
+class FailedAttempt(Base):
+    """Attempts to get in that failed, of an account, an address or both; see `services/auth/attempts.py`."""
+
+    __tablename__ = "failed_attempts"
+
+    key: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    failures: Mapped[int] = mapped_column(default=0)
+    #: Milliseconds since 1970: the next attempt is not judged before.
+    allowed_ms: Mapped[int] = mapped_column(default=0)
+    last_ms: Mapped[int] = mapped_column(default=0, index=True)
+
+
 class Nonce(Base):
     """Ids of signed requests already seen, until they would have expired anyway."""
 

@@ -2,15 +2,17 @@
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select
 
 from services import auth, passwords
+from services.auth import attempts
 from services.bus import Revoked
 from services.core import Core
-from services.db.tables import Login, RetiredRefreshToken, Ticket, User
+from services.db.tables import FailedAttempt, Login, RetiredRefreshToken, Ticket, User
 from services.errors import (
     RateLimited,
     Unauthenticated,
@@ -133,17 +135,65 @@ async def test_an_access_key_alone_logs_nobody_in(core: Core, make: Factories) -
 # ── attempts ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_five_failures_a_minute_and_then_not_even_the_right_password(
+async def test_after_five_failures_each_next_one_waits_longer_the_right_password_too(
     core: Core, make: Factories, clock: Clock
 ) -> None:
     user = await make.user()
     for _ in range(5):
         with pytest.raises(Unauthenticated):
             await log_in(core, user, "wrong-horse-1")
+    waits: list[float] = []
+    for _ in range(10):
+        with pytest.raises(RateLimited) as refused:
+            await log_in(core, user)
+        waits.append(refused.value.extra["retry_after"])
+        clock.advance(timedelta(seconds=waits[-1]))
+        with pytest.raises(Unauthenticated):
+            await log_in(core, user, "wrong-horse-1")
+    assert waits[:6] == [5, 10, 20, 40, 80, 160]
+    assert waits == sorted(waits)
+    assert max(waits) <= 900
     with pytest.raises(RateLimited) as refused:
         await log_in(core, user)
-    assert 0 < refused.value.extra["retry_after"] <= 62
     clock.advance(timedelta(seconds=refused.value.extra["retry_after"]))
+    assert await log_in(core, user)
+    for _ in range(4):
+        with pytest.raises(Unauthenticated):
+            await log_in(core, user, "wrong-horse-1")
+    assert await log_in(core, user)
+
+
+async def test_failures_are_forgotten_with_time(core: Core, make: Factories, clock: Clock) -> None:
+    user = await make.user()
+    for _ in range(3):
+        for _ in range(4):
+            with pytest.raises(Unauthenticated):
+                await log_in(core, user, "wrong-horse-1")
+        clock.advance(timedelta(minutes=40))
+    assert await log_in(core, user)
+    await attempts.purge(core)
+    clock.advance(timedelta(days=1, seconds=1))
+    await attempts.purge(core)
+    async with core.db.read() as db:
+        assert list(await db.scalars(select(FailedAttempt))) == []
+
+
+async def test_one_account_is_not_tried_from_everywhere_and_its_owner_waits_a_minute_at_most(
+    core: Core, make: Factories, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "OF_ACCOUNT", 8)
+    user = await make.user()
+    for number in range(8):
+        with pytest.raises(Unauthenticated):
+            await log_in(core, user, "wrong-horse-1", f"198.51.100.{number}")
+    for number in range(8):
+        with pytest.raises(RateLimited) as refused:
+            await log_in(core, user, PASSWORD)
+        assert refused.value.extra["retry_after"] <= 60
+        clock.advance(timedelta(seconds=refused.value.extra["retry_after"]))
+        with pytest.raises(Unauthenticated):
+            await log_in(core, user, "wrong-horse-1", f"198.51.101.{number}")
+    clock.advance(timedelta(minutes=1))
     assert await log_in(core, user)
 
 
@@ -169,10 +219,13 @@ async def test_successes_are_not_counted(core: Core, make: Factories, clock: Clo
         assert await log_in(core, user)
 
 
-async def test_attempts_at_once_are_all_counted(core: Core, make: Factories, clock: Clock) -> None:
+async def test_attempts_at_once_are_all_counted_on_however_many_managers(
+    core: Core, make: Factories, clock: Clock
+) -> None:
     user = await make.user()
+    managers = [replace(core, manager_id=f"mgr-{number}") for number in range(4)]
     outcomes = await asyncio.gather(
-        *(log_in(core, user, "wrong-horse-1") for _ in range(20)), return_exceptions=True
+        *(log_in(one, user, "wrong-horse-1") for one in managers for _ in range(5)), return_exceptions=True
     )
     assert Counter(type(outcome) for outcome in outcomes) == {Unauthenticated: 5, RateLimited: 15}
 

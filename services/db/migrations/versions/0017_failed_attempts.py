@@ -1,14 +1,14 @@
 """failed attempts to get in
 
-Revision: 0016
+Revision: 0017
 Revises: 0015
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = '0016'
-down_revision = '0015'
+revision = '0017'
+down_revision = '0016'
 branch_labels = None
 depends_on = None
 

@@ -1,6 +1,7 @@
 """The context of one operation: who asks, and batch loaders for everything that a page needs."""
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import isawaitable
@@ -10,6 +11,7 @@ from typing import Any, Final, Self
 from resolvers.batches import Batch
 from schema.access import Login
 from schema.agents import Agent
+from schema.audits import AuditEvent
 from schema.context import Info, Need
 from schema.domains import Domain
 from schema.groups import Group
@@ -27,6 +29,7 @@ from schema.tasks import Task
 from schema.users import User
 from services import (
     agents,
+    audits,
     auth,
     availability,
     domains,
@@ -80,6 +83,7 @@ _LOADS: Final[dict[str, tuple[Many, Any]]] = {
     "lgn": (_many_logins, Login),
     "eml": (mails.many, Mail),
     "inv": (invitations.many, Invitation),
+    "evt": (audits.many, AuditEvent),
 }
 
 
@@ -133,6 +137,7 @@ _LISTS: Final[dict[str, _List]] = {
     "registries": _List(registries.page, registries.total, registries.RegistryFilter, Registry),
     "tasks": _List(tasks.page, tasks.total, tasks.TaskFilter, Task),
     "sessions": _List(sessions.page, sessions.total, sessions.SessionFilter, Session),
+    "audits": _List(audits.page, audits.total, audits.AuditFilter, AuditEvent),
     "kernels": _List(_page_kernels, _total_kernels, _KernelsOn, Kernel),
 }
 
@@ -196,6 +201,8 @@ class RequestContext:
     address: str = ""
     user_agent: str = ""
     cookies: dict[str, str] = field(default_factory=dict[str, str])
+    #: In logs, the audit and the header `X-Request-Id`.
+    request_id: str = field(default_factory=lambda: secrets.token_hex(8))
     #: Is the console reached over TLS? Then cookies are marked so.
     secure: bool = False
     introspection: bool = True

@@ -14,6 +14,8 @@ from strawberry.schema.config import StrawberryConfig
 
 from resolvers.access import AccessMutations
 from resolvers.agents import AgentMutations, AgentQueries, AgentSubscriptions
+from resolvers.auditing import record
+from resolvers.audits import AuditQueries
 from resolvers.domains import DomainMutations, DomainQueries
 from resolvers.groups import GroupMutations, GroupQueries
 from resolvers.images import ImageMutations, ImageQueries
@@ -58,6 +60,7 @@ class Query(
     TaskQueries,
     SessionQueries,
     SettingQueries,
+    AuditQueries,
 ):
     pass
 
@@ -111,6 +114,7 @@ def make_schema(limits: Limits | None = None) -> strawberry.Schema:
     _describe_arguments(schema)
     inputs.hasten(schema._schema, schema.config)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as below
     guard(schema._schema)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # the only way to the built types
+    record(schema._schema)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # as above
     return schema
 
 

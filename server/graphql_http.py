@@ -115,7 +115,8 @@ class GraphQLHTTP:
             raise
         content = contents(result)
         status = 200 if "data" in content or media == JSON else 400
-        return _answer(content, status, media, headers=context.response_headers)
+        headers = [("x-request-id", context.request_id), *context.response_headers]
+        return _answer(content, status, media, headers=headers)
 
 
 def _negotiate(accept: str | None) -> str | None:

@@ -25,9 +25,10 @@ from agents.protocol import (
     Welcome,
 )
 from server.manager import Manager
-from services import agents, auth, terminals
+from services import agents, audits, auth, terminals
 from services.bus import Lagged, Revoked
 from services.errors import BerthError, Unauthenticated
+from services.trail import Entry
 
 log = logging.getLogger(__name__)
 
@@ -113,10 +114,18 @@ class _Doors:
             asked = msgspec.json.decode(body, type=JoinRequest)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return _problem(400, "BAD_USER_INPUT", f"Not a join request: {error}")
+        entry = Entry(
+            at=self._core.now(),
+            action="joinAgent",
+            address=request.client.host if request.client else "",
+            user_agent=request.headers.get("user-agent", ""),
+            arguments=[("name", asked.name[:200])],
+        )
         try:
-            joined = await agents.join(
-                self._core, token=asked.token, name=asked.name, protocol=asked.protocol
-            )
+            async with audits.recording(self._core, entry):
+                joined = await agents.join(
+                    self._core, token=asked.token, name=asked.name, protocol=asked.protocol
+                )
         except BerthError as error:
             status = {"UNAUTHENTICATED": 401, "CONFLICT": 409, "RATE_LIMITED": 429}.get(error.code, 400)
             return _problem(status, error.code, error.message)

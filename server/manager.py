@@ -19,7 +19,19 @@ from agents.hub import Hub
 from server import secretsfile
 from server.config import Config
 from server.listening import CannotServe
-from services import agents, auth, bootstrap, closing, images, leases, mails, registries, sessions, settings
+from services import (
+    agents,
+    audits,
+    auth,
+    bootstrap,
+    closing,
+    images,
+    leases,
+    mails,
+    registries,
+    sessions,
+    settings,
+)
 from services import tasks as background
 from services.agents import AgentLinks
 from services.bus import Bus, LocalBus
@@ -133,6 +145,7 @@ async def _running(config: Config, *, alone: bool) -> AsyncGenerator[Manager]:
         _every(_PURGE_EVERY, "purging what has expired", lambda: auth.purge(core)),
         _every(_PURGE_EVERY, "purging old mails", lambda: mails.purge(core)),
         _every(_MAIL_EVERY, "sending mails", sender.run),
+        _every(_PURGE_EVERY, "purging old audit events", lambda: audits.purge(core)),
         _every(_SWEEP_EVERY, "sweeping", _Sweep(core).run),
         _every(_IDLE_EVERY, "looking for unused sessions", lambda: sessions.end_unused(core)),
         _every(_IDLE_EVERY, "looking for old sessions", lambda: sessions.end_aged(core)),

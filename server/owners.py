@@ -15,13 +15,14 @@ from agents.hub import Hub
 from server import secretsfile
 from server.config import Config
 from server.paths import credentials_file, write_private
-from services import auth
+from services import audits, auth
 from services.bus import LocalBus
 from services.core import Core, Settings
 from services.db.engine import open_database
 from services.db.tables import User
 from services.progress import ProgressBook
 from services.stats import StatsBook
+from services.trail import Entry
 
 
 class NoSuchOwner(Exception):
@@ -81,7 +82,9 @@ async def link(core: Core, email: str = "") -> Link:
             if email
             else "There is no active administrator."
         )
-    ticket = await auth.create_password_ticket(core, owner.id)
+    entry = Entry(at=core.now(), action="berth link", user_agent="berth link", targets=[owner.id])
+    async with audits.recording(core, entry):
+        ticket = await auth.create_password_ticket(core, owner.id)
     return Link(owner.email, welcome(core.settings.public_url, ticket))
 
 

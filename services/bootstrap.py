@@ -6,11 +6,23 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import gangs, groups, ids, inputs, keypairs, passwords, presets, resource_groups, users
+from services import (
+    gangs,
+    groups,
+    ids,
+    inputs,
+    keypairs,
+    passwords,
+    presets,
+    resource_groups,
+    trail,
+    users,
+)
 from services.auth import change
 from services.core import Core
 from services.db.tables import Base, Domain, Group, Keypair, ResourceGroup, ResourcePolicy, User
 from services.errors import Problems
+from services.trail import Entry
 
 NAME: Final = "default"
 #: Of the lock that managers of one database take, one after the other.
@@ -61,6 +73,13 @@ async def ensure_first_run(core: Core, admin_email: str, admin_password: str | N
         found = await _superadmin(db, email)
     needs_hash = admin_password is not None and (found is None or found.password_hash is None)
     hashed = await passwords.hash_password(admin_password or "") if needs_hash else None
+    with trail.following(
+        Entry(core.now(), "first start", user_agent="berth manager") if found is None else None
+    ):
+        return await _make_missing(core, email, hashed)
+
+
+async def _make_missing(core: Core, email: str, hashed: str | None) -> FirstRun:
     async with core.db.write() as db:
         if core.db.dialect == "postgresql":
             await db.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})

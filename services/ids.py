@@ -6,6 +6,7 @@ goes over the wire and what labels a container.
 
 import secrets
 import time
+from datetime import datetime
 from typing import Final
 
 ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -29,14 +30,20 @@ KINDS: Final = {
     "knl": "kernel",
     "eml": "mail",
     "inv": "invitation",
+    "evt": "audit event",
 }
 
 
-def new(prefix: str) -> str:
-    """Make an id; `prefix` is one of `KINDS`."""
-    milliseconds = time.time_ns() // 1_000_000
+def new(prefix: str, at: datetime | None = None) -> str:
+    """Make an id; `prefix` is one of `KINDS`, and `at` the moment that it is sorted by, by default now."""
+    milliseconds = time.time_ns() // 1_000_000 if at is None else int(at.timestamp() * 1000)
     value = milliseconds << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62 | secrets.randbits(62)
     return f"{prefix}_{_encode(value)}"
+
+
+def floor(prefix: str, at: datetime) -> str:
+    """The least that an id of this moment can be: what is older sorts before it."""
+    return f"{prefix}_{_encode(max(0, int(at.timestamp() * 1000)) << 80)}"
 
 
 def kind(text: str) -> str | None:

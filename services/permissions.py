@@ -20,6 +20,7 @@ from sqlalchemy import ColumnElement, and_, false, or_, select, true
 from services import allowances
 from services.db.tables import (
     Agent,
+    AuditEvent,
     Base,
     Domain,
     Group,
@@ -74,6 +75,7 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
     "read:kernel": (_ALL, _DOM, _OWN),
     "read:mail": (_ALL, _NO, _NO),
     "read:invitation": (_ALL, _DOM, _NO),
+    "read:auditEvent": (_ALL, _DOM, _OWN),
     # domains and groups
     "createDomain": (_ALL, _NO, _NO),
     "updateDomain": (_ALL, _NO, _NO),
@@ -207,6 +209,7 @@ READ: Final[dict[type[Base], str]] = {
     Kernel: "read:kernel",
     Mail: "read:mail",
     Invitation: "read:invitation",
+    AuditEvent: "read:auditEvent",
 }
 
 

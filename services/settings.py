@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import permissions
+from services import permissions, trail
 from services.bus import Lagged, SettingsChanged
 from services.core import Core
 from services.db.engine import insert_into
@@ -74,7 +74,12 @@ async def change(core: Core, actor: Actor, changes: Sequence[Change]) -> list[St
     permissions.require_role(actor, "updateSettings")
     values = _checked(changes)
     async with core.db.write() as db:
-        for key in sorted(values):
+        keys = sorted(values)
+        rows = await db.scalars(select(Setting).where(Setting.key.in_(keys)).with_for_update())
+        stored, _ = _values(core, rows.all())
+        for key in keys:
+            before = stored.get(key, core.options.default(OPTIONS[key]))
+            _note(OPTIONS[key], before, values[key])
             await _store(core, actor, db, OPTIONS[key], values[key])
     await refresh(core)
     await core.bus.publish(SettingsChanged(keys=tuple(sorted(values))))
@@ -151,6 +156,14 @@ async def _store(core: Core, actor: Actor, db: AsyncSession, option: Option[Any]
     }
     insert = insert_into(db, Setting).values(key=option.key, **content)
     await db.execute(insert.on_conflict_do_update(index_elements=[Setting.key], set_=content))
+
+
+def _note(option: Option[Any], before: Any, after: Any) -> None:
+    """For the audit: a secret is none of its readers' business, but whether it was there is."""
+    if option.secret:
+        before, after = (trail.MASK if one else None for one in (before, after))
+    if before != after:
+        trail.note("settings", option.key, before, after)
 
 
 def _values(core: Core, rows: Collection[Setting]) -> tuple[dict[str, Any], list[str]]:

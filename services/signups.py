@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import groups, ids, inputs, invitations, keypairs, mails, passwords, users
+from services import groups, ids, inputs, invitations, keypairs, mails, passwords, trail, users
 from services.auth import recovery
 from services.core import Core
 from services.db.tables import Consent, Domain, Group, Invitation, Ticket, User
@@ -121,6 +121,7 @@ async def verify(core: Core, token: str) -> User:
                 path="input.token",
             )
         user.email_verified = True
+        trail.identify(user.id, user.domain_id)
     return user
 
 

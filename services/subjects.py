@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services import permissions
 from services.core import Core
 from services.db.tables import (
+    AuditEvent,
     Base,
     Domain,
     Group,
@@ -69,6 +70,9 @@ async def of(db: AsyncSession, actor: Actor, rows: Sequence[Base]) -> dict[str, 
             }
         case Invitation():
             return {row.id: Subject(domain_id=row.domain_id) for row in rows if isinstance(row, Invitation)}
+        case AuditEvent():
+            events = [row for row in rows if isinstance(row, AuditEvent)]
+            return {row.id: Subject(row.domain_id or "", user_id=row.user_id or "") for row in events}
         case Keypair() | Login():
             return await _of_people(db, [row for row in rows if isinstance(row, Keypair | Login)])
         case Session():

@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Generic, TypeVar
 
+from services import trail
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -34,11 +36,13 @@ class Together(Generic[Item, Result]):
 
     async def _run(self) -> None:
         try:
-            while self._waiting:
-                part, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
-                part = [(item, answer) for item, answer in part if not answer.cancelled()]
-                if part:
-                    _settle(part, await self._outcomes([item for item, _ in part]))
+            # What is done for all of them is not the doing of who happened to come first.
+            with trail.following(None):
+                while self._waiting:
+                    part, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
+                    part = [(item, answer) for item, answer in part if not answer.cancelled()]
+                    if part:
+                        _settle(part, await self._outcomes([item for item, _ in part]))
         finally:
             self._running = None
 

@@ -13,6 +13,7 @@ from services.db.tables import (
     Agent,
     AgentEvent,
     AgentImage,
+    AuditEvent,
     Base,
     Consent,
     Domain,
@@ -258,6 +259,20 @@ class Factories:
                 "credential_hash": digest("secret"),
                 "status": "ALIVE",
                 "slots": {"cpu": 4000, "mem": 8 * 2**30},
+                **more,
+            },
+        )
+
+    async def audit_event(self, *, user: User | None = None, **more: Any) -> AuditEvent:
+        user = user or await self.user()
+        return await self._add(
+            AuditEvent,
+            **{
+                "id": ids.new("evt", more.get("at")),
+                "user_id": user.id,
+                "domain_id": user.domain_id,
+                "action": "updateUser",
+                "target_id": user.id,
                 **more,
             },
         )

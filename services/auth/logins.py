@@ -19,7 +19,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import ids, paging, passwords, permissions, tokens
+from services import ids, paging, passwords, permissions, tokens, trail
 from services.auth import attempts, standing
 from services.bus import AnyHint, Revoked
 from services.core import Core
@@ -229,6 +229,7 @@ async def open_login(
         expires_at=now + core.settings.login_life,
     )
     db.add(login)
+    trail.identify(user.id, user.domain_id)
     actor = await standing.actor_of(
         db, user, keypair_id=keypair_id or user.main_keypair_id or "", login_id=login.id
     )
@@ -264,6 +265,7 @@ async def _refresh(
     found = await standing.read_login(core, db, login.id)
     if found is None:
         return None
+    trail.identify(found.actor.user_id, found.actor.domain_id)
     login.last_used_at = now
     login.address = _storable(address)[:255] or login.address
     login.user_agent = _storable(user_agent)[:512] or login.user_agent

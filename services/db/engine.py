@@ -10,6 +10,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
+from services import trail
+
 
 class Database:
     """Two ways in: `read` and `write`.
@@ -23,7 +25,11 @@ class Database:
         self.engine = engine
         self.dialect = engine.dialect.name
         self._read = async_sessionmaker(engine, expire_on_commit=False)
-        self._write = async_sessionmaker(engine.execution_options(immediate=True), expire_on_commit=False)
+        self._write = async_sessionmaker(
+            engine.execution_options(immediate=True),
+            sync_session_class=trail.RecordedSession,
+            expire_on_commit=False,
+        )
         self._turn = asyncio.Lock() if self.dialect == "sqlite" else nullcontext()
 
     @asynccontextmanager
@@ -34,9 +40,15 @@ class Database:
 
     @asynccontextmanager
     async def write(self) -> AsyncGenerator[AsyncSession]:
-        """One transaction: committed at the end of the block, undone by an exception. No other I/O inside."""
+        """One transaction: committed at the end of the block, undone by an exception. No other I/O inside.
+
+        What a mutation commits takes its row of the audit along (`services/trail.py`).
+        """
         async with self._turn, self._write.begin() as session:
             yield session
+            committed = await trail.carry(session)
+        if committed is not None:
+            committed()
 
     async def close(self) -> None:
         await self.engine.dispose()

@@ -822,3 +822,52 @@ class Setting(Base):
     sealed: Mapped[bytes | None]
     updated_at: Mapped[datetime] = mapped_column(default=now)
     updated_by_id: Mapped[str | None] = mapped_column(ForeignKey("users.id"))
+
+
+class AuditEvent(Base):
+    """One attempt to change something (`services/trail.py`). Written once, and how it ended; deleted when it is old."""
+
+    __tablename__ = "audit_events"
+    __table_args__ = (
+        # In the order of time, since ids are.
+        Index(None, "user_id", "id"),
+        Index(None, "domain_id", "id"),
+        Index(None, "target_id", "id"),
+        Index(None, "action", "id"),
+        Index(
+            "ix_audit_events_not_done",
+            "outcome",
+            "id",
+            sqlite_where=text("outcome <> 'DONE'"),
+            postgresql_where=text("outcome <> 'DONE'"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(String(30), primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=now)
+    #: Who; None: nobody was logged in. No foreign key: an event outlives what it names, and costs no look at it.
+    user_id: Mapped[str | None] = mapped_column(String(30))
+    #: Of who.
+    domain_id: Mapped[str | None] = mapped_column(String(30))
+    #: The mutation, or what else it was that is no mutation (`joinAgent`).
+    action: Mapped[str] = mapped_column(String(64))
+    #: The first of what it was about; the others are in `audit_targets`.
+    target_id: Mapped[str | None] = mapped_column(String(30))
+    address: Mapped[str] = mapped_column(String(64), default="")
+    user_agent: Mapped[str] = mapped_column(default="")
+    request_id: Mapped[str] = mapped_column(String(64), default="")
+    #: DONE, PARTLY, REFUSED, FAILED.
+    outcome: Mapped[str] = mapped_column(String(8), default="DONE")
+    #: Of the error; empty: there was none.
+    code: Mapped[str] = mapped_column(String(32), default="")
+    #: `services.trail.Content` as JSON: read, not searched by parts.
+    content: Mapped[str] = mapped_column(Text, default="{}")
+
+
+class AuditTarget(Base):
+    """What else an event was about, after the first."""
+
+    __tablename__ = "audit_targets"
+
+    target_id: Mapped[str] = mapped_column(String(30), primary_key=True)
+    event_id: Mapped[str] = mapped_column(String(30), primary_key=True, index=True)

@@ -3,7 +3,7 @@
 import hashlib
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -14,7 +14,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import gangs, ids, inputs, limits, permissions, slots
+from services import gangs, ids, inputs, limits, permissions, slots, trail
 from services.bus import Wake
 from services.core import Core
 from services.db import bulk
@@ -94,6 +94,8 @@ class _Wish:
     problems: Problems
     #: Hash of what was asked for.
     arguments: bytes
+    #: Whose doing it is; None: it is not recorded.
+    entry: trail.Entry | None
 
 
 @dataclass
@@ -104,6 +106,7 @@ class _Made:
     kernels: list[dict[str, Any]]
     needed: Sequence[Session]
     key: dict[str, Any] | None
+    entry: trail.Entry | None
 
 
 async def create(core: Core, actor: Actor, spec: SessionSpec) -> Session:
@@ -128,7 +131,7 @@ async def create(core: Core, actor: Actor, spec: SessionSpec) -> Session:
     intake: Together[_Wish, Session] = core.rounds.setdefault(
         "createSession", Together[_Wish, Session](partial(_create, core))
     )
-    return await intake.ask(_Wish(actor, spec, plan, asked, problems, arguments))
+    return await intake.ask(_Wish(actor, spec, plan, asked, problems, arguments, trail.current()))
 
 
 async def _create(core: Core, wishes: Sequence[_Wish]) -> list[Session | Exception]:
@@ -146,6 +149,8 @@ async def _create(core: Core, wishes: Sequence[_Wish]) -> list[Session | Excepti
                     made.append(outcome)
                 outcomes[id(one)] = outcome.session if isinstance(outcome, _Made) else outcome
             await _insert(core, db, made, changes)
+            recorded = await _record(db, made)
+        recorded()
     except IntegrityError as error:
         changes = lifecycle.Changes()
         if len(first) == 1:
@@ -222,7 +227,7 @@ async def _make(core: Core, db: AsyncSession, wish: _Wish, found: Admission) -> 
         "arguments_hash": wish.arguments,
         "object_id": session.id,
     }
-    return _Made(session, kernels, needed, key if spec.idempotency_key else None)
+    return _Made(session, kernels, needed, key if spec.idempotency_key else None, wish.entry)
 
 
 async def _insert(core: Core, db: AsyncSession, made: Sequence[_Made], changes: lifecycle.Changes) -> None:
@@ -243,6 +248,16 @@ async def _insert(core: Core, db: AsyncSession, made: Sequence[_Made], changes: 
             await connection.execute(insert(table), rows)
     sessions = [one.session.id for one in made]
     changes.hints += await lifecycle.record_all(db, sessions, "PENDING", at=core.now())
+
+
+async def _record(db: AsyncSession, made: Sequence[_Made]) -> Callable[[], None]:
+    """Each in the audit, in the transaction that makes it."""
+    entries: list[trail.Entry] = []
+    for one in made:
+        if one.entry is not None:
+            one.entry.targets, one.entry.outcome, one.entry.code = [one.session.id], "DONE", ""
+            entries.append(one.entry)
+    return await trail.write(db, entries)
 
 
 async def _after_race(core: Core, wish: _Wish, error: IntegrityError) -> Session | Exception:

@@ -67,6 +67,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     # things
     "Agent": (SUPERADMIN, """address allowedActions:actions architecture firstContactAt hardware id images isolated
         kernels lastContactAt lostAt name region resourceGroup runtime schedulable slots stats status version"""),
+    "AuditEvent": (OWNER, "action address arguments at changes code domain id outcome requestId targetIds user userAgent"),
     "Domain": (DOMAIN, """active allowedActions:actions allowedStorageHosts concurrentSessions createdAt description groups id
         maxConcurrentSessions name registries totalSlots users"""),
     "Group": (GROUP, """active allowedActions:actions allowedStorageHosts concurrentSessions createdAt description domain id
@@ -103,6 +104,8 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
         id keypairs mainKeypair maxConcurrentSessions mustChangePassword name role sessions totalSlots"""),
     # values
     "AgentStats": (INSIDE, "at cpuPercent devices diskTotal diskUsed kernelCount memoryTotal memoryUsed"),
+    "AuditArgument": (INSIDE, "path value"),
+    "AuditChange": (INSIDE, "after before field object"),
     "Availability": (INSIDE, "sessions slots"),
     "Consent": (INSIDE, "acceptedAt document version"),
     "LegalText": (INSIDE, "text url version"),
@@ -262,6 +265,7 @@ BY_OWNER: Final = "UvNNvNvU"
 #: List roots show each their own: what is in them goes by the type's class.
 QUERIES: Final = {
     "agents": SIGNED_IN,
+    "auditEvents": SIGNED_IN,
     "availability": "UvvNvNvU",
     "availablePresets": "UvvNvNvU",
     "domains": SIGNED_IN,
@@ -399,6 +403,8 @@ INPUTS: Final = {
     "AgentOrder": "direction field",
     "AssignResourcePolicyInput": "id:pol keypairIds:key",
     "CancelTaskInput": "id:tsk",
+    "AuditEventFilter": "action code domainId:dom outcome search since target until userId:usr",
+    "AuditEventOrder": "direction field",
     "ChangePasswordInput": "currentPassword newPassword",
     "CloseTerminalInput": "kernelId:knl sessionId:ses terminalId",
     "CreateDomainInput": "allowedStorageHosts description idempotencyKey maxConcurrentSessions name totalSlots",
@@ -511,6 +517,8 @@ INPUTS: Final = {
 ENUMS: Final = {
     "AgentOrderField": "CREATED_AT LAST_CONTACT_AT NAME STATUS",
     "AgentStatus": "ALIVE LOST TERMINATED",
+    "AuditEventOrderField": "CREATED_AT",
+    "AuditOutcome": "DONE FAILED PARTLY REFUSED",
     "BatchResult": "FAILURE SUCCESS",
     "ClusterMode": "MULTI_NODE SINGLE_NODE",
     "ImportAction": "CREATE SKIP",

@@ -9,6 +9,7 @@ from graphql import (
     GraphQLUnionType,
 )
 
+from services import trail
 from tests.api import matrix, worlds
 from tests.api.clients import Caller
 from tests.api.matrix import ACTORS
@@ -100,6 +101,18 @@ def test_what_sounds_like_a_secret_is_shown_once_or_never() -> None:
         for member, rule in matrix.fields(row).items()
         if any(sound in member.lower() for sound in sounding) and rule != "once"
         and member not in matrix.HARMLESS.split()
+    ]  # fmt: skip
+    assert told == []
+
+
+def test_what_sounds_like_a_secret_is_masked_in_the_audit() -> None:
+    sounding = ("secret", "password", "token", "ticket", "hash", "credential", "totp", "recovery")
+    told = [
+        f"{name}.{member}"
+        for name, row in matrix.INPUTS.items()
+        for member in matrix.fields(row)
+        if any(sound in member.lower() for sound in sounding)
+        and not trail.sounds_secret(member)
     ]  # fmt: skip
     assert told == []
 

@@ -5,16 +5,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy import select
+
+from services.db.tables import AuditEvent
 from tests.api import matrix
-from tests.api.attempts import TOKENS, Attempt, attempt
+from tests.api.attempts import NEW_PASSWORD, TOKENS, Attempt, attempt
 from tests.api.clients import IDS, Caller, codes
 from tests.api.matrix import ACTORS
 from tests.api.operations import SCHEMA, mutation, operation
 from tests.api.served import Matrix, agree, refusal
 from tests.api.walks import differences, filled
+from tests.factories import PASSWORD, SECRET_KEY
 
 #: Whose node is not connected here: done, and that is what is told of each.
 OFFLINE = {"removeImages"}
+#: What is about nothing that has an id, or does not know whether it is.
+WITHOUT_TARGET = {"recalculateUsage", "requestPasswordReset", "resendVerification", "updateSettings"}
 #: Fields that are empty here: nothing was below the image's minimum, nothing was wrong with a file, and nothing beyond the first event is waited for.
 EMPTY = {"CreateSessionPayload.raised", "ImportUsersPayload.problems"}
 
@@ -29,6 +35,8 @@ class Tries:
     #: `Type.field` of everything that was answered to anybody.
     seen: set[str] = field(default_factory=set[str])
     refused: dict[str, Attempt] = field(default_factory=dict[str, Attempt])
+    #: Rows of the audit that were looked at.
+    audited: dict[str, AuditEvent] = field(default_factory=dict[str, AuditEvent])
     #: Secrets that were shown.
     once: set[str] = field(default_factory=set[str])
 
@@ -41,6 +49,7 @@ class Tries:
         answer = await caller(mutation(name), **({} if given is None else {"input": given}))
         at = f"{who}: {name}"
         found = (answer.get("data") or {}).get(name)
+        self.complaints += [f"{at}: {line}" for line in await self.recorded(who, name, letter)]
         if letter != "v":
             self.complaints += refused(at, answer, matrix.CODES[letter])
         elif found is None or codes(answer) != ({"UNAVAILABLE"} if name in OFFLINE else set()):
@@ -50,6 +59,41 @@ class Tries:
             self.once |= set(secrets_in(about.type.of_type, found))
             bearer = Caller(self.built.app, found.get("accessToken") or caller.token)
             self.complaints += [f"{at}: {line}" for line in await unreadable(bearer, found)]
+
+    async def recorded(self, who: str, name: str, letter: str) -> Iterable[str]:
+        """What is wrong with the row that it left in the audit."""
+        async with self.built.world.core.db.read() as db:
+            rows = [row for row in await db.scalars(select(AuditEvent).where(AuditEvent.action == name))
+                    if row.id not in self.audited and row.id not in self.built.world.things]  # fmt: skip
+        if who == "inactive":
+            # The door does not know them: there is no operation yet.
+            return [f"recorded {rows}"] if rows else []
+        if len(rows) != 1:
+            return [f"{len(rows)} rows in the audit"]
+        row, code = rows[0], matrix.CODES.get(letter, "UNAVAILABLE" if name in OFFLINE else "")
+        self.audited[row.id] = row
+        by = None if letter == "U" else row.user_id
+        found = (row.outcome, row.code, row.user_id, bool(row.address), bool(row.request_id))
+        expected = ("REFUSED" if code else "DONE", code, by, True, True)
+        wrong = [] if found == expected else [f"the audit has {found} instead of {expected}"]
+        if (
+            letter != "U"
+            and who != "anonymous"
+            and name not in TOKENS
+            and by != self.built.world.people[who].row.id
+        ):
+            wrong.append(f"the audit says that {by} did it")
+        if letter == "v" and row.target_id is None and name not in WITHOUT_TARGET:
+            wrong.append("the audit does not say what it was about")
+        return wrong
+
+    def told_secrets(self) -> Iterable[str]:
+        """Secrets that stand in the audit."""
+        texts = [f"{row.content} {row.user_agent}" for row in self.audited.values()]
+        people = [person.token for person in self.built.world.people.values()]
+        for secret in {PASSWORD, NEW_PASSWORD, SECRET_KEY, *people, *self.once}:
+            if any(secret in text for text in texts):
+                yield f"the audit tells the secret {secret[:6]}…"
 
     async def attempt(self, who: str, name: str, letter: str) -> Attempt:
         """Something new for each that will use it up; those who are refused can all be refused the same."""
@@ -77,13 +121,14 @@ class Tries:
 
 
 async def test_a_mutation_is_done_for_whom_the_table_says(built: Matrix) -> None:
-    """And what it answers has every field, names nothing that may not be read, and shows a secret this once."""
+    """And what it answers has every field, names nothing that may not be read, and shows a secret this once. Each attempt
+    leaves its row in the audit, with who, what, whence and what came of it, and without a secret."""
     tries = Tries(built)
     for name in matrix.MUTATIONS:
         for who in ACTORS:
             await tries.one(who, name)
     await built.learn(tries.caller)
-    agree([*tries.complaints, *tries.shown_again(), *tries.never_answered()])
+    agree([*tries.complaints, *tries.shown_again(), *tries.never_answered(), *tries.told_secrets()])
 
 
 #: What a first event has.

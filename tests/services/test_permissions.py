@@ -10,6 +10,7 @@ from services import permissions, sessions, subjects, users
 from services.core import Core
 from services.db.tables import (
     Agent,
+    AuditEvent,
     Base,
     Domain,
     Group,
@@ -48,6 +49,7 @@ async def populate(core: Core, make: Factories, seed: int) -> list[Actor]:
         )
     for user, _ in people:
         await make.login(user=user)
+        await make.audit_event(user=user)
         if chance.random() < 0.5:
             await make.keypair(user=user, policy=chance.choice(policies))
     grantees = [*domains, *groups, *(user for user, _ in people)]
@@ -221,6 +223,7 @@ def test_tables_without_a_reading_rule_are_not_read_by_actors() -> None:
         ResourcePolicy,
         ResourceGroup,
         ResourcePreset,
+        AuditEvent,
         Agent,
         Image,
         Registry,

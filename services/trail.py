@@ -20,6 +20,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -204,8 +205,14 @@ def named_ids(given: Mapping[str, Any]) -> list[str]:
     ]
 
 
+@lru_cache(maxsize=2048)
 def sounds_secret(name: str) -> bool:
     return _SECRET.search(name) is not None
+
+
+@lru_cache(maxsize=2048)
+def _is_body(name: str) -> bool:
+    return _BODIES.search(name) is not None
 
 
 def _ids(value: Any) -> list[str]:
@@ -236,9 +243,11 @@ def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         text = msgspec.json.encode(value, enc_hook=str).decode()
         return text if len(text) <= _LONGEST_TEXT else f"({len(text)} characters)"
-    if len(value) > _LONGEST_TEXT or (value and _BODIES.search(name)):
+    if len(value) > _LONGEST_TEXT or (value and _is_body(name)):
         return f"({len(value)} characters)"
-    return _UNSTORABLE.sub("\ufffd", _USERINFO.sub(f"{MASK}@", value))
+    if "://" in value:
+        value = _USERINFO.sub(f"{MASK}@", value)
+    return value if value.isprintable() else _UNSTORABLE.sub("\ufffd", value)
 
 
 def _shown(name: str, value: Any) -> Any:
@@ -271,6 +280,8 @@ def _row(entry: Entry) -> dict[str, Any]:
 
 
 def _storable(text: str) -> str:
+    if text.isprintable():
+        return text
     return "".join(character if character.isprintable() else "?" for character in text)
 
 

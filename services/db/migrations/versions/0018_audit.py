@@ -1,6 +1,6 @@
 """the audit log
 
-Revision: 0016
+Revision: 0018
 Revises: 0015
 """
 
@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from alembic import op
 from services.db.types import UtcDateTime
 
-revision = '0016'
-down_revision = '0015'
+revision = '0018'
+down_revision = '0017'
 branch_labels = None
 depends_on = None
 

@@ -207,7 +207,7 @@ class Agent:
             case OpenStream():
                 self._answer(message.request, self.streams.open(message), reply)
             case PullImage():
-                pull = self.images.pull(message.image, message.username, message.password)
+                pull = self.images.pull(message.image, message.credentials)
                 self._pulling(message.image, self._answer(message.request, pull, reply))
             case CancelPull():
                 for task in self._asked.pop(message.image, ()):

@@ -144,7 +144,7 @@ class Executor:
         ref, runtime = work.ref, self._runtime
         match work:
             case Pull(spec=spec):
-                await self._images.ensure(ref[0], spec.image, spec.pull_policy)
+                await self._images.ensure(ref[0], spec.image, spec.pull_policy, spec.credentials)
                 return PullDone(ref)
             case Create(spec=spec):
                 return Created(ref, await runtime.create(*ref, await self._grant(ref[0], spec)))

@@ -143,6 +143,16 @@ class Cluster(msgspec.Struct, frozen=True, omit_defaults=True):
     public_key: str = ""
 
 
+class Credentials(msgspec.Struct, frozen=True, omit_defaults=True):
+    """As whom an image's registry is asked; empty: nobody in particular. Never written down on a node."""
+
+    username: str = ""
+    password: str = ""
+
+    def __repr__(self) -> str:
+        return f"Credentials(username={self.username!r})"
+
+
 class KernelSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """All that a node must know to run one kernel."""
 
@@ -166,6 +176,8 @@ class KernelSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     shared_memory: int = 64 * 1024 * 1024
     #: `if-not-present`, `always` or `never`.
     pull_policy: Literal["if-not-present", "always", "never"] = "if-not-present"
+    #: With which the image is pulled.
+    credentials: Credentials = Credentials()
     #: Per-accelerator allocation: slot name → device id → amount in milli-units / bytes. The node chooses where the
     #: manager leaves it empty, and refuses what does not fit.
     devices: dict[str, dict[str, int]] = {}
@@ -449,8 +461,7 @@ class DestroyKernel(Message, frozen=True, tag="destroy"):
 class PullImage(Message, frozen=True, tag="pull_image"):
     request: int
     image: str
-    username: str = ""
-    password: str = ""
+    credentials: Credentials = Credentials()
 
 
 class CancelPull(Message, frozen=True, tag="cancel_pull"):

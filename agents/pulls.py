@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
-from agents.protocol import ImageInfo, PullProgress
+from agents.protocol import Credentials, ImageInfo, PullProgress
 from agents.runtimes.contract import Runtime, RuntimeFailure
 
 log = logging.getLogger(__name__)
@@ -20,6 +20,8 @@ REFRESH_SECONDS = 60.0
 LIST_SECONDS = 20.0
 #: Seconds between two reports of how far one pull is: engines tell of every chunk of every layer.
 REPORT_SECONDS = 0.25
+
+NOBODY = Credentials()
 
 Policy = Literal["if-not-present", "always", "never"]
 
@@ -86,7 +88,9 @@ class Images:
             except RuntimeFailure as failure:
                 log.warning("images were not listed: %s", failure.message)
 
-    async def ensure(self, kernel: str, image: str, policy: Policy) -> None:
+    async def ensure(
+        self, kernel: str, image: str, policy: Policy, credentials: Credentials = NOBODY
+    ) -> None:
         """Have an image here for a kernel, as its pull policy says. May be cancelled.
 
         Raises:
@@ -100,13 +104,13 @@ class Images:
                 return
         if policy == "never":
             raise RuntimeFailure("IMAGE_NOT_FOUND", f"{image} is not on the node, and it may not be pulled")
-        await self.pull(image, kernel=kernel)
+        await self.pull(image, credentials, kernel=kernel)
 
-    async def pull(self, image: str, username: str = "", password: str = "", *, kernel: str = "") -> None:
+    async def pull(self, image: str, credentials: Credentials = NOBODY, *, kernel: str = "") -> None:
         """Pull, or join the pull of the same image that is under way. Cancelled by the last who waits for it."""
         pull = self._pulls.get(image)
         if pull is None or pull.task.done():
-            work = self._pull(image, username, password)
+            work = self._pull(image, credentials)
             pull = self._pulls[image] = _Pull(asyncio.create_task(work))
         pull.waiting += 1
         if kernel:
@@ -131,9 +135,11 @@ class Images:
         """An image that was believed to be here was not: look anew before the next kernel."""
         self._known = ()
 
-    async def _pull(self, image: str, username: str, password: str) -> None:
+    async def _pull(self, image: str, credentials: Credentials) -> None:
         async with self._slots:
-            await self._runtime.pull(image, partial(self._report, image), username, password)
+            await self._runtime.pull(
+                image, partial(self._report, image), credentials.username, credentials.password
+            )
         await self.refresh()
 
     def _report(self, image: str, current: int, total: int) -> None:

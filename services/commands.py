@@ -21,6 +21,8 @@ from services.core import Core
 from services.db.tables import Image, Kernel, Session
 from services.networks import Work
 from services.options import IMAGE_PULL_POLICY
+from services.registries import credentials
+from services.registries.credentials import Credentials
 from services.sessions import lifecycle
 from services.sessions.lifecycle import Changes, Reason, Was
 from services.sessions.observe import Stray
@@ -86,14 +88,16 @@ class Commands:
             members = await _members(db, [(kernel, session) for kernel, session, _ in rows])
             starting = [session.user_id for kernel, session, _ in rows if kernel.status in _STARTING]
             authorized = await sshkeys.authorized_keys(db, starting) if starting else {}
+            hosts = {image.registry_host for kernel, _, image in rows if kernel.status in _STARTING}
+            known = await credentials.of_hosts(self._core, db, hosts) if hosts else {}
             for kernel, session, image in rows:
                 if kernel.id in held:
                     continue
                 if kernel.status in _STARTING:
                     if session.network and session.network_agent_id is None:
                         continue  # the network between its nodes comes first
-                    lines = authorized[session.user_id]
-                    self._start(kernel.id, self._create(kernel, session, image, members[session.id], lines))
+                    more = authorized[session.user_id], known.get(image.registry_host)
+                    self._start(kernel.id, self._create(kernel, session, image, members[session.id], *more))
                 else:
                     grace = 0.0 if kernel.abandoned else _GRACE
                     self._start(
@@ -131,6 +135,7 @@ class Commands:
         image: Image,
         members: Sequence[Kernel],
         authorized_keys: Sequence[str],
+        known: Credentials | None,
     ) -> None:
         agent_id = kernel.agent_id or ""
         accepted = self._accepted.setdefault(agent_id, set())
@@ -144,6 +149,7 @@ class Commands:
             self._core.keys,
             pull=self._core.options.value(IMAGE_PULL_POLICY),
             authorized_keys=authorized_keys,
+            known=known,
         )
         try:
             await self._core.hub.call(

@@ -6,9 +6,11 @@ from typing import Final, Literal
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from agents import protocol
 from agents.protocol import Cluster, KernelSpec, ServicePort
 from services.db.tables import Image, Kernel, Session
 from services.keys import Keys
+from services.registries.credentials import Credentials
 
 #: Where main1 waits for the others of a distributed job (PyTorch's usual one).
 _MASTER_PORT: Final = "29500"
@@ -30,6 +32,7 @@ def describe(
     *,
     pull: str,
     authorized_keys: Sequence[str] = (),
+    known: Credentials | None = None,
 ) -> KernelSpec:
     """All that a node must know to run a kernel.
 
@@ -37,6 +40,7 @@ def describe(
         members: all kernels of its session, in the order of their ranks.
         pull: a value of `options.IMAGE_PULL_POLICY`.
         authorized_keys: public keys of its user, as lines of an authorized_keys file.
+        known: as whom the image's registry is asked; None: nobody in particular.
 
     Raises:
         ValueError: the session's key was sealed with one that the secrets file no longer has.
@@ -65,6 +69,7 @@ def describe(
         command=session.startup_command if batch and main else None,
         shared_memory=session.shared_memory,
         pull_policy=_PULL_POLICIES[pull],
+        credentials=known.on_the_wire() if known else protocol.Credentials(),
     )
 
 

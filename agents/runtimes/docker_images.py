@@ -45,7 +45,8 @@ class Images:
         layers: dict[str, tuple[int, int]] = {}
 
         async def follow() -> None:
-            async for step in engine.docker.images.pull(image, auth=auth, stream=True):
+            name = _with_host(image) if auth else image
+            async for step in engine.docker.images.pull(name, auth=auth, stream=True):
                 if "error" in step:
                     raise RuntimeFailure("PULL_FAILED", f"Pulling {image}: {step['error']}")
                 detail = step.get("progressDetail") or {}
@@ -82,3 +83,11 @@ class Images:
             named = str(found.get("Architecture") or "")
             self._architectures[identity] = _ARCHITECTURES.get(named, named)
         return self._architectures[identity]
+
+
+def _with_host(image: str) -> str:
+    """With the registry's host in its name, which is where a password is sent to."""
+    first, slash, _ = image.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost"):
+        return image
+    return f"docker.io/{image}" if slash else f"docker.io/library/{image}"

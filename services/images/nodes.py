@@ -92,8 +92,10 @@ async def _install(run: tasks.Run) -> None:
     """The work of INSTALL_IMAGES: a line for each image and node."""
     core = run.core
     async with core.db.read() as db:
-        images = (await db.scalars(select(Image).where(Image.id.in_(run.arguments["images"])))).all()
-        agents = (await db.scalars(select(Agent).where(Agent.id.in_(run.arguments["agents"])))).all()
+        wanted = select(Image).where(Image.id.in_(run.arguments["images"])).order_by(Image.reference)
+        images = (await db.scalars(wanted)).all()
+        nodes = select(Agent).where(Agent.id.in_(run.arguments["agents"])).order_by(Agent.name)
+        agents = (await db.scalars(nodes)).all()
         passwords = await credentials.of_hosts(core, db, {image.registry_host for image in images})
     installation = _Installation(run, images, agents, passwords)
     await installation.carry_out()
@@ -152,14 +154,13 @@ class _Installation:
 
     async def _bring(self, agent: Agent, image: Image) -> BerthError | None:
         core, known = self._run.core, self._passwords.get(image.registry_host, Credentials())
+        if agent.architecture not in ("", image.architecture):
+            return Conflict(f"The image is for {image.architecture}, the node is of {agent.architecture}.")
         try:
             await core.hub.call(
                 agent.id,
                 lambda request: PullImage(
-                    request=request,
-                    image=image.reference,
-                    username=known.username,
-                    password=known.password,
+                    request=request, image=image.reference, credentials=known.on_the_wire()
                 ),
                 deadline=_DEADLINE,
             )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from agents import protocol
 from services.core import Core
 from services.db.tables import Registry
 
@@ -19,6 +20,10 @@ class Credentials:
 
     username: str = ""
     password: str = field(default="", repr=False)
+
+    def on_the_wire(self) -> protocol.Credentials:
+        """For a node that pulls."""
+        return protocol.Credentials(self.username, self.password)
 
 
 def of(core: Core, registry: Registry) -> Credentials:

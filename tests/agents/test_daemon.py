@@ -9,7 +9,16 @@ import pytest
 
 from agents import daemon
 from agents.journal import Journal
-from agents.protocol import CreateKernel, DestroyKernel, ImagesChanged, KernelLog, KernelPhase, RemoveImage
+from agents.protocol import (
+    CancelPull,
+    CreateKernel,
+    DestroyKernel,
+    ImagesChanged,
+    KernelLog,
+    KernelPhase,
+    PullImage,
+    RemoveImage,
+)
 from agents.runtimes.contract import Exit, RuntimeFailure
 from tests.agents.fakes import PATIENCE, SPEC, FakeManager, FakeRuntime, agent_of
 
@@ -173,3 +182,30 @@ async def test_a_kernel_that_was_given_up_meanwhile_is_ended_on_return(
     end = manager.events[-1].body
     assert isinstance(end, KernelPhase)
     assert end.code == "GIVEN_UP"
+
+
+async def test_an_image_that_nobody_wants_any_more_is_not_pulled_on(
+    manager: FakeManager, tmp_path: Path
+) -> None:
+    """Asked for by itself; a kernel that needs it as well keeps the pull going."""
+    runtime = FakeRuntime()
+    runtime.present = []
+    runtime.hang["pull"] = asyncio.Event()
+    async with agent_of(manager, runtime, tmp_path):
+        await manager.until_connected()
+        for shared in (False, True):
+            calls = runtime.calls.count("pull")
+            asked = asyncio.create_task(
+                manager.hub.call("agt_1", lambda n: PullImage(n, "python:3"), deadline=PATIENCE)
+            )
+            await runtime.changes.until(lambda before=calls: runtime.calls.count("pull") > before)
+            if shared:
+                await manager.hub.call(
+                    "agt_1", lambda n: CreateKernel(n, "knl_1", 1, SPEC), deadline=PATIENCE
+                )
+                await manager.until_phase("PULLING", "knl_1")
+            await manager.hub.call("agt_1", lambda n: CancelPull(n, "python:3"), deadline=PATIENCE)
+            asked.cancel()
+        runtime.hang["pull"].set()
+        await manager.until_phase("RUNNING", "knl_1")
+    assert runtime.pulled == ["python:3"]

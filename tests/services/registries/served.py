@@ -2,8 +2,11 @@
 
 import asyncio
 import base64
+import gzip
 import hashlib
+import io
 import json
+import tarfile
 import time
 import uuid
 from collections.abc import AsyncGenerator, Mapping
@@ -66,15 +69,16 @@ class Registry:
         **more: Any,
     ) -> str:
         """Push an image of one small layer. Returns its configuration's digest."""
+        diff, layer = _layer(repository)
         config = {
             "architecture": architecture,
             "os": "linux",
             "config": {"Labels": dict(labels) if labels is not None else None},
-            "rootfs": {"type": "layers", "diff_ids": []},
+            "rootfs": {"type": "layers", "diff_ids": [diff]},
             **more,
         }
         config_digest, size = await self.blob(repository, json.dumps(config).encode())
-        layer_digest, layer_size = await self.blob(repository, b"layer of " + repository.encode())
+        layer_digest, layer_size = await self.blob(repository, layer)
         manifest = {
             "schemaVersion": 2,
             "mediaType": kind,
@@ -146,6 +150,17 @@ class Registry:
         if self.token is not None:
             headers["authorization"] = f"Bearer {self.token(f'repository:{repository}:pull,push')}"
         return httpx.AsyncClient(base_url=self.url, auth=self.auth, headers=headers)
+
+
+def _layer(text: str) -> tuple[str, bytes]:
+    """A layer with one file: its digest before it is compressed, and itself."""
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w") as tar:
+        entry = tarfile.TarInfo("hello")
+        entry.size = len(text)
+        tar.addfile(entry, io.BytesIO(text.encode()))
+    data = plain.getvalue()
+    return f"sha256:{hashlib.sha256(data).hexdigest()}", gzip.compress(data, mtime=0)
 
 
 @asynccontextmanager

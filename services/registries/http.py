@@ -181,7 +181,7 @@ class Http:
             if response.headers.get("content-encoding", "identity") not in ("identity", ""):
                 raise BadAnswer(f"{host_of(url)} answers compressed, though asked not to.")
             taken = bytearray()
-            async for chunk in response.aiter_raw():
+            async for chunk in response.aiter_bytes():
                 taken += chunk
                 if len(taken) > limit:
                     raise BadAnswer(f"{host_of(url)} answers with more than {limit} bytes.")

@@ -31,6 +31,7 @@ from resolvers.settings import SettingMutations, SettingQueries, SettingSubscrip
 from resolvers.signups import SignUpMutations, SignUpQueries
 from resolvers.tasks import TaskMutations, TaskQueries, TaskSubscriptions
 from resolvers.usage import UsageMutations
+from resolvers.usage_reports import UsageReportQueries
 from resolvers.users import UserMutations, UserQueries
 from schema import inputs
 from schema.access import Login
@@ -61,6 +62,7 @@ class Query(
     SessionQueries,
     SettingQueries,
     AuditQueries,
+    UsageReportQueries,
 ):
     pass
 

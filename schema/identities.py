@@ -32,6 +32,7 @@ _NOUNS: Final[dict[str, Kinds]] = {
     "grantee": ("dom", "grp", "usr"),
     "tenant": ("dom", "grp"),
     "registries": ("reg",),
+    "scope": ("usr", "grp", "dom", "rgp"),
     "dependsOn": ("ses",),
 }
 #: Wrong ids that are told of at once.

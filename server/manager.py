@@ -31,6 +31,7 @@ from services import (
     registries,
     sessions,
     settings,
+    statistics,
 )
 from services import tasks as background
 from services.agents import AgentLinks
@@ -55,6 +56,7 @@ _BOOKS_EVERY: Final = 5.0
 _SETTINGS_EVERY: Final = 5.0
 _MAIL_EVERY: Final = 2.0
 _PURGE_EVERY: Final = 600.0
+_USAGE_EVERY: Final = 60.0
 
 
 @dataclass
@@ -142,6 +144,9 @@ async def _running(config: Config, *, alone: bool) -> AsyncGenerator[Manager]:
         _every(_PURGE_EVERY, "forgetting old tasks", lambda: background.purge(core)),
         _every(_RENEW_EVERY, "renewing leases", links.renew_leases),
         _every(_BOOKS_EVERY, "counting requests", lambda: auth.keep_books(core)),
+        _every(_USAGE_EVERY, "adding up what was used", lambda: core.meters.flush(db, core.now())),
+        _every(_USAGE_EVERY, "adding up usage", lambda: statistics.roll_up(core)),
+        _every(_PURGE_EVERY, "purging old hours of usage", lambda: statistics.purge(core)),
         _every(_PURGE_EVERY, "purging what has expired", lambda: auth.purge(core)),
         _every(_PURGE_EVERY, "purging old mails", lambda: mails.purge(core)),
         _every(_MAIL_EVERY, "sending mails", sender.run),

@@ -10,6 +10,7 @@ from services.activity import ActivityBook
 from services.bus import Bus
 from services.db.engine import Database
 from services.keys import Keys
+from services.meters import MeterBook
 from services.options import OptionBook
 from services.progress import ProgressBook
 from services.ratelimits import LocalCounters, RateCounters, RedisCounters
@@ -70,6 +71,7 @@ class Core:
     manager_id: str = "manager"
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     standings: StandingBook = field(default_factory=StandingBook)
+    meters: MeterBook = field(default_factory=MeterBook)
     uses: UseBook = field(default_factory=UseBook)
     #: What an administrator sets: `core.options.value(services.options.SIGN_UP_MODE)`.
     options: OptionBook = field(default_factory=OptionBook)

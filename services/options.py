@@ -337,8 +337,8 @@ AUDIT_RETENTION: Final = _number(
     least=1, most=36_500, unit="days",
 )  # fmt: skip
 STATISTICS_RETENTION: Final = _number(
-    "statisticsRetentionDays", Section.RECORDS, 1095,
-    "How long hourly statistics of use are kept; what is older is deleted, and cannot be had again.",
+    "statisticsRetentionDays", Section.RECORDS, 93,
+    "How long usage is kept by the hour; by the day and the month it stays for good.",
     least=1, most=36_500, unit="days",
 )  # fmt: skip
 

@@ -138,6 +138,7 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
     "rescanRegistries": (_ALL, _NO, _NO),
     # work in the background
     "cancelTask": (_ALL, _DOM, _OWN),
+    "read:usage": (_ALL, _DOM, _OWN),
     # sessions
     "createSession": (_OWN, _OWN, _OWN),
     "updateSession": (_ALL, _DOM, _OWN),

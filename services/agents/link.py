@@ -108,6 +108,7 @@ class AgentLinks:
                 self._alive[agent_id] = time.monotonic()
             case Stats():
                 self._alive[agent_id] = time.monotonic()
+                self._core.meters.take(message)
                 await self._core.stats.report(agent_id, message)
             case PullProgress():
                 await self._progress(agent_id, message)

@@ -649,6 +649,9 @@ class SessionDependency(Base):
     depends_on_id: Mapped[str] = mapped_column(ForeignKey("sessions.id"), primary_key=True, index=True)
 
 
+_UNACCOUNTED = text("not accounted")
+
+
 class Kernel(Base):
     """One container of a session."""
 
@@ -656,6 +659,7 @@ class Kernel(Base):
     __table_args__ = (
         Index(None, "session_id", "rank", unique=True),
         Index(None, "agent_id", "status"),
+        Index("ix_kernels_unaccounted", "id", sqlite_where=_UNACCOUNTED, postgresql_where=_UNACCOUNTED),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -677,6 +681,60 @@ class Kernel(Base):
     exit_code: Mapped[int | None]
     started_at: Mapped[datetime | None]
     terminated_at: Mapped[datetime | None]
+    #: Its time is in the usage totals up to here, microseconds since 1970; None: nothing of it.
+    accounted_until: Mapped[int | None]
+    #: All of its time is: it has ended.
+    accounted: Mapped[bool] = mapped_column(default=False)
+
+
+_OF_USERS = text("user_id != ''")
+
+
+class UsageTotal(Base):
+    """What was used in one hour, day or month (UTC), by whom and where.
+
+    Each amount is there twice: under its user, and with an empty one for all users together. It is `high * 2**32 + low`:
+    bytes times microseconds are more than 64 bits can add up. `services/statistics.py` says what the measures are.
+    """
+
+    __tablename__ = "usage_totals"
+    __table_args__ = (
+        Index(
+            "ix_usage_totals_domain",
+            "domain_id",
+            "period",
+            sqlite_where=_OF_USERS,
+            postgresql_where=_OF_USERS,
+        ),
+        Index(
+            "ix_usage_totals_group", "group_id", "period", sqlite_where=_OF_USERS, postgresql_where=_OF_USERS
+        ),
+    )
+
+    user_id: Mapped[str] = mapped_column(String(30), primary_key=True)
+    #: `2026-11-24T08`, `2026-11-24` or `2026-11`.
+    period: Mapped[str] = mapped_column(String(13), primary_key=True)
+    domain_id: Mapped[str] = mapped_column(String(30), primary_key=True)
+    group_id: Mapped[str] = mapped_column(String(30), primary_key=True)
+    resource_group_id: Mapped[str] = mapped_column(String(30), primary_key=True)
+    measure: Mapped[str] = mapped_column(String(64), primary_key=True)
+    high: Mapped[int]
+    low: Mapped[int]
+    #: The largest single value, for measures that have one.
+    peak: Mapped[int]
+
+
+class KernelMeter(Base):
+    """How far a live kernel's own counters are in the usage totals."""
+
+    __tablename__ = "kernel_meters"
+
+    kernel_id: Mapped[str] = mapped_column(String(30), primary_key=True)
+    cpu_milliseconds: Mapped[int] = mapped_column(default=0)
+    block_read_bytes: Mapped[int] = mapped_column(default=0)
+    block_write_bytes: Mapped[int] = mapped_column(default=0)
+    network_received_bytes: Mapped[int] = mapped_column(default=0)
+    network_sent_bytes: Mapped[int] = mapped_column(default=0)
 
 
 class Occupancy(Base):

@@ -103,6 +103,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "User": (OWNER, """consents emailVerified language active allowedActions:actions concurrentSessions createdAt description domain email fullName groups
         id keypairs mainKeypair maxConcurrentSessions mustChangePassword name role sessions totalSlots"""),
     # values
+    "AcceleratorUse": (INSIDE, "name utilisation"),
     "AgentStats": (INSIDE, "at cpuPercent devices diskTotal diskUsed kernelCount memoryTotal memoryUsed"),
     "AuditArgument": (INSIDE, "path value"),
     "AuditChange": (INSIDE, "after before field object"),
@@ -121,6 +122,8 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "Label": (INSIDE, "name value"),
     "LimitReached": (INSIDE, """code estimatedStartAt message:holder position asked free:holder holder limit:holder
         scope slot used:holder"""),
+    "MeasuredUse": (INSIDE, """accelerators cpuSeconds memoryMeanBytes memoryPeakBytes readBytes receivedBytes seconds sentBytes
+        writtenBytes"""),
     "Log": (INSIDE, "size text truncated"),
     "NoAgentFits": (INSIDE, """code estimatedStartAt message position asked largestCapacity largestFree nearestFree never
         onOneDevice slot unconnected drainedAgents lostAgents"""),
@@ -150,6 +153,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "Slot": (INSIDE, "amount name type"),
     "SlotAvailability": (INSIDE, "capacity free largestCapacity largestFree limit name type used"),
     "SlotLimit": (INSIDE, "amount name type used"),
+    "SlotTime": (INSIDE, "name slotSeconds"),
     "SlotType": (INSIDE, "description name step unit"),
     "SlotUsage": (INSIDE, "capacity name type used"),
     "SshPublicKey": (INSIDE, "bits comment fingerprint publicKey type"),
@@ -158,6 +162,12 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "TaskError": (INSIDE, "code message"),
     "TaskFigure": (INSIDE, "name value"),
     "TaskLine": (INSIDE, "message number outcome subject"),
+    "Summary": (INSIDE, """agentsAlive agentsLost agentsTerminated groups myOtherSessions myRunningSessions otherSessions
+        runningSessions users"""),
+    "Usage": (INSIDE, "measured sessionSeconds slots"),
+    "UsagePart": (INSIDE, "of ofId points total"),
+    "UsagePoint": (INSIDE, "at usage"),
+    "UsageReport": (INSIDE, "csv from parts to"),
     "UsageCorrection": (INSIDE, "after before scope scopeId slot"),
     "WaitsForSessions": (INSIDE, "code estimatedStartAt message position waitsFor"),
     "WrongArchitecture": (INSIDE, "code estimatedStartAt message position accepted available drainedAgents lostAgents"),
@@ -285,6 +295,8 @@ QUERIES: Final = {
     "settings": BY_SUPERADMIN,
     "slotTypes": SIGNED_IN,
     "tasks": SIGNED_IN,
+    "summary": SIGNED_IN,
+    "usageReport": SIGNED_IN,
     "users": SIGNED_IN,
     "viewer": VIEWER,
 }
@@ -382,6 +394,7 @@ ARGUMENTS: Final = {
     "Query.availability": "groupId:grp resourceGroupId:rgp",
     "Query.availablePresets": "groupId:grp resourceGroupId:rgp",
     "Query.node": "id:*",
+    "Query.usageReport": "from groupBy resolution scopeId:usr,grp,dom,rgp to",
     "Query.settings": "sectionIn",
     "Kernel.logs": "tail",
     "Session.logs": "tail",
@@ -563,6 +576,8 @@ ENUMS: Final = {
     "TaskOrderField": "CREATED_AT",
     "TaskOutcome": "ADDED CHANGED DONE FAILED SKIPPED VANISHED",
     "TaskStatus": "CANCELLED FAILED PENDING RUNNING SUCCEEDED",
+    "UsageGrouping": "DOMAIN GROUP RESOURCE_GROUP USER",
+    "UsageResolution": "DAY HOUR MONTH",
     "UserOrderField": "CREATED_AT EMAIL NAME ROLE",
 }
 UNIONS: Final = {

@@ -123,11 +123,22 @@ def about_ours(world: World, name: str) -> dict[str, str]:
         "groupId": world.ours["Group"].id,
         "resourceGroupId": world.ours["ResourceGroup"].id,
     }
+    if name == "usageReport":
+        return {"groupBy": "USER", "resolution": "DAY"}
     return groups if name in ("availability", "availablePresets") else {}
 
 
 #: What only mutations and subscriptions answer.
-ELSEWHERE = ("NewInvitation", "Payload", "Result", "Correction", "Event", "LogChunk", "Problem")
+ELSEWHERE = (
+    "ImportedUser",
+    "NewInvitation",
+    "Payload",
+    "Result",
+    "Correction",
+    "Event",
+    "LogChunk",
+    "Problem",
+)
 
 
 async def test_everybody_sees_what_the_table_says_by_every_path(built: Matrix) -> None:

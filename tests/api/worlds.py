@@ -28,7 +28,7 @@ from scheduler.plan import (
     Waiting,
     WrongArchitecture,
 )
-from services import settings, tokens
+from services import periods, settings, tokens
 from services.bus import PullAdvanced
 from services.core import Core
 from services.db.tables import (
@@ -44,6 +44,7 @@ from services.db.tables import (
 )
 from services.sessions.reasons import Away, Writer, held_back
 from services.tokens import AccessClaims
+from services.totals import Additions, Scope
 from tests.api.clients import Caller
 from tests.factories import PASSWORD_HASH, SECRET_KEY, SSH_KEY, Factories
 
@@ -146,6 +147,7 @@ async def build(make: Factories) -> World:
         await _cluster(world, tenant, who, near)
         await _sessions(world, tenant, who, near)
     await _left_behind(world)
+    await _usage(world)
     superadmin = make.actor(world.people["superadmin"].row)
     await settings.change(
         make.core,
@@ -402,6 +404,22 @@ async def _session(
     world.add(session, **facts)
     world.add(kernel, **facts)
     return session, kernel
+
+
+async def _usage(world: World) -> None:
+    """Something of every measure, of either domain's owner."""
+    additions, hour = Additions(), world.core.now()
+    measures = (
+        "sessions", "cpu", "mem", "seen", "use:cpu", "use:mem", "use:cuda.device", "seen:cuda.device",
+        "io:read", "io:written", "net:received", "net:sent",
+    )  # fmt: skip
+    for tenant, who in ((world.ours, "owner"), (world.theirs, "stranger")):
+        where = tenant["Domain"].id, tenant["Group"].id, tenant["ResourceGroup"].id
+        scope = Scope(*where, world.people[who].row.id)
+        for measure in measures:
+            additions.add(periods.floor_hour(hour), scope, measure, 10**12, peak=10**9)
+    async with world.core.db.write() as db:
+        await additions.write(db)
 
 
 async def _left_behind(world: World) -> None:

@@ -11,3 +11,4 @@ from tests.schema.conftest import (  # noqa: F401
     sqlite_template,
     template,
 )
+from tests.services.conftest import clock  # noqa: F401

@@ -139,6 +139,7 @@ def test_every_action_on_an_object_is_in_the_table() -> None:
         "updateSettings",
         "generateSshKeypair",
         "setSshPublicKeys",
+        "read:usage",
     }
 
 

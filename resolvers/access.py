@@ -9,8 +9,9 @@ from resolvers.context import RequestContext, request_of
 from schema import access as types
 from schema.access import Viewer
 from schema.context import Info
+from schema.users import User
 from services import auth, permissions, sshkeys, subjects, users
-from services.auth import LoginResult
+from services.auth import LoginResult, SecondFactor, factors
 from services.errors import Unauthenticated
 
 #: `__Host-` cookies exist over TLS only; on a plain local address the same cookie has a plain name.
@@ -51,6 +52,54 @@ class AccessMutations:
             context.core, token, address=context.address, user_agent=context.user_agent
         )
         return _logged_in(context, result, cookie=by_cookie)
+
+    @strawberry.field(
+        description="Open a login that waits for its second factor, by the app's code or a recovery code."
+    )
+    async def confirm_login(self, info: Info, input: types.ConfirmLoginInput) -> types.LoginPayload:
+        context = request_of(info)
+        result = await auth.confirm_login(
+            context.core, input.ticket, input.code, address=context.address, user_agent=context.user_agent
+        )
+        return _logged_in(context, result, cookie=input.cookie)
+
+    @strawberry.field(description="Begin to set up a second factor: a secret for an authenticator app.")
+    async def start_totp(self, info: Info, input: types.StartTotpInput) -> types.StartTotpPayload:
+        started = await factors.start(info.context.core, info.context.viewer, input.password)
+        return types.StartTotpPayload(secret=started.secret, url=started.url)
+
+    @strawberry.field(description="Switch the second factor on, by a first code of the app.")
+    async def confirm_totp(self, info: Info, input: types.ConfirmTotpInput) -> types.ConfirmTotpPayload:
+        codes = await factors.confirm(info.context.core, info.context.viewer, input.code)
+        return types.ConfirmTotpPayload(recovery_codes=codes)
+
+    @strawberry.field(description="Switch your second factor off, by password and code.")
+    async def disable_totp(self, info: Info, input: types.DisableTotpInput) -> types.DisableTotpPayload:
+        context = request_of(info)
+        await factors.disable(context.core, context.viewer, input.password, input.code)
+        context.forget()
+        return types.DisableTotpPayload(user=await context.load(context.viewer.user_id))
+
+    @strawberry.field(description="Take the second factor from a user who has lost it; their logins end.")
+    async def reset_totp(self, info: Info, input: types.ResetTotpInput) -> types.ResetTotpPayload:
+        user = await users.reset_totp(info.context.core, info.context.viewer, str(input.user_id))
+        return types.ResetTotpPayload(user=User.of(user))
+
+    @strawberry.field(description="Change what you may change of yourself.")
+    async def update_profile(self, info: Info, input: types.UpdateProfileInput) -> types.UpdateProfilePayload:
+        user = await users.edit_profile(
+            info.context.core,
+            info.context.viewer,
+            name=input.name,
+            full_name=input.full_name,
+            language=input.language,
+        )
+        return types.UpdateProfilePayload(user=User.of(user))
+
+    @strawberry.field(description="End one of your logins.")
+    async def end_login(self, info: Info, input: types.EndLoginInput) -> types.EndLoginPayload:
+        gone = await auth.end_login(info.context.core, info.context.viewer, str(input.id))
+        return types.EndLoginPayload(deleted_id=strawberry.ID(gone))
 
     @strawberry.field(description="End this login.")
     async def logout(self, info: Info) -> types.LogoutPayload:
@@ -150,7 +199,14 @@ class AccessMutations:
         return types.CreatePasswordLinkPayload(url=f"{context.core.settings.public_url}/welcome#{ticket}")
 
 
-def _logged_in(context: RequestContext, result: LoginResult, *, cookie: bool) -> types.LoginPayload:
+def _logged_in(
+    context: RequestContext, result: LoginResult | SecondFactor, *, cookie: bool
+) -> types.LoginPayload:
+    if isinstance(result, SecondFactor):
+        asked = types.SecondFactor(ticket=result.ticket, expires_at=result.expires_at)
+        return types.LoginPayload(
+            access_token=None, expires_at=None, refresh_token=None, viewer=None, second_factor=asked
+        )
     context.actor = result.actor
     if cookie:
         life = (result.refresh_expires_at - context.core.now()).total_seconds()
@@ -160,6 +216,7 @@ def _logged_in(context: RequestContext, result: LoginResult, *, cookie: bool) ->
         expires_at=result.expires_at,
         refresh_token=None if cookie else result.refresh_token,
         viewer=Viewer.of(result.actor),
+        second_factor=None,
     )
 
 

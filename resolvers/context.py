@@ -51,6 +51,7 @@ from services import (
     tasks,
     users,
 )
+from services.auth import factors
 from services.core import Core
 from services.db.tables import Base
 from services.errors import NotFound, Unauthenticated
@@ -188,6 +189,7 @@ _EACH: Final[dict[str, tuple[Each, Any]]] = {
     "logins": (_logins, Login.of),
     "keypair_sessions": (_keypair_sessions, None),
     "keypair_requests": (_keypair_requests, None),
+    "recovery_codes": (factors.codes_left, None),
     "consents": (signups.consents, Consent.of),
 }
 

@@ -12,6 +12,7 @@ from schema.nodes import Node
 from schema.signups import LegalText
 from schema.users import Role, User
 from services import sshkeys
+from services.auth import devices
 from services.db import tables
 from services.permissions import Actor, permitted
 
@@ -58,6 +59,8 @@ class Login(Node):
     last_used_at: datetime = said("When it was last renewed.")
     address: str = said("From where.")
     user_agent: str = said("The program, as it calls itself.")
+    device: str = said("What program on which system that is, such as `Firefox on Linux`.")
+    expires_at: datetime = said("When it ends, however often it is renewed.")
 
     @classmethod
     def of(cls, row: tables.Login) -> "Login":
@@ -68,6 +71,8 @@ class Login(Node):
             last_used_at=row.last_used_at,
             address=row.address,
             user_agent=row.user_agent,
+            device=devices.describe(row.user_agent),
+            expires_at=row.expires_at,
         )
 
     @strawberry.field(description="Is it this very one?")
@@ -105,10 +110,18 @@ class Viewer:
     actor: strawberry.Private[Actor]
     role: Role = said("What you may do.")
     must_change_password: bool = said("True: nothing else works before `changePassword`.")
+    must_set_up_totp: bool = said(
+        "True: administrators need a second factor; nothing else works before `startTotp` and `confirmTotp`."
+    )
 
     @classmethod
     def of(cls, actor: Actor) -> "Viewer":
-        return cls(actor=actor, role=Role(actor.role), must_change_password=actor.must_change_password)
+        return cls(
+            actor=actor,
+            role=Role(actor.role),
+            must_change_password=actor.must_change_password,
+            must_set_up_totp=actor.must_set_up_totp,
+        )
 
     @strawberry.field(description="You.")
     async def user(self, info: Info) -> User:
@@ -140,6 +153,10 @@ class Viewer:
     async def ssh_public_keys(self, info: Info) -> list[SshPublicKey]:
         user = await info.context.load(self.actor.user_id)
         return [SshPublicKey.of(key) for key in sshkeys.read(user.row.ssh_public_keys)]
+
+    @strawberry.field(description="Recovery codes that are left to you; 0 without a second factor.")
+    async def recovery_codes_left(self, info: Info) -> int:
+        return sum(await info.context.each("recovery_codes", self.actor.user_id))
 
     @strawberry.field(description="What you may do on something at all: mutations, and `read:` with a noun.")
     def permissions(self) -> list[str]:
@@ -213,12 +230,102 @@ class SetSshPublicKeysInput:
     )
 
 
-@strawberry.type(description="Somebody is logged in.")
+@strawberry.type(description="A login of which one half is done; `confirmLogin` does the other.")
+class SecondFactor:
+    ticket: str = said("For `confirmLogin`, once.")
+    expires_at: datetime = said("Until when.")
+
+
+@strawberry.type(
+    description="Somebody is logged in; or, where `secondFactor` is not null, will be after `confirmLogin`."
+)
 class LoginPayload:
-    access_token: str = said("For `Authorization: Bearer`, until `expiresAt`.")
-    expires_at: datetime = said("When the access token ends; `refreshLogin` gives a new one.")
+    access_token: str | None = said(
+        "For `Authorization: Bearer`, until `expiresAt`; null where a second factor is asked for."
+    )
+    expires_at: datetime | None = said(
+        "When the access token ends; `refreshLogin` gives a new one. Null where a second factor is asked for."
+    )
     refresh_token: str | None = said("For `refreshLogin`, once; null when it is in the cookie.")
-    viewer: Viewer = said("Who is logged in.")
+    viewer: Viewer | None = said("Who is logged in; null where a second factor is asked for.")
+    second_factor: SecondFactor | None = said(
+        "What `confirmLogin` needs beside a code; null when the login is complete."
+    )
+
+
+@strawberry.input(description="The second half of a login.")
+class ConfirmLoginInput:
+    ticket: str = said("From `secondFactor`.")
+    code: str = said("Six digits of the authenticator app, or a recovery code.")
+    cookie: bool = said(
+        "Keep the refresh token in an HttpOnly cookie, for browsers; else it is in the answer.", default=True
+    )
+
+
+@strawberry.input(description="A second factor is to be set up.")
+class StartTotpInput:
+    password: str | None = said("Your password; null only where you have none.", default=None)
+
+
+@strawberry.type(description="A secret for an authenticator app. It does not count before `confirmTotp`.")
+class StartTotpPayload:
+    secret: str = said("To be typed into the app. It is shown this once.")
+    url: str = said("The same as a QR code has it. It is shown this once.")
+
+
+@strawberry.input(description="A first code of the authenticator app.")
+class ConfirmTotpInput:
+    code: str = said("Six digits.")
+
+
+@strawberry.type(description="From now on logins by password ask for a code.")
+class ConfirmTotpPayload:
+    recovery_codes: list[str] = said(
+        "Each opens a login once when the app is lost. They are shown this once: print them."
+    )
+
+
+@strawberry.input(description="A second factor is to be switched off.")
+class DisableTotpInput:
+    code: str = said("Six digits of the authenticator app, or a recovery code.")
+    password: str | None = said("Your password; null only where you have none.", default=None)
+
+
+@strawberry.type(description="Logins by password ask for no code any more.")
+class DisableTotpPayload:
+    user: User = said("You.")
+
+
+@strawberry.input(description="A user who has lost the second factor.")
+class ResetTotpInput:
+    user_id: strawberry.ID = said("The user.")
+
+
+@strawberry.type(description="The user has no second factor any more, and all their logins have ended.")
+class ResetTotpPayload:
+    user: User = said("The user as it is now.")
+
+
+@strawberry.input(description="A login of yours to end.")
+class EndLoginInput:
+    id: strawberry.ID = said("The login.")
+
+
+@strawberry.type(description="A login has ended.")
+class EndLoginPayload:
+    deleted_id: strawberry.ID = said("The login that is gone.")
+
+
+@strawberry.input(description="What you may change of yourself; what is absent stays as it is.")
+class UpdateProfileInput:
+    name: str | None = said("A new user name.", default=None)
+    full_name: str | None = said("A new full name.", default=None)
+    language: str | None = said("Of mails to you: `en` or `ko`.", default=None)
+
+
+@strawberry.type(description="You were changed.")
+class UpdateProfilePayload:
+    user: User = said("You.")
 
 
 @strawberry.type(description="A login has ended.")

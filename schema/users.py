@@ -47,6 +47,7 @@ class User(Node):
         "Somebody has read a mail to the address, or an administrator vouches for it."
     )
     language: str = said("Of mails to them: `en` or `ko`.")
+    totp_enabled: bool = said("They have a second factor.")
     must_change_password: bool = said("True: the next login must choose a new password first.")
     created_at: datetime = said("When they were added.")
     max_concurrent_sessions: int | None = said("Their sessions at once; null: unlimited.")
@@ -63,6 +64,7 @@ class User(Node):
             role=Role(row.role),
             active=row.active,
             email_verified=row.email_verified,
+            totp_enabled=row.totp_confirmed_at is not None,
             language=row.language,
             must_change_password=row.must_change_password,
             created_at=row.created_at,

@@ -94,6 +94,11 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
     "updateUsers": (_ALL, _DOM, _NO),
     "deactivateUsers": (_ALL, _NO, _NO),
     "reactivateUsers": (_ALL, _NO, _NO),
+    "resetTotp": (_ALL, _DOM, _NO),
+    "startTotp": (_OWN, _OWN, _OWN),
+    "confirmTotp": (_OWN, _OWN, _OWN),
+    "disableTotp": (_OWN, _OWN, _OWN),
+    "updateProfile": (_OWN, _OWN, _OWN),
     "generateSshKeypair": (_OWN, _OWN, _OWN),
     "setSshPublicKeys": (_OWN, _OWN, _OWN),
     "createInvitationTokens": (_ALL, _DOM, _NO),
@@ -168,7 +173,7 @@ ACTIONS_ON: Final[dict[type[Base], tuple[str, ...]]] = {
         "removeGroupMembers",
         "createSession",
     ),
-    User: ("updateUser", "updateUsers", "deactivateUsers", "reactivateUsers", "createKeypair"),
+    User: ("updateUser", "updateUsers", "deactivateUsers", "reactivateUsers", "resetTotp", "createKeypair"),
     Keypair: (
         "updateKeypair",
         "setMainKeypair",
@@ -227,6 +232,8 @@ class Actor:
     #: Empty for a signed request.
     login_id: str = ""
     must_change_password: bool = False
+    #: An administrator who needs a second factor and has none.
+    must_set_up_totp: bool = False
 
     @property
     def grantee_ids(self) -> tuple[str, ...]:
@@ -257,9 +264,15 @@ _BEFORE_NEW_PASSWORD: Final = {
 }
 
 
+#: The same for an administrator who has to set up a second factor first.
+_BEFORE_TOTP: Final = {**_BEFORE_NEW_PASSWORD, "startTotp": Reach.MINE, "confirmTotp": Reach.MINE}
+
+
 def reach(actor: Actor, action: str) -> Reach:
     if actor.must_change_password:
         return _BEFORE_NEW_PASSWORD.get(action, Reach.NOTHING)
+    if actor.must_set_up_totp:
+        return _BEFORE_TOTP.get(action, Reach.NOTHING)
     return TABLE[action][ROLES.index(actor.role)]
 
 
@@ -300,22 +313,27 @@ def require(actor: Actor, action: str, subject: Subject, *, visible: bool = True
         return
     if not visible:
         raise NotFound("There is no such object, or it is not yours to see.")
-    _refuse_before_new_password(actor)
+    _refuse_while_confined(actor)
     raise Forbidden(f"Your role does not allow {action} here. Ask an administrator of your domain.")
 
 
 def require_role(actor: Actor, action: str) -> None:
     """Raise `Forbidden` when the actor may perform the action on nothing at all."""
     if reach(actor, action) is Reach.NOTHING:
-        _refuse_before_new_password(actor)
+        _refuse_while_confined(actor)
         raise Forbidden(f"Your role does not allow {action}. Ask an administrator.")
 
 
-def _refuse_before_new_password(actor: Actor) -> None:
+def _refuse_while_confined(actor: Actor) -> None:
     if actor.must_change_password:
         raise Forbidden(
             "Choose a new password first (changePassword); until then nothing else is allowed.",
             help="Call `changePassword`, then go on with the access token that it answers.",
+        )
+    if actor.must_set_up_totp:
+        raise Forbidden(
+            "Administrators need a second factor here; until you have one nothing else is allowed.",
+            help="Call `startTotp`, then `confirmTotp` with a code of your authenticator app.",
         )
 
 

@@ -24,12 +24,13 @@ from services import (
     permissions,
     slots,
 )
-from services.auth import change, standing
+from services.auth import change, factors, standing
 from services.bus import AnyHint, Wake
 from services.core import Core
 from services.db.tables import FINAL, GroupMember, Keypair, Session, Slots, User
 from services.errors import Conflict, Forbidden, Problems
 from services.filters import Conditions, equal, linked, searched
+from services.mails import LANGUAGES
 from services.nouns import Noun
 from services.outcomes import Outcome, each
 from services.permissions import RANK, Actor, Reach, Subject
@@ -256,6 +257,54 @@ async def deactivate(
 async def reactivate(core: Core, actor: Actor, user_ids: Sequence[str]) -> list[Outcome[User]]:
     """Let users in again, each for itself."""
     return await each(user_ids, lambda user_id: _switch(core, actor, user_id, "reactivateUsers"))
+
+
+async def edit_profile(
+    core: Core,
+    actor: Actor,
+    *,
+    name: str | None = None,
+    full_name: str | None = None,
+    language: str | None = None,
+) -> User:
+    """Change what users may change of themselves; None: as it is.
+
+    Raises:
+        BadInput, Forbidden: a new password comes first.
+    """
+    permissions.require_role(actor, "updateProfile")
+    problems = Problems()
+    if name is not None:
+        name = inputs.check_person(name, problems, "input.name", required=True)
+    if full_name is not None:
+        full_name = inputs.check_person(full_name, problems, "input.fullName")
+    if language is not None and language not in LANGUAGES:
+        problems.add("input.language", f"One of {', '.join(LANGUAGES)}.")
+    problems.check()
+    async with core.db.write() as db:
+        user = await _noun.take(db, actor, actor.user_id, "updateProfile")
+        user.name = user.name if name is None else name
+        user.full_name = user.full_name if full_name is None else full_name
+        user.language = user.language if language is None else language
+    return user
+
+
+async def reset_totp(core: Core, actor: Actor, user_id: str) -> User:
+    """Take the second factor from a user who has lost it. All their logins end.
+
+    Raises:
+        NotFound, Forbidden.
+        Conflict: it is the actor's own: that takes a code.
+    """
+    hints: list[AnyHint] = []
+    async with core.db.write() as db:
+        user = await _noun.take(db, actor, user_id, "resetTotp", path="input.userId")
+        if user.id == actor.user_id:
+            raise Conflict("Switch your own second factor off by a code (disableTotp).", path="input.userId")
+        await factors.forget(db, user)
+        await standing.revoke_logins(core, db, user, hints)
+    await standing.tell(core, hints)
+    return user
 
 
 async def _switch(core: Core, actor: Actor, user_id: str, action: str, *, end_sessions: bool = False) -> User:

@@ -8,6 +8,7 @@ from typing import Any
 from argon2 import PasswordHasher
 
 from services import ids
+from services.auth import totp
 from services.core import Core
 from services.db.tables import (
     Agent,
@@ -122,6 +123,16 @@ class Factories:
             db.add(user)
             user.main_keypair_id = keypair.id
         return user
+
+    async def totp(self, user: User, *, confirmed: bool = True) -> str:
+        """Give a user a second factor. Returns its present code; of nobody nothing."""
+        secret, now = totp.new_secret(), self.core.now()
+        if user.id:
+            async with self.core.db.write() as db:
+                row = await db.get_one(User, user.id)
+                row.totp_secret = self.core.keys.seal(secret, f"totp:{user.id}")
+                row.totp_confirmed_at = now if confirmed else None
+        return totp.code(secret, totp.step_at(now))
 
     async def keypair(
         self, *, user: User | None = None, policy: ResourcePolicy | None = None, **more: Any
@@ -395,6 +406,7 @@ class Factories:
                 "group_ids": frozenset(group.id for group in groups),
                 "keypair_id": user.main_keypair_id or "",
                 "must_change_password": user.must_change_password,
+                "must_set_up_totp": False,
                 **more,
             }
         )

@@ -1,9 +1,12 @@
 """Who asks: logins and their tokens, signed requests, passwords, and what any of it is worth now."""
 
 from services.auth.change import change_password, create_password_ticket, redeem_ticket, reset_password
+from services.auth.factors import SecondFactor, Started
 from services.auth.logins import (
     ORDERS,
     LoginResult,
+    confirm_login,
+    end_login,
     get_login,
     login,
     login_with_keypair,
@@ -32,12 +35,16 @@ __all__ = [
     "ORDERS",
     "WINDOW",
     "LoginResult",
+    "SecondFactor",
+    "Started",
     "authenticate_bearer",
     "authenticate_request",
     "change_password",
+    "confirm_login",
     "count_operation",
     "counter",
     "create_password_ticket",
+    "end_login",
     "follow_revocations",
     "get_login",
     "is_signed_request",

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services import mails, passwords, tokens
 from services.auth import logins, standing
+from services.auth.factors import SecondFactor
 from services.auth.logins import LoginResult
 from services.bus import AnyHint
 from services.core import Core
@@ -62,8 +63,11 @@ async def drop_password_tickets(db: AsyncSession, user_id: str) -> None:
 
 async def redeem_ticket(
     core: Core, ticket: str, new_password: str, *, address: str, user_agent: str = ""
-) -> LoginResult:
+) -> LoginResult | SecondFactor:
     """Choose a password by a one-time link, and be logged in with it. All earlier logins end.
+
+    Returns:
+        The login; of a user who has a second factor, what `confirm_login` needs beside the code.
 
     Raises:
         BadInput: the password breaks rules; the ticket stays good.
@@ -74,7 +78,7 @@ async def redeem_ticket(
     hints: list[AnyHint] = []
     async with core.db.write() as db:
         user = await _use(core, db, wanted, hashed, hints)
-        result = await logins.open_login(core, db, user, address=address, user_agent=user_agent)
+        result = await logins.enter(core, db, user, address=address, user_agent=user_agent)
     await standing.tell(core, hints)
     return result
 

@@ -20,7 +20,8 @@ from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services import ids, paging, passwords, permissions, tokens, trail
-from services.auth import attempts, standing
+from services.auth import attempts, factors, standing
+from services.auth.factors import SecondFactor
 from services.bus import AnyHint, Revoked
 from services.core import Core
 from services.db.tables import Domain, Keypair, Login, RetiredRefreshToken, User
@@ -49,8 +50,13 @@ class LoginResult:
     actor: Actor
 
 
-async def login(core: Core, email: str, password: str, *, address: str, user_agent: str = "") -> LoginResult:
+async def login(
+    core: Core, email: str, password: str, *, address: str, user_agent: str = ""
+) -> LoginResult | SecondFactor:
     """Log in by e-mail and password. The answer and its time tell nobody whether the address is known.
+
+    Returns:
+        The login; of a user who has a second factor, what `confirm_login` needs beside the code.
 
     Raises:
         Unauthenticated: they do not match, or the user or its domain is not active.
@@ -89,7 +95,32 @@ async def login(core: Core, email: str, password: str, *, address: str, user_age
                 .values(password_hash=renewed)
             )
         await attempt.succeeded(db)
+        return await enter(core, db, user, address=address, user_agent=user_agent)
+
+
+async def confirm_login(
+    core: Core, ticket: str, code: str, *, address: str, user_agent: str = ""
+) -> LoginResult:
+    """Open a login that waits for its second factor, by the app's code or a recovery code.
+
+    Raises:
+        Unauthenticated: the code is not right or was used, or the first half was too long ago.
+        RateLimited: too many codes were tried.
+    """
+    attempt = await attempts.at_code(core, await factors.owner(core, ticket))
+    async with core.db.write() as db:
+        user = await factors.prove(core, db, ticket, code)
+        await attempt.succeeded(db)
         return await open_login(core, db, user, address=address, user_agent=user_agent)
+
+
+async def enter(
+    core: Core, db: AsyncSession, user: User, *, address: str, user_agent: str
+) -> LoginResult | SecondFactor:
+    """Let in who has proved to be a user, or ask for the second factor first."""
+    if user.totp_confirmed_at is not None:
+        return factors.ask(core, db, user)
+    return await open_login(core, db, user, address=address, user_agent=user_agent)
 
 
 async def login_with_keypair(
@@ -158,6 +189,23 @@ async def logout(core: Core, actor: Actor) -> str:
     return actor.login_id
 
 
+async def end_login(core: Core, actor: Actor, login_id: str) -> str:
+    """End one of the actor's own logins. Returns its id.
+
+    Raises:
+        NotFound: it is somebody else's, has ended or never was.
+    """
+    await get_login(core, actor, login_id, path="input.id")
+    async with core.db.write() as db:
+        await db.execute(
+            update(Login)
+            .where(Login.id == login_id, Login.user_id == actor.user_id, Login.revoked_at.is_(None))
+            .values(revoked_at=core.now())
+        )
+    await standing.tell(core, [Revoked(user_id=actor.user_id, login_id=login_id)])
+    return login_id
+
+
 async def logout_everywhere(core: Core, actor: Actor) -> list[str]:
     """End all logins of the actor, this one too. Returns their ids."""
     async with core.db.write() as db:
@@ -192,7 +240,7 @@ async def many_logins(core: Core, actor: Actor, login_ids: list[str]) -> dict[st
         return {row.id: row for row in rows}
 
 
-async def get_login(core: Core, actor: Actor, login_id: str) -> Login:
+async def get_login(core: Core, actor: Actor, login_id: str, *, path: str | None = None) -> Login:
     """One of the actor's own logins.
 
     Raises:
@@ -200,7 +248,7 @@ async def get_login(core: Core, actor: Actor, login_id: str) -> Login:
     """
     found = await many_logins(core, actor, [login_id])
     if login_id not in found:
-        raise NotFound("There is no such login, or it has ended.")
+        raise NotFound("There is no such login, or it has ended.", path=path)
     return found[login_id]
 
 
@@ -231,7 +279,7 @@ async def open_login(
     db.add(login)
     trail.identify(user.id, user.domain_id)
     actor = await standing.actor_of(
-        db, user, keypair_id=keypair_id or user.main_keypair_id or "", login_id=login.id
+        core, db, user, keypair_id=keypair_id or user.main_keypair_id or "", login_id=login.id
     )
     return _result(core, login, actor, refresh_token)
 

@@ -100,7 +100,7 @@ async def authenticate_request(
     """
     access_key = tokens.key_id(token)
     async with core.db.read() as db:
-        keypair, found = await _keypair(db, access_key)
+        keypair, found = await _keypair(core, db, access_key)
     claims = tokens.read_request(
         token,
         core.keys.unseal(keypair.secret_encrypted, keypair.id),
@@ -143,7 +143,7 @@ async def purge(core: Core) -> None:
         )
 
 
-async def _keypair(db: AsyncSession, access_key: str) -> tuple[Keypair, Standing]:
+async def _keypair(core: Core, db: AsyncSession, access_key: str) -> tuple[Keypair, Standing]:
     row = (
         await db.execute(
             select(Keypair, User)
@@ -155,7 +155,7 @@ async def _keypair(db: AsyncSession, access_key: str) -> tuple[Keypair, Standing
     if row is None:
         raise Unauthenticated("The token is not valid. Log in again, or sign the request anew.")
     keypair, user = row
-    actor = await standing.actor_of(db, user, keypair_id=keypair.id, login_id="")
+    actor = await standing.actor_of(core, db, user, keypair_id=keypair.id, login_id="")
     return keypair, Standing(actor, user.epoch, keypair.rate_limit)
 
 

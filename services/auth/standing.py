@@ -9,6 +9,7 @@ from services import ids
 from services.bus import AnyHint, Lagged, Revoked
 from services.core import Core
 from services.db.tables import Domain, GroupMember, Keypair, Login, User
+from services.options import ADMINS_NEED_TOTP
 from services.permissions import Actor
 from services.standings import Standing
 
@@ -35,7 +36,7 @@ async def of_user(core: Core, user_id: str) -> Standing | None:
     async def read() -> Standing | None:
         async with core.db.read() as db:
             found = (await db.execute(_users().where(User.id == user_id))).first()
-            return None if found is None else await _standing(db, found, login_id="")
+            return None if found is None else await _standing(core, db, found, login_id="")
 
     known, standing = core.standings.get(user_id)
     return standing if known else await core.standings.read(user_id, user_id, read, _life(core))
@@ -58,11 +59,11 @@ async def read_login(core: Core, db: AsyncSession, login_id: str) -> Standing | 
     if found is None:
         return None
     if found.keypair_id is None:
-        return await _standing(db, found, login_id=login_id)
+        return await _standing(core, db, found, login_id=login_id)
     keypair = await db.get(Keypair, found.keypair_id)
     if keypair is None or not keypair.active:
         return None
-    return await _standing(db, found, login_id=login_id, keypair=keypair)
+    return await _standing(core, db, found, login_id=login_id, keypair=keypair)
 
 
 async def revoke_logins(
@@ -116,18 +117,18 @@ def _users() -> Select[User, Keypair]:
 
 
 async def _standing(
-    db: AsyncSession, found: Any, *, login_id: str, keypair: Keypair | None = None
+    core: Core, db: AsyncSession, found: Any, *, login_id: str, keypair: Keypair | None = None
 ) -> Standing:
     user: User = found.User
     keypair = keypair or found.Keypair
     return Standing(
-        actor=await actor_of(db, user, keypair_id=keypair.id if keypair else "", login_id=login_id),
+        actor=await actor_of(core, db, user, keypair_id=keypair.id if keypair else "", login_id=login_id),
         epoch=user.epoch,
         rate_limit=keypair.rate_limit if keypair else _DEFAULT_RATE,
     )
 
 
-async def actor_of(db: AsyncSession, user: User, *, keypair_id: str, login_id: str) -> Actor:
+async def actor_of(core: Core, db: AsyncSession, user: User, *, keypair_id: str, login_id: str) -> Actor:
     groups = await db.scalars(select(GroupMember.group_id).where(GroupMember.user_id == user.id))
     return Actor(
         user_id=user.id,
@@ -137,6 +138,9 @@ async def actor_of(db: AsyncSession, user: User, *, keypair_id: str, login_id: s
         keypair_id=keypair_id,
         login_id=login_id,
         must_change_password=user.must_change_password,
+        must_set_up_totp=user.role != "USER"
+        and user.totp_confirmed_at is None
+        and core.options.value(ADMINS_NEED_TOTP),
     )
 
 

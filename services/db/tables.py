@@ -138,6 +138,12 @@ class User(Base):
     max_concurrent_sessions: Mapped[int | None]
     #: Lines of an authorized_keys file: who has one of these keys is let into the user's sessions.
     ssh_public_keys: Mapped[list[str]] = mapped_column(default=list)
+    #: Of the authenticator app, sealed; None: none was started.
+    totp_secret: Mapped[bytes | None]
+    #: None: it does not count yet.
+    totp_confirmed_at: Mapped[datetime | None]
+    #: The step of the code that was used last: none up to it is taken again.
+    totp_last_step: Mapped[int] = mapped_column(default=0)
     #: Somebody has read a mail to the address, or an administrator vouches for it.
     email_verified: Mapped[bool] = mapped_column(default=True)
     #: Of mails to the user: `en` or `ko`.
@@ -235,7 +241,7 @@ class Ticket(Base):
     __tablename__ = "tickets"
 
     token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
-    #: `password`, `verify` or `terminal`.
+    #: `password`, `verify`, `second-factor` or `terminal`.
     purpose: Mapped[str] = mapped_column(String(16))
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
     data: Mapped[dict[str, Any]] = mapped_column(default=dict)
@@ -306,6 +312,16 @@ class Mail(Base):
     expires_at: Mapped[datetime]
     created_at: Mapped[datetime] = mapped_column(default=now, index=True)
     sent_at: Mapped[datetime | None]
+
+
+class RecoveryCode(Base):
+    """What opens a login once when the authenticator app is lost: a keyed hash."""
+
+    __tablename__ = "recovery_codes"
+
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    code_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    used_at: Mapped[datetime | None]
 
 
 class FailedAttempt(Base):

@@ -14,7 +14,7 @@ Make = Callable[[World, str], Awaitable[Attempt]]
 #: Mutations about the login of whom tries them.
 TOKENS: Final = {
     "changePassword", "login", "loginWithKeypair", "logout", "logoutEverywhere", "redeemTicket", "refreshLogin",
-    "requestPasswordReset", "resetPassword", "signUp", "verifyEmail", "resendVerification",
+    "requestPasswordReset", "resetPassword", "signUp", "confirmLogin", "startTotp", "confirmTotp", "disableTotp", "updateProfile", "verifyEmail", "resendVerification",
 }  # fmt: skip
 NEW_PASSWORD: Final = "other-Horse-2!"
 SLOTS: Final = [{"name": "cpu", "amount": "1"}, {"name": "mem", "amount": "1073741824"}]
@@ -110,6 +110,11 @@ async def _plain(world: World, mutation: str) -> dict[str, Any]:
         case "installImages" | "removeImages":
             image = world.add(await make.image(), granted=frozenset({"*"}))
             return {"imageIds": [image.id], "agentIds": [ours["Agent"].id]}
+        case "resetTotp":
+            return {"userId": (await _user(world)).id}
+        case "endLogin":
+            login = await make.login(user=owner)
+            return {"id": world.add(login, domain=owner.domain_id, owner=owner.id).id}
         case "createInvitationTokens":
             return {"domainId": domain.id, "groupId": group.id}
         case "revokeInvitations":
@@ -195,6 +200,36 @@ async def _(world: World, who: str) -> Attempt:
 @_made("requestPasswordReset")
 async def _(world: World, who: str) -> Attempt:
     return {"email": world.people["owner" if who == ANONYMOUS else who].row.email}, None
+
+
+@_made("startTotp")
+async def _(world: World, who: str) -> Attempt:
+    return {"password": PASSWORD}, (await world.twin(who))[1]
+
+
+@_made("confirmTotp")
+async def _(world: World, who: str) -> Attempt:
+    user, token = await world.twin(who)
+    return {"code": await world.make.totp(user, confirmed=False)}, token
+
+
+@_made("disableTotp")
+async def _(world: World, who: str) -> Attempt:
+    user, token = await world.twin(who)
+    return {"code": await world.make.totp(user), "password": PASSWORD}, token
+
+
+@_made("confirmLogin")
+async def _(world: World, who: str) -> Attempt:
+    user, _ = await world.twin("owner" if who == ANONYMOUS else who)
+    ticket, code = world.name(), await world.make.totp(user)
+    await world.make.ticket(user=user, token=ticket, purpose="second-factor", data={"epoch": user.epoch})
+    return {"ticket": ticket, "code": code, "cookie": False}, None
+
+
+@_made("updateProfile")
+async def _(world: World, who: str) -> Attempt:
+    return {"language": "ko"}, (await world.twin(who))[1]
 
 
 @_made("signUp")

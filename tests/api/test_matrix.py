@@ -132,6 +132,7 @@ def about_ours(world: World, name: str) -> dict[str, str]:
 ELSEWHERE = (
     "ImportedUser",
     "NewInvitation",
+    "SecondFactor",
     "Payload",
     "Result",
     "Correction",

@@ -179,6 +179,8 @@ class Oracle:
             "keypair": {"id": person.row.main_keypair_id},
             "logins": [{"id": person.login.id}],
             "mustChangePassword": False,
+            "mustSetUpTotp": False,
+            "recoveryCodesLeft": 0,
             "permissions": ANYTHING,
             "resourceGroups": [{"id": one} for one in usable],
             "role": person.row.role,

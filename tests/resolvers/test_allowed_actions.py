@@ -25,6 +25,7 @@ TARGETS = {
     "createKeypair": "userId",
     "createJoinToken": "resourceGroupId",
     "createPasswordLink": "userId",
+    "resetTotp": "userId",
     "installImages": "imageIds",
     "removeImages": "imageIds",
     "openTerminal": "sessionId",

@@ -1,7 +1,7 @@
 """Every mutation, once as somebody who may: its answer is complete; and as those who may not."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -52,11 +52,21 @@ GOVERNING: dict[str, Input] = {}
 OWN: dict[str, Input] = {}
 #: Those that anybody may send who is not logged in.
 ENTRANCES = {
-    "login", "loginWithKeypair", "redeemTicket", "refreshLogin", "requestPasswordReset", "resendVerification",
+    "confirmLogin", "login", "loginWithKeypair", "redeemTicket", "refreshLogin", "requestPasswordReset", "resendVerification",
     "resetPassword", "signUp", "verifyEmail",
 }  # fmt: skip
 #: Those that ask for nothing but a login.
-LEAVING = {"logout", "logoutEverywhere", "changePassword", "generateSshKeypair", "setSshPublicKeys"}
+LEAVING = {
+    "startTotp",
+    "confirmTotp",
+    "disableTotp",
+    "updateProfile",
+    "logout",
+    "logoutEverywhere",
+    "changePassword",
+    "generateSshKeypair",
+    "setSshPublicKeys",
+}
 
 
 def governing(name: str) -> Callable[[Input], Input]:
@@ -162,6 +172,16 @@ async def _(scene: Scene) -> dict[str, Any]:
 @governing("reactivateUsers")
 async def _(scene: Scene) -> dict[str, Any]:
     return {"ids": [(await scene.user(active=False)).id]}
+
+
+@governing("resetTotp")
+async def _(scene: Scene) -> dict[str, Any]:
+    return {"userId": scene.built.owner.id}
+
+
+@own("endLogin")
+async def _(scene: Scene) -> dict[str, Any]:
+    return {"id": (await scene.make.login(user=scene.built.owner)).id}
 
 
 @governing("createInvitationTokens")
@@ -601,3 +621,40 @@ async def test_a_forgotten_password_is_chosen_anew_by_a_link(scene: Scene, run: 
     asked = {"token": "mailed", "newPassword": NEW_PASSWORD}
     assert (await run(None, reset, input=asked))["data"]["resetPassword"] == {"email": owner.email}
     assert codes(await run(None, reset, input=asked)) == {"UNAUTHENTICATED"}
+
+
+async def test_a_login_with_a_second_factor_has_two_halves(scene: Scene, run: Run) -> None:
+    owner = scene.built.owner
+    code = await scene.make.totp(owner)
+    enter = "mutation ($input: LoginInput!) { login(input: $input) { accessToken viewer { role } secondFactor { ticket } } }"
+    answer = await run(None, enter, input={"email": owner.email, "password": PASSWORD, "cookie": False})
+    asked = answer["data"]["login"]
+    assert (asked["accessToken"], asked["viewer"]) == (None, None)
+    confirm = "mutation ($input: ConfirmLoginInput!) { confirmLogin(input: $input) { accessToken secondFactor { ticket } } }"
+    given = {"ticket": asked["secondFactor"]["ticket"], "code": code, "cookie": False}
+    answer = await run(None, confirm, input=given)
+    assert answer["data"]["confirmLogin"]["accessToken"]
+    assert answer["data"]["confirmLogin"]["secondFactor"] is None
+    assert codes(await run(None, confirm, input=given)) == {"UNAUTHENTICATED"}
+
+
+@pytest.mark.parametrize("confined", ["must_change_password", "must_set_up_totp"])
+async def test_who_has_something_else_to_do_first_may_do_nothing(
+    scene: Scene, run: Run, schema: Schema, confined: str
+) -> None:
+    """All that changes anything is refused, whatever it is and whoever asks."""
+    # Logins may be ended; what is imported needs a world of its own.
+    let = {"endLogin", "importUsers"}
+    wrong: list[str] = []
+    for actor, inputs in ((scene.built.admin, GOVERNING), (scene.built.user, OWN)):
+        held = replace(actor, **{confined: True})
+        for name in sorted(inputs.keys() - let):
+            answer = await run(held, operation(schema, name), input=await inputs[name](scene))
+            if not codes(answer) or not codes(answer) <= {"FORBIDDEN", "NOT_FOUND"}:
+                wrong.append(f"{name}: {answer}")
+    assert wrong == []
+    profile = "mutation ($input: UpdateProfileInput!) { updateProfile(input: $input) { user { language } } }"
+    held = replace(scene.built.user, **{confined: True})
+    assert codes(await run(held, profile, input={"language": "ko"})) == {"FORBIDDEN"}
+    answer = await run(scene.built.user, profile, input={"language": "ko"})
+    assert answer["data"]["updateProfile"]["user"] == {"language": "ko"}

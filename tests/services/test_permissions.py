@@ -120,16 +120,20 @@ async def test_what_is_listed_as_allowed_is_what_is_allowed(core: Core, make: Fa
     admin = await make.user(domain=domain, role="DOMAIN_ADMIN")
     peer, superior = await make.user(domain=domain), await make.user(domain=domain, role="SUPERADMIN")
     allowed = await subjects.allowed_actions(core, make.actor(admin), [admin, peer, superior])
-    assert allowed[peer.id] == ["updateUser", "updateUsers", "createKeypair"]
+    assert allowed[peer.id] == ["updateUser", "updateUsers", "resetTotp", "createKeypair"]
     assert allowed[superior.id] == []
-    assert allowed[admin.id] == ["updateUser", "updateUsers", "createKeypair"]
+    assert allowed[admin.id] == ["updateUser", "updateUsers", "resetTotp", "createKeypair"]
 
 
 def test_every_action_on_an_object_is_in_the_table() -> None:
     listed = {action for actions in ACTIONS_ON.values() for action in actions} | set(READ.values())
     assert listed <= set(TABLE)
     assert set(TABLE) - listed == {
+        "confirmTotp",
         "createDomain",
+        "disableTotp",
+        "startTotp",
+        "updateProfile",
         "createResourcePolicy",
         "createRegistry",
         "createResourceGroup",

@@ -11,7 +11,7 @@ const config: CodegenConfig = {
       config: {
         useTypeImports: true,
         enumsAsTypes: true,
-        scalars: { ByteSize: 'string', DateTime: 'string', JSON: 'unknown' },
+        scalars: { ByteSize: 'string', DateTime: 'string', JSON: 'unknown', SettingValue: 'unknown' },
         strictScalars: true,
       },
     },

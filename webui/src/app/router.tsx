@@ -26,6 +26,12 @@ const welcome = createRoute({
   component: lazyRouteComponent(() => import('../features/access/WelcomeRoute')),
 })
 
+const verify = createRoute({
+  getParentRoute: () => root,
+  path: '/verify',
+  component: lazyRouteComponent(() => import('../features/access/VerifyRoute')),
+})
+
 async function mustBeLoggedIn({ location }: { location: { href: string } }) {
   if (!(await currentViewer())) throw redirect({ to: '/login', search: { next: location.href } })
 }
@@ -86,6 +92,7 @@ export const router = createRouter({
   routeTree: root.addChildren([
     login,
     welcome,
+    verify,
     terminal,
     shell.addChildren([home, sessions, launcher, session, agents]),
   ]),

@@ -30,6 +30,10 @@ export class ApiError extends Error {
   }
 }
 
+/** Who is in; or, where a second factor is asked for, the ticket for `confirmLogin`. */
+export type Entered = { viewer: Viewer } | { ticket: string }
+type Half = { accessToken: null; secondFactor: { ticket: string } }
+
 const LOGIN = 'accessToken expiresAt viewer { role permissions mustChangePassword user { id email name } }'
 
 let token: { value: string; ends: number } | undefined
@@ -69,18 +73,33 @@ function take(login: Login): Viewer {
   return viewer
 }
 
+function enter(login: Login | Half): Entered {
+  return login.accessToken === null ? { ticket: login.secondFactor.ticket } : { viewer: take(login) }
+}
+
 function announce() {
   for (const listener of listeners) listener()
 }
 
-export async function login(email: string, password: string): Promise<Viewer> {
-  const query = `mutation Login($input: LoginInput!) { login(input: $input) { ${LOGIN} } }`
-  return take((await ask<{ login: Login }>(query, { input: { email, password } })).login)
+export async function login(email: string, password: string): Promise<Entered> {
+  const query = `mutation Login($input: LoginInput!) { login(input: $input) { ${LOGIN} secondFactor { ticket } } }`
+  return enter((await ask<{ login: Login | Half }>(query, { input: { email, password } })).login)
 }
 
-export async function redeemTicket(ticket: string, newPassword: string): Promise<Viewer> {
-  const query = `mutation Redeem($input: RedeemTicketInput!) { redeemTicket(input: $input) { ${LOGIN} } }`
-  return take((await ask<{ redeemTicket: Login }>(query, { input: { ticket, newPassword } })).redeemTicket)
+export async function redeemTicket(ticket: string, newPassword: string): Promise<Entered> {
+  const query = `mutation Redeem($input: RedeemTicketInput!) { redeemTicket(input: $input) { ${LOGIN} secondFactor { ticket } } }`
+  const answer = await ask<{ redeemTicket: Login | Half }>(query, { input: { ticket, newPassword } })
+  return enter(answer.redeemTicket)
+}
+
+export async function confirmLogin(ticket: string, code: string): Promise<Viewer> {
+  const query = `mutation ConfirmLogin($input: ConfirmLoginInput!) { confirmLogin(input: $input) { ${LOGIN} } }`
+  return take((await ask<{ confirmLogin: Login }>(query, { input: { ticket, code } })).confirmLogin)
+}
+
+export async function verifyEmail(token: string): Promise<string> {
+  const query = 'mutation VerifyEmail($input: VerifyEmailInput!) { verifyEmail(input: $input) { email } }'
+  return (await ask<{ verifyEmail: { email: string } }>(query, { input: { token } })).verifyEmail.email
 }
 
 export async function changePassword(currentPassword: string, newPassword: string): Promise<void> {

@@ -2,9 +2,10 @@ import { Button, PasswordInput, TextInput } from '@mantine/core'
 import { useNavigate, useSearch } from '@tanstack/react-router'
 import { useState } from 'react'
 import { useTranslation } from 'react-i18next'
-import { login } from '../../shared/auth'
+import { confirmLogin, login } from '../../shared/auth'
 import { usePageTitle } from '../../shared/usePageTitle'
 import { AccessCard } from './AccessCard'
+import { CodeField } from './CodeField'
 import { useSubmission } from './useSubmission'
 
 export default function LoginRoute() {
@@ -13,8 +14,14 @@ export default function LoginRoute() {
   const { next } = useSearch({ strict: false }) as { next?: string }
   const [email, setEmail] = useState('')
   const [password, setPassword] = useState('')
+  const [ticket, setTicket] = useState<string>()
+  const [code, setCode] = useState('')
   const { submit, error, busy } = useSubmission(async () => {
-    await login(email, password)
+    if (ticket) await confirmLogin(ticket, code)
+    else {
+      const entered = await login(email, password)
+      if ('ticket' in entered) return setTicket(entered.ticket)
+    }
     // Only a path of our own: a link must not be able to send a login elsewhere.
     await navigate({ to: next && /^\/(?!\/)/.test(next) ? next : '/' })
   })
@@ -23,22 +30,28 @@ export default function LoginRoute() {
 
   return (
     <AccessCard title="Berth" subtitle={t('app.tagline')} error={error} onSubmit={submit}>
-      <TextInput
-        label={t('login.email')}
-        type="email"
-        autoComplete="username"
-        value={email}
-        onChange={(event) => setEmail(event.currentTarget.value)}
-        required
-        autoFocus
-      />
-      <PasswordInput
-        label={t('login.password')}
-        autoComplete="current-password"
-        value={password}
-        onChange={(event) => setPassword(event.currentTarget.value)}
-        required
-      />
+      {ticket ? (
+        <CodeField value={code} onChange={setCode} />
+      ) : (
+        <>
+          <TextInput
+            label={t('login.email')}
+            type="email"
+            autoComplete="username"
+            value={email}
+            onChange={(event) => setEmail(event.currentTarget.value)}
+            required
+            autoFocus
+          />
+          <PasswordInput
+            label={t('login.password')}
+            autoComplete="current-password"
+            value={password}
+            onChange={(event) => setPassword(event.currentTarget.value)}
+            required
+          />
+        </>
+      )}
       <Button type="submit" loading={busy} fullWidth mt="xs">
         {t('login.submit')}
       </Button>

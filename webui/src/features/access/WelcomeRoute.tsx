@@ -2,9 +2,10 @@ import { Alert, Button } from '@mantine/core'
 import { useNavigate } from '@tanstack/react-router'
 import { useState } from 'react'
 import { useTranslation } from 'react-i18next'
-import { redeemTicket } from '../../shared/auth'
+import { confirmLogin, redeemTicket } from '../../shared/auth'
 import { usePageTitle } from '../../shared/usePageTitle'
 import { AccessCard } from './AccessCard'
+import { CodeField } from './CodeField'
 import { acceptable, PasswordFields } from './PasswordFields'
 import { useSubmission } from './useSubmission'
 
@@ -13,8 +14,14 @@ export default function WelcomeRoute() {
   const navigate = useNavigate()
   const [ticket] = useState(() => location.hash.slice(1))
   const [value, setValue] = useState({ first: '', second: '' })
+  const [half, setHalf] = useState<string>()
+  const [code, setCode] = useState('')
   const { submit, error, busy } = useSubmission(async () => {
-    await redeemTicket(ticket, value.first)
+    if (half) await confirmLogin(half, code)
+    else {
+      const entered = await redeemTicket(ticket, value.first)
+      if ('ticket' in entered) return setHalf(entered.ticket)
+    }
     await navigate({ to: '/', replace: true })
   })
 
@@ -23,8 +30,18 @@ export default function WelcomeRoute() {
   return (
     <AccessCard title={t('login.welcome')} subtitle={t('login.choose')} error={error} onSubmit={submit}>
       {!ticket && <Alert color="yellow">{t('login.badLink')}</Alert>}
-      <PasswordFields value={value} onChange={setValue} />
-      <Button type="submit" loading={busy} disabled={!ticket || !acceptable(value)} fullWidth mt="xs">
+      {half ? (
+        <CodeField value={code} onChange={setCode} />
+      ) : (
+        <PasswordFields value={value} onChange={setValue} />
+      )}
+      <Button
+        type="submit"
+        loading={busy}
+        disabled={half ? !code : !ticket || !acceptable(value)}
+        fullWidth
+        mt="xs"
+      >
         {t('login.set')}
       </Button>
     </AccessCard>

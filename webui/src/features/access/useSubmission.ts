@@ -13,8 +13,8 @@ export function useSubmission(send: () => Promise<unknown>) {
       await send()
     } catch (failure) {
       setError((failure as Error).message)
-      setBusy(false)
     }
+    setBusy(false)
   }
 
   return { submit, error, busy }

@@ -1,6 +1,6 @@
 """second factors
 
-Revision: 0019
+Revision: 0020
 Revises: 0018
 """
 
@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from alembic import op
 from services.db.types import UtcDateTime
 
-revision = '0019'
-down_revision = '0018'
+revision = '0020'
+down_revision = '0019'
 branch_labels = None
 depends_on = None
 

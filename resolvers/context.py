@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import isawaitable
 from types import TracebackType
@@ -59,7 +59,7 @@ from services.paging import Order, Page, PageArgs, Total
 from services.permissions import Actor
 
 Many = Callable[[Core, Actor, Sequence[str]], Awaitable[dict[str, Any]]]
-Each = Callable[[Core, Actor, Sequence[str]], Awaitable[dict[str, list[Any]]]]
+Each = Callable[[Core, Actor, Sequence[Any]], Awaitable[Mapping[Any, list[Any]]]]
 
 
 async def _many_logins(core: Core, actor: Actor, keys: Sequence[str]) -> dict[str, Any]:
@@ -187,6 +187,7 @@ _EACH: Final[dict[str, tuple[Each, Any]]] = {
     "memberships": (groups.of_users, Group.of),
     "usable": (_usable, ResourceGroup.of),
     "logins": (_logins, Login.of),
+    "task_lines": (tasks.lines, None),
     "keypair_sessions": (_keypair_sessions, None),
     "keypair_requests": (_keypair_requests, None),
     "recovery_codes": (factors.codes_left, None),
@@ -243,7 +244,7 @@ class RequestContext:
     async def find(self, key: str | None) -> Any:
         return await _settled(self._answer("id", "", key))
 
-    async def each(self, what: str, within: str) -> list[Any]:
+    async def each(self, what: str, within: Hashable) -> list[Any]:
         return await _settled(self._answer("each", what, within))
 
     async def used(self, scope_id: str) -> dict[str, int]:

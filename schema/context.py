@@ -5,7 +5,7 @@ a kind are fetched in one statement. A field that says beforehand what it will a
 has the answers fetched for a whole list before it begins with its items (`schema/execution.py`).
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -76,7 +76,7 @@ class Context(Protocol):
         """As `load`; None when there is no such thing for the viewer."""
         ...
 
-    async def each(self, what: str, within: str) -> list[Any]:
+    async def each(self, what: str, within: Hashable) -> list[Any]:
         """The few things of a kind within another (kernels of a session), batched over all parents of a page."""
         ...
 

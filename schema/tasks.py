@@ -124,14 +124,9 @@ class Task(Node):
     async def lines(
         self, info: Info, after: LinesAfter = 0, first: LinesFirst = 100, outcome: LinesOutcome = None
     ) -> list[TaskLine]:
-        found = await tasks.lines(
-            info.context.core,
-            info.context.viewer,
-            self.row.id,
-            after=after,
-            first=max(0, min(first, MOST_LINES)),
-            outcome=None if outcome is None else outcome.name,
-        )
+        wanted = None if outcome is None else outcome.name
+        asked = tasks.Lines(self.row.id, after, max(0, min(first, MOST_LINES)), wanted)
+        found = await info.context.each("task_lines", asked)
         return [
             TaskLine(
                 number=line.number,

@@ -16,6 +16,7 @@ task's row: its manager, its attempt, its lease. So a manager that was paused an
 from services.tasks.rows import (
     LIVE,
     ORDERS,
+    Lines,
     TaskFilter,
     cancel,
     get,
@@ -34,6 +35,7 @@ __all__ = [
     "LIVE",
     "ORDERS",
     "Kind",
+    "Lines",
     "Run",
     "Runner",
     "TaskFilter",

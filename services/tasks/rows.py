@@ -3,17 +3,18 @@
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from services import ids, permissions
 from services.bus import Lagged, TaskChanged
 from services.core import Core
 from services.db.tables import Task, TaskLine
-from services.errors import Conflict, NotFound
+from services.errors import Conflict
 from services.filters import Conditions, among, equal, searched
 from services.nouns import Noun
 from services.permissions import Actor
@@ -115,25 +116,41 @@ async def cancel(core: Core, actor: Actor, task_id: str) -> Task:
     return row
 
 
-async def lines(
-    core: Core, actor: Actor, task_id: str, *, after: int, first: int, outcome: str | None = None
-) -> Sequence[TaskLine]:
-    """What became of each thing that a task is about, in the order in which it was done.
+class Lines(NamedTuple):
+    """Lines of a task, in the order in which things were done."""
 
-    Args:
-        after: the number of the last line that is known already.
+    task_id: str
+    #: Those after this number, which are not known yet.
+    after: int = 0
+    first: int = 100
+    #: Only with this outcome.
+    outcome: str | None = None
 
-    Raises:
-        NotFound: the task is not the actor's to see.
-    """
-    query = select(TaskLine).where(TaskLine.task_id == task_id, TaskLine.number > after)
-    if outcome is not None:
-        query = query.where(*equal(TaskLine.outcome, outcome))
+
+async def lines(core: Core, actor: Actor, asked: Sequence[Lines]) -> dict[Lines, list[TaskLine]]:
+    """What became of each thing that some tasks are about; none of a task that the actor may not see."""
+    result: dict[Lines, list[TaskLine]] = {one: [] for one in asked}
+    # One statement for all tasks of which the same is asked, as in a list.
     async with core.db.read() as db:
-        task = await db.scalar(select(Task).where(Task.id == task_id, permissions.visible(actor, Task)))
-        if task is None:
-            raise NotFound("There is no such task, or it is not yours to see.")
-        return (await db.scalars(query.order_by(TaskLine.number).limit(first))).all()
+        for after, first, outcome in dict.fromkeys(one[1:] for one in asked):
+            place = func.row_number().over(partition_by=TaskLine.task_id, order_by=TaskLine.number)
+            numbered = (
+                select(TaskLine, place.label("place"))
+                .join(Task, Task.id == TaskLine.task_id)
+                .where(
+                    TaskLine.task_id.in_(
+                        [one.task_id for one in asked if one[1:] == (after, first, outcome)]
+                    ),
+                    permissions.visible(actor, Task),
+                    TaskLine.number > after,
+                    *equal(TaskLine.outcome, outcome),
+                )
+                .subquery()
+            )
+            line = aliased(TaskLine, numbered)
+            for row in await db.scalars(select(line).where(numbered.c.place <= first).order_by(line.number)):
+                result[Lines(row.task_id, after, first, outcome)].append(row)
+    return result
 
 
 async def watch(core: Core, actor: Actor, task_id: str | None = None) -> AsyncGenerator[Task]:

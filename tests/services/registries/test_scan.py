@@ -50,7 +50,8 @@ class Scanner:
 
     async def lines(self, task: Task) -> dict[str, tuple[str, str]]:
         """Subject, without the host → outcome, and the reason's code or sentence."""
-        found = await tasks.lines(self.core, self.admin, task.id, after=0, first=500)
+        asked = tasks.Lines(task.id, first=500)
+        found = (await tasks.lines(self.core, self.admin, [asked]))[asked]
         host = self.row.hostname
         return {
             line.subject.removeprefix(f"{host}/"): (line.outcome, line.message.partition(":")[0])

@@ -180,6 +180,7 @@ _EACH: Final[dict[str, tuple[Each, Any]]] = {
     "timelines": (sessions.timelines, SessionEventEntry.of),
     "images": (images.on_agents, Image.of),
     "installed": (_installed, str),
+    "aliases": (images.aliases, str),
     "capacity": (_capacity, None),
     "grants": (resource_groups.grants, str),
     "registry_grants": (registries.grants, str),

@@ -1,15 +1,21 @@
 """Root fields about images."""
 
+from typing import Annotated
+
 import strawberry
 
 from resolvers.listings import listing
 from schema import images as types
 from schema.context import Info
 from schema.errors import Problem
-from schema.images import Image
+from schema.images import Environment, Image
 from schema.slots import pairs
 from schema.tasks import Task
 from services import images
+
+OfGroup = Annotated[
+    strawberry.ID | None, strawberry.argument(description="Only what sessions of this group may use.")
+]
 
 
 @strawberry.type
@@ -23,6 +29,16 @@ class ImageQueries:
         description="Images that you may use; for administrators all.",
     )
 
+    @strawberry.field(
+        description="What you can start sessions with, by name: languages and frameworks with their versions."
+    )
+    async def environments(self, info: Info, group_id: OfGroup = None) -> list[Environment]:
+        if group_id is not None and not await info.context.sees({"group_id": str(group_id)}):
+            return []
+        wanted = None if group_id is None else str(group_id)
+        found = await images.environments(info.context.core, info.context.viewer, wanted)
+        return [Environment.of(one) for one in found]
+
 
 @strawberry.type
 class ImageMutations:
@@ -34,6 +50,7 @@ class ImageMutations:
             str(input.id),
             minimum_slots=pairs(input.minimum_slots),
             active=input.active,
+            aliases=input.aliases,
         )
         return types.UpdateImagePayload(image=Image.of(row))
 
@@ -53,6 +70,22 @@ class ImageMutations:
     async def remove_images(self, info: Info, input: types.ImagesOnAgentsInput) -> types.RemoveImagesPayload:
         done = await images.remove(info.context.core, info.context.viewer, *_ids(input))
         return types.RemoveImagesPayload(results=[_result(outcome) for outcome in done])
+
+    @strawberry.field(
+        description="Remove images from nodes where nobody used them for long, in the background."
+    )
+    async def clean_up_images(
+        self, info: Info, input: types.CleanUpImagesInput
+    ) -> types.CleanUpImagesPayload:
+        row = await images.clean_up(
+            info.context.core,
+            info.context.viewer,
+            unused_days=input.unused_days,
+            agent_ids=None if input.agent_ids is None else [str(one) for one in input.agent_ids],
+            include_local=input.include_local,
+            dry_run=input.dry_run,
+        )
+        return types.CleanUpImagesPayload(task=Task.of(row))
 
 
 def _ids(input: types.ImagesOnAgentsInput) -> tuple[list[str], list[str]]:

@@ -46,7 +46,8 @@ class SessionMutations:
         spec = SessionSpec(
             group_id=str(input.group_id),
             resource_group_id=str(input.resource_group_id),
-            image_id=str(input.image_id),
+            image_id=str(input.image_id or ""),
+            image_alias=input.image_alias,
             slots=pairs(input.slots),
             name=input.name,
             type=input.type.name,

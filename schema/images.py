@@ -8,11 +8,12 @@ import strawberry
 
 from schema.context import Context, Info
 from schema.errors import Problem
-from schema.fields import answered, each, permitted_actions, said
+from schema.fields import answered, belongs, each, permitted_actions, said
 from schema.nodes import Node
 from schema.paging import After, Before, Connection, Direction, First, Last, page_args
 from schema.scalars import ByteSize
 from schema.slots import Slot, SlotInput
+from services import images
 from services.db import tables
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ class Image(Node):
     def labels(self) -> list[Label]:
         return [Label(name=name, value=value) for name, value in sorted(self.row.labels.items())]
 
+    aliases: list[str] = belongs("aliases", "Short names, by which a session can ask for it.")
+
     @answered(each("installed"), "Does a node have it, so that no download stands before a start?")
     def installed(self, found: list[str], _context: Context) -> bool:
         return bool(found)
@@ -107,6 +110,45 @@ class Image(Node):
     allowed_actions: list[str] = permitted_actions("Mutations that you may perform on it.")
 
 
+@strawberry.type(description="A version of a language or framework.")
+class EnvironmentVersion:
+    name: str = said("Of the language or framework.")
+    images: list[Image] = said("Its images: of several architectures, distributions or places.")
+
+
+@strawberry.type(description="A language or framework that sessions can be started with.")
+class Environment:
+    name: str = said("Of the language or framework, for people.")
+    versions: list[EnvironmentVersion] = said("Its versions, the newest first.")
+
+    @classmethod
+    def of(cls, found: images.Environment) -> "Environment":
+        return cls(
+            name=found.name,
+            versions=[
+                EnvironmentVersion(name=version.name, images=[Image.of(row) for row in version.images])
+                for version in found.versions
+            ],
+        )
+
+
+@strawberry.input(description="Which images are removed from which nodes.")
+class CleanUpImagesInput:
+    unused_days: int = said("Those that no session used on the node for so many days.", default=30)
+    agent_ids: list[strawberry.ID] | None = said("Only from these nodes; null: from all.", default=None)
+    include_local: bool = said(
+        "Also those that no registry is known to have: the last copy may be lost.", default=False
+    )
+    dry_run: bool = said("Only say which, and how many bytes that would free.", default=False)
+
+
+@strawberry.type(description="Images are being removed where nobody used them.")
+class CleanUpImagesPayload:
+    task: Annotated["Task", strawberry.lazy("schema.tasks")] = said(
+        "Does it in the background; it has a line for each image and node, and `bytesFreed` in its summary."
+    )
+
+
 @strawberry.input(description="Which images; all given conditions hold together.")
 class ImageFilter:
     search: str | None = said(
@@ -117,6 +159,7 @@ class ImageFilter:
     language: str | None = said("Only of this language or framework.", default=None)
     installed: bool | None = said("Only those that a node has (true) or none has (false).", default=None)
     agent_id: strawberry.ID | None = said("Only those that this agent has.", default=None)
+    alias: str | None = said("Only the one with this short name.", default=None)
     group_id: strawberry.ID | None = said("Only those that sessions of this group may use.", default=None)
 
 
@@ -142,6 +185,10 @@ class UpdateImageInput:
         default=None,
     )
     active: bool | None = said("Whether new sessions may use it.", default=None)
+    aliases: list[str] | None = said(
+        "All its short names anew; each belongs to one image. Letters, digits, dots, hyphens and underscores.",
+        default=None,
+    )
 
 
 @strawberry.input(description="Several images.")

@@ -53,10 +53,11 @@ class EnvironmentVariableInput:
 class CreateSessionInput:
     group_id: strawberry.ID = said("One of your groups.")
     resource_group_id: strawberry.ID = said("A resource group that was granted to you.")
-    image_id: strawberry.ID = said("What it starts from.")
     slots: list[SlotInput] = said(
         "What each of its containers needs; less than the image's minimum is raised to it."
     )
+    image_id: strawberry.ID | None = said("What it starts from; or else `imageAlias`.", default=None)
+    image_alias: str | None = said("A short name of what it starts from.", default=None)
     name: str | None = said("Unique among your live sessions; made up when absent.", default=None)
     type: SessionType = said("What it is for.", default=SessionType.INTERACTIVE)
     environ: list[EnvironmentVariableInput] = said("Environment variables.", default_factory=list)

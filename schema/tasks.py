@@ -32,6 +32,9 @@ class TaskKind(Enum):
     RESCAN_REGISTRIES = strawberry.enum_value(
         "RESCAN_REGISTRIES", description="Looks through registries for images."
     )
+    CLEAN_UP_IMAGES = strawberry.enum_value(
+        "CLEAN_UP_IMAGES", description="Removes images from nodes where nobody used them."
+    )
     INSTALL_IMAGES = strawberry.enum_value("INSTALL_IMAGES", description="Brings images to nodes.")
 
 
@@ -52,6 +55,7 @@ class TaskOutcome(Enum):
     CHANGED = strawberry.enum_value("CHANGED", description="It is another one than before.")
     SKIPPED = strawberry.enum_value("SKIPPED", description="It was left alone; the message says why.")
     VANISHED = strawberry.enum_value("VANISHED", description="It is not there any more.")
+    PLANNED = strawberry.enum_value("PLANNED", description="It would be done; this was a dry run.")
     DONE = strawberry.enum_value("DONE", description="It was done.")
     FAILED = strawberry.enum_value("FAILED", description="It was not done.")
 

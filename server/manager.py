@@ -128,7 +128,7 @@ async def _running(config: Config, *, alone: bool) -> AsyncGenerator[Manager]:
     links = AgentLinks(core)
     commands = Commands(core, links)
     dispatcher = Dispatcher(core)
-    runner = background.Runner(core, [images.INSTALL, registries.RESCAN])
+    runner = background.Runner(core, [images.INSTALL, images.CLEAN_UP, registries.RESCAN])
     await _admit(core, config, first_run)
     sender = mails.Sender(core, mails.Configured(core.options, config.data_dir / "outbox"))
     duties = [

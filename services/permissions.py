@@ -131,6 +131,7 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
     "forgetImages": (_ALL, _NO, _NO),
     "installImages": (_ALL, _NO, _NO),
     "removeImages": (_ALL, _NO, _NO),
+    "cleanUpImages": (_ALL, _NO, _NO),
     # the installation
     "read:setting": (_ALL, _NO, _NO),
     "updateSettings": (_ALL, _NO, _NO),

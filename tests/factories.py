@@ -21,6 +21,7 @@ from services.db.tables import (
     Group,
     GroupMember,
     Image,
+    ImageAlias,
     Invitation,
     JoinToken,
     Kernel,
@@ -293,7 +294,7 @@ class Factories:
             AgentEvent, **{"agent_id": (agent or await self.agent()).id, "status": "ALIVE", **more}
         )
 
-    async def image(self, *, agents: Iterable[Agent] = (), **more: Any) -> Image:
+    async def image(self, *, agents: Iterable[Agent] = (), aliases: Iterable[str] = (), **more: Any) -> Image:
         name = more.pop("name", None) or self._name("i")
         image = await self._add(
             Image,
@@ -307,6 +308,8 @@ class Factories:
         )
         for agent in agents:
             await self._add(AgentImage, agent_id=agent.id, image_id=image.id)
+        for alias in aliases:
+            await self._add(ImageAlias, name=alias, image_id=image.id)
         return image
 
     async def registry(

@@ -556,6 +556,8 @@ class AgentImage(Base):
     agent_id: Mapped[str] = mapped_column(ForeignKey("agents.id"), primary_key=True)
     image_id: Mapped[str] = mapped_column(ForeignKey("images.id"), primary_key=True, index=True)
     digest: Mapped[str] = mapped_column(default="")
+    #: Since when, as far as that was watched.
+    since: Mapped[datetime] = mapped_column(default=now)
 
 
 FINAL = ("TERMINATED", "CANCELLED", "ERROR")

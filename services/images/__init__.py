@@ -6,12 +6,15 @@ reports   what nodes report
 nodes     brought to nodes and removed from them
 """
 
+from services.images.cleaning import CLEAN_UP, clean_up
+from services.images.environments import Environment, Version, environments
 from services.images.labels import Described, Reference, describe, split
 from services.images.nodes import INSTALL, Outcome, install, remove
 from services.images.reports import take
 from services.images.rows import (
     ORDERS,
     ImageFilter,
+    aliases,
     edit,
     forget,
     get,
@@ -23,14 +26,20 @@ from services.images.rows import (
 )
 
 __all__ = [
+    "CLEAN_UP",
     "INSTALL",
     "ORDERS",
     "Described",
+    "Environment",
     "ImageFilter",
     "Outcome",
     "Reference",
+    "Version",
+    "aliases",
+    "clean_up",
     "describe",
     "edit",
+    "environments",
     "forget",
     "get",
     "install",

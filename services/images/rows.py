@@ -4,16 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, or_, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import allowances, permissions, slots
+from services import allowances, inputs, permissions, slots
 from services.core import Core
-from services.db.tables import AgentImage, Image, ImageAlias, Session
-from services.errors import NotFound, Problems
+from services.db.tables import AgentImage, Image, ImageAlias, Session, Slots
+from services.errors import Conflict, NotFound, Problems
 from services.filters import Conditions, equal, linked, searched
 from services.nouns import Noun
 from services.permissions import Actor, Subject
+
+_MOST_ALIASES: Final = 20
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class ImageFilter:
     agent_id: str | None = None
     #: Only those that sessions of this group may use.
     group_id: str | None = None
+    #: Only the one that is called so.
+    alias: str | None = None
 
 
 ORDERS: Final = {
@@ -39,7 +44,8 @@ ORDERS: Final = {
 
 def _conditions(where: ImageFilter) -> Conditions:
     return [
-        *searched(where.search, Image.id, Image.reference, Image.language),
+        *_searched(where.search),
+        *linked(Image.id, ImageAlias.image_id, ImageAlias.name, where.alias),
         *equal(Image.active, where.active),
         *equal(Image.architecture, where.architecture),
         *equal(Image.language, where.language),
@@ -47,6 +53,15 @@ def _conditions(where: ImageFilter) -> Conditions:
         *linked(Image.id, AgentImage.image_id, AgentImage.agent_id, where.agent_id),
         *([] if where.group_id is None else [Image.active.is_(True), allowances.usable_in(where.group_id)]),
     ]
+
+
+def _searched(text: str | None) -> Conditions:
+    """By what an image is called, its short names too."""
+    named = searched(text, ImageAlias.image_id, ImageAlias.name)
+    if not named:
+        return []
+    here = searched(text, Image.id, Image.reference, Image.language)
+    return [or_(*here, Image.id.in_(select(ImageAlias.image_id).where(*named)))]
 
 
 def _installed(somewhere: bool | None) -> Conditions:
@@ -84,6 +99,20 @@ async def installed(core: Core, image_ids: Sequence[str]) -> set[str]:
         return set(rows)
 
 
+async def aliases(core: Core, _actor: Actor, image_ids: Sequence[str]) -> dict[str, list[str]]:
+    """Image → its short names. The images are the actor's to see."""
+    result: dict[str, list[str]] = {image_id: [] for image_id in image_ids}
+    async with core.db.read() as db:
+        rows = await db.execute(
+            select(ImageAlias.image_id, ImageAlias.name)
+            .where(ImageAlias.image_id.in_(image_ids))
+            .order_by(ImageAlias.name)
+        )
+        for image_id, name in rows:
+            result[image_id].append(name)
+    return result
+
+
 async def edit(
     core: Core,
     actor: Actor,
@@ -91,15 +120,35 @@ async def edit(
     *,
     minimum_slots: Sequence[tuple[str, str]] | None = None,
     active: bool | None = None,
+    aliases: Sequence[str] | None = None,
 ) -> Image:
-    """Change an image's minimums (from then on labels no longer do) or whether it may be used.
+    """Change an image's minimums (from then on labels no longer do), whether it may be used, or its short names.
 
     Raises:
-        BadInput, NotFound, Forbidden.
+        BadInput, NotFound, Forbidden; Conflict: another image has one of these names.
     """
     problems = Problems()
     minimums = slots.parse(minimum_slots or (), problems, "input.minimumSlots")
+    if len(aliases or ()) > _MOST_ALIASES:
+        problems.add("input.aliases", f"At most {_MOST_ALIASES}.")
+    for position, alias in enumerate(aliases or ()):
+        inputs.check_name(alias, problems, f"input.aliases.{position}")
     problems.check()
+    try:
+        return await _edit(core, actor, image_id, minimum_slots, minimums, active, aliases)
+    except IntegrityError as error:
+        raise Conflict("Another image has one of these names.", path="input.aliases") from error
+
+
+async def _edit(
+    core: Core,
+    actor: Actor,
+    image_id: str,
+    minimum_slots: Sequence[tuple[str, str]] | None,
+    minimums: Slots,
+    active: bool | None,
+    aliases: Sequence[str] | None,
+) -> Image:
     async with core.db.write() as db:
         image = await visible_image(db, actor, image_id, "input.id")
         permissions.require(actor, "updateImage", Subject())
@@ -107,6 +156,12 @@ async def edit(
             image.minimum_slots, image.minimum_edited = minimums, True
         if active is not None:
             image.active, image.vanished = active, False
+        if aliases is not None:
+            await db.execute(delete(ImageAlias).where(ImageAlias.image_id == image.id))
+            db.add_all(
+                ImageAlias(name=name, image_id=image.id, created_at=core.now())
+                for name in dict.fromkeys(aliases)
+            )
         return image
 
 

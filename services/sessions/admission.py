@@ -16,6 +16,7 @@ from services.db.tables import (
     GroupMember,
     IdempotencyKey,
     Image,
+    ImageAlias,
     Keypair,
     ResourceGroup,
     ResourceGroupGrant,
@@ -24,6 +25,7 @@ from services.db.tables import (
     User,
 )
 from services.errors import NotFound
+from services.inputs import searchable
 from services.limits import Limit
 from services.permissions import READ, Actor, Subject
 
@@ -38,6 +40,8 @@ class Asks(Protocol):
     @property
     def image_id(self) -> str: ...
     @property
+    def image_alias(self) -> str | None: ...
+    @property
     def name(self) -> str | None: ...
     @property
     def idempotency_key(self) -> str | None: ...
@@ -50,6 +54,8 @@ class Admission:
     groups: Mapping[str, tuple[Group, Domain]]
     resource_groups: Mapping[str, ResourceGroup]
     images: Mapping[str, Image]
+    #: Short name → image.
+    aliases: Mapping[str, str]
     #: Keypair → its policy and user, of those that are active.
     people: Mapping[str, tuple[ResourcePolicy, User]]
     #: User → the groups that it is a member of.
@@ -82,7 +88,7 @@ class Admission:
                 "There is no such resource group, or it was not granted to you.",
                 path="input.resourceGroupId",
             )
-        image = self.images.get(asks.image_id)
+        image = self.images.get(asks.image_id or self.aliases.get(asks.image_alias or "", ""))
         if (
             image is None
             or not permissions.allows(actor, READ[Image], Subject(granted=True))
@@ -91,7 +97,7 @@ class Admission:
             raise NotFound(
                 "There is no such image, or it may not be used in this group: its registry has to be allowed for the "
                 "group or its domain.",
-                path="input.imageId",
+                path="input.imageId" if asks.image_id else "input.imageAlias",
             )
         return group, resource_group, image
 
@@ -122,8 +128,14 @@ async def read(db: AsyncSession, asked: Sequence[tuple[Actor, Asks]]) -> Admissi
         select(Group, Domain).join(Domain, Domain.id == Group.domain_id).where(Group.id.in_(group_ids))
     )
     places = await db.scalars(select(ResourceGroup).where(ResourceGroup.id.in_(place_ids)))
+    aliases = await _aliases(db, {one.image_alias for _, one in asked if one.image_alias})
     images = list(
-        await db.scalars(select(Image).where(Image.id.in_({one.image_id for _, one in asked}), Image.active))
+        await db.scalars(
+            select(Image).where(
+                Image.id.in_({one.image_id for _, one in asked if one.image_id} | {*aliases.values()}),
+                Image.active,
+            )
+        )
     )
     people = await db.execute(
         select(Keypair.id, ResourcePolicy, User)
@@ -137,6 +149,7 @@ async def read(db: AsyncSession, asked: Sequence[tuple[Actor, Asks]]) -> Admissi
         groups={group.id: (group, domain) for group, domain in groups},
         resource_groups={one.id: one for one in places},
         images={one.id: one for one in images},
+        aliases=aliases,
         people={keypair: (policy, user) for keypair, policy, user in people},
         memberships=await _sets(
             db,
@@ -166,6 +179,17 @@ async def _sets(
     for key, value in await db.execute(select(left, right).where(which)):
         found.setdefault(key, set()).add(value)
     return {key: frozenset(values) for key, values in found.items()}
+
+
+async def _aliases(db: AsyncSession, wanted: set[str]) -> dict[str, str]:
+    if not wanted:
+        return {}
+    rows = await db.execute(
+        select(ImageAlias.name, ImageAlias.image_id).where(
+            ImageAlias.name.in_([searchable(one) for one in wanted])
+        )
+    )
+    return dict(rows.all())
 
 
 async def _names(db: AsyncSession, wanted: list[tuple[str, str]]) -> frozenset[tuple[str, str]]:

@@ -36,7 +36,7 @@ from services.sessions.admission import Admission
 from services.together import Together
 
 #: Texts that are searched for before all of a request has been looked at.
-_LOOKED_UP: Final = frozenset({"input.name", "input.idempotencyKey"})
+_LOOKED_UP: Final = frozenset({"input.name", "input.idempotencyKey", "input.imageId"})
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _MAX_ENVIRON: Final = 64 * 1024
 _MAX_SCRIPT: Final = 256 * 1024
@@ -50,6 +50,7 @@ class SessionSpec:
 
     group_id: str
     resource_group_id: str
+    #: Empty: `image_alias` names it.
     image_id: str
     slots: Sequence[tuple[str, str]]
     #: Kernels, each with these slots.
@@ -69,6 +70,8 @@ class SessionSpec:
     max_duration_seconds: int | None = None
     #: Batch sessions of the same user that have to succeed first.
     depends_on: Sequence[str] = ()
+    #: A short name of the image, where it has no id.
+    image_alias: str | None = None
     idempotency_key: str | None = None
 
 
@@ -123,6 +126,8 @@ async def create(core: Core, actor: Actor, spec: SessionSpec) -> Session:
     asked = slots.parse(spec.slots, problems, "input.slots")
     _check_texts(spec, problems)
     _check_times(core, spec, problems)
+    if bool(spec.image_id) == (spec.image_alias is not None):
+        problems.add("input.imageId", "An image, by `imageId` or by `imageAlias`: one of them.")
     gangs.check(spec.cluster_size, spec.cluster_mode, problems)
     if not _LOOKED_UP.isdisjoint(path for path, _ in problems.fields):
         # What no database can keep must not come into the statements that this request shares with others.

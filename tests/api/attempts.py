@@ -36,7 +36,7 @@ async def _plain(world: World, mutation: str) -> dict[str, Any]:
     match mutation:
         case "createDomain" | "createResourceGroup" | "createResourcePolicy":
             return {"name": world.name()}
-        case "recalculateUsage" | "generateSshKeypair":
+        case "cleanUpImages" | "recalculateUsage" | "generateSshKeypair":
             return {}
         case "createRegistry":
             return {"hostname": (host := f"{world.name()}.example"), "url": f"https://{host}"}

@@ -79,7 +79,7 @@ def base(oracle: Oracle, mutation: str) -> dict[str, Any]:
     kinds = matrix.fields(matrix.INPUTS[kind.name])
     given: dict[str, Any] = {}
     for name, member in kind.fields.items():
-        if is_required_input_field(member):
+        if is_required_input_field(member) or (mutation, name) == ("createSession", "imageId"):
             many = isinstance(get_nullable_type(member.type), GraphQLList)
             if kinds[name]:
                 own = own_of(oracle, kinds[name].split(",")[0])

@@ -72,7 +72,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
         maxConcurrentSessions name registries totalSlots users"""),
     "Group": (GROUP, """active allowedActions:actions allowedStorageHosts concurrentSessions createdAt description domain id
         maxConcurrentSessions members name registries totalSlots"""),
-    "Image": (GRANTED, """active agents allowedActions:actions architecture base createdAt digest environmentNames id
+    "Image": (GRANTED, """active agents aliases allowedActions:actions architecture base createdAt digest environmentNames id
         installed labels language minimumSlots name namespace reference registry servicePorts size tag version"""),
     "Kernel": (OWNER, """agent exitCode hostname id logs:log rank role session slots startedAt stats status statusReason
         terminatedAt"""),
@@ -114,6 +114,8 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "Device": (INSIDE, "deviceId healthy memory model numaNode plugin reason slots"),
     "DeviceStats": (INSIDE, "deviceId memoryTotal memoryUsed power temperature utilisation"),
     "DeviceUse": (INSIDE, "amount deviceId memoryLimit memoryUsed slot utilisation"),
+    "Environment": (INSIDE, "name versions"),
+    "EnvironmentVersion": (INSIDE, "images name"),
     "EnvironmentVariable": (INSIDE, "name value"),
     "GangDoesNotFit": (INSIDE, "code estimatedStartAt message position atMost fitting kernels never unconnected drainedAgents lostAgents"),
     "Hardware": (INSIDE, "cpuCount cpuModel devices disk engine hostname kernel memory os pluginFaults"),
@@ -176,6 +178,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "ActivateKeypairsPayload": (INSIDE, "results"),
     "AddGroupMembersPayload": (INSIDE, "group"),
     "AssignResourcePolicyPayload": (INSIDE, "keypairs resourcePolicy"),
+    "CleanUpImagesPayload": (INSIDE, "task"),
     "CancelTaskPayload": (INSIDE, "task"),
     "ChangePasswordPayload": (INSIDE, "accessToken:once expiresAt viewer"),
     "CloseTerminalPayload": (INSIDE, "terminalId"),
@@ -286,6 +289,7 @@ QUERIES: Final = {
     "availability": "UvvNvNvU",
     "availablePresets": "UvvNvNvU",
     "domains": SIGNED_IN,
+    "environments": SIGNED_IN,
     "groups": SIGNED_IN,
     "images": SIGNED_IN,
     "keypairs": SIGNED_IN,
@@ -315,6 +319,7 @@ MUTATIONS: Final[dict[str, tuple[str, str]]] = {
     "assignResourcePolicy": ("ResourcePolicy", BY_SUPERADMIN),
     "cancelTask": ("Task", BY_OWNER),
     "changePassword": ("", SIGNED_IN),
+    "cleanUpImages": ("", BY_SUPERADMIN),
     "closeTerminal": ("Session", "UvNNFNFU"),
     "createDomain": ("", BY_SUPERADMIN),
     "createGroup": ("Domain", BY_ADMIN),
@@ -407,6 +412,7 @@ SUBSCRIPTIONS: Final = {
 ARGUMENTS: Final = {
     "Query.availability": "groupId:grp resourceGroupId:rgp",
     "Query.availablePresets": "groupId:grp resourceGroupId:rgp",
+    "Query.environments": "groupId:grp",
     "Query.node": "id:*",
     "Query.usageReport": "from groupBy resolution scopeId:usr,grp,dom,rgp to",
     "Query.settings": "sectionIn",
@@ -429,6 +435,7 @@ INPUTS: Final = {
     "AgentFilter": "imageId:img resourceGroupId:rgp schedulable search statusIn",
     "AgentOrder": "direction field",
     "AssignResourcePolicyInput": "id:pol keypairIds:key",
+    "CleanUpImagesInput": "agentIds:agt dryRun includeLocal unusedDays",
     "CancelTaskInput": "id:tsk",
     "AuditEventFilter": "action code domainId:dom outcome search since target until userId:usr",
     "AuditEventOrder": "direction field",
@@ -447,7 +454,7 @@ INPUTS: Final = {
         idleTimeoutSeconds maxConcurrentSessions
         maxKernelsPerSession maxLifetimeSeconds name totalSlots""",
     "CreateResourcePresetInput": "description idempotencyKey name sharedMemory slots",
-    "CreateSessionInput": """agentId:agt bootstrapScript clusterMode clusterSize dependsOn:ses environ groupId:grp idempotencyKey imageId:img
+    "CreateSessionInput": """agentId:agt bootstrapScript clusterMode clusterSize dependsOn:ses environ groupId:grp idempotencyKey imageAlias imageId:img
         maxDurationSeconds name priority resourceGroupId:rgp sharedMemory slots startsAt startupCommand type""",
     "CreateUserInput": """description domainId:dom email fullName groupIds:grp idempotencyKey maxConcurrentSessions
         mustChangePassword name password role totalSlots""",
@@ -467,7 +474,7 @@ INPUTS: Final = {
     "GroupFilter": "active domainId:dom search userId:usr",
     "GroupMembersInput": "id:grp userIds:usr",
     "GroupOrder": "direction field",
-    "ImageFilter": "active agentId:agt architecture groupId:grp installed language search",
+    "ImageFilter": "active agentId:agt alias architecture groupId:grp installed language search",
     "ImageOrder": "direction field",
     "ImagesInput": "ids:img",
     "ImagesOnAgentsInput": "agentIds:agt imageIds:img",
@@ -527,7 +534,7 @@ INPUTS: Final = {
     "UpdateDomainsInput": "active allowedStorageHosts description ids:dom maxConcurrentSessions sessions totalSlots",
     "UpdateGroupInput": "active allowedStorageHosts description id:grp maxConcurrentSessions name totalSlots",
     "UpdateGroupsInput": "active allowedStorageHosts description ids:grp maxConcurrentSessions sessions totalSlots",
-    "UpdateImageInput": "active id:img minimumSlots",
+    "UpdateImageInput": "active aliases id:img minimumSlots",
     "UpdateKeypairInput": "id:key policyId:pol rateLimit",
     "UpdateRegistryInput": "active id:reg password projects trustedHosts url username verifyTls",
     "UpdateResourceGroupInput": """active description backfill backfillOptions id:rgp idleAcceleratorPercent idleCpuPercent
@@ -593,9 +600,9 @@ ENUMS: Final = {
     "SignUpMode": "CLOSED INVITATION OPEN",
     "SlotUnit": "BYTES COUNT",
     "SshAlgorithm": "ED25519 RSA",
-    "TaskKind": "INSTALL_IMAGES RESCAN_REGISTRIES",
+    "TaskKind": "CLEAN_UP_IMAGES INSTALL_IMAGES RESCAN_REGISTRIES",
     "TaskOrderField": "CREATED_AT",
-    "TaskOutcome": "ADDED CHANGED DONE FAILED SKIPPED VANISHED",
+    "TaskOutcome": "ADDED CHANGED DONE FAILED PLANNED SKIPPED VANISHED",
     "TaskStatus": "CANCELLED FAILED PENDING RUNNING SUCCEEDED",
     "UsageGrouping": "DOMAIN GROUP RESOURCE_GROUP USER",
     "UsageResolution": "DAY HOUR MONTH",

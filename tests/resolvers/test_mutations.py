@@ -295,7 +295,12 @@ async def _(scene: Scene) -> dict[str, Any]:
 
 @governing("updateImage")
 async def _(scene: Scene) -> dict[str, Any]:
-    return {"id": scene.built.image.id, "minimumSlots": SLOTS}
+    return {"id": scene.built.image.id, "minimumSlots": SLOTS, "aliases": ["short"]}
+
+
+@governing("cleanUpImages")
+async def _(_scene: Scene) -> dict[str, Any]:
+    return {"dryRun": True}
 
 
 @governing("forgetImages")

@@ -130,6 +130,7 @@ def test_every_action_on_an_object_is_in_the_table() -> None:
     assert listed <= set(TABLE)
     assert set(TABLE) - listed == {
         "confirmTotp",
+        "cleanUpImages",
         "createDomain",
         "disableTotp",
         "startTotp",

@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 from resolvers.batches import Batch
 from schema.access import Login
 from schema.agents import Agent
+from schema.announcements import Announcement
 from schema.audits import AuditEvent
 from schema.context import Info, Need
 from schema.domains import Domain
@@ -29,6 +30,7 @@ from schema.tasks import Task
 from schema.users import User
 from services import (
     agents,
+    announcements,
     audits,
     auth,
     availability,
@@ -75,6 +77,7 @@ _LOADS: Final[dict[str, tuple[Many, Any]]] = {
     "pol": (policies.many, ResourcePolicy),
     "rgp": (resource_groups.many, ResourceGroup),
     "pre": (presets.many, ResourcePreset),
+    "ann": (announcements.many, Announcement),
     "agt": (agents.many, Agent),
     "img": (images.many, Image),
     "reg": (registries.many, Registry),
@@ -127,6 +130,9 @@ _LISTS: Final[dict[str, _List]] = {
     "users": _List(users.page, users.total, users.UserFilter, User),
     "keypairs": _List(keypairs.page, keypairs.total, keypairs.KeypairFilter, Keypair),
     "policies": _List(policies.page, policies.total, policies.PolicyFilter, ResourcePolicy),
+    "announcements": _List(
+        announcements.page, announcements.total, announcements.AnnouncementFilter, Announcement
+    ),
     "presets": _List(presets.page, presets.total, presets.PresetFilter, ResourcePreset),
     "resource_groups": _List(
         resource_groups.page, resource_groups.total, resource_groups.ResourceGroupFilter, ResourceGroup

@@ -14,6 +14,7 @@ from strawberry.schema.config import StrawberryConfig
 
 from resolvers.access import AccessMutations
 from resolvers.agents import AgentMutations, AgentQueries, AgentSubscriptions
+from resolvers.announcements import AnnouncementMutations, AnnouncementQueries
 from resolvers.auditing import record
 from resolvers.audits import AuditQueries
 from resolvers.domains import DomainMutations, DomainQueries
@@ -63,6 +64,7 @@ class Query(
     SettingQueries,
     AuditQueries,
     UsageReportQueries,
+    AnnouncementQueries,
 ):
     pass
 
@@ -86,6 +88,7 @@ class Mutation(
     SessionMutations,
     UsageMutations,
     SettingMutations,
+    AnnouncementMutations,
 ):
     pass
 

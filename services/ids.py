@@ -31,6 +31,7 @@ KINDS: Final = {
     "eml": "mail",
     "inv": "invitation",
     "evt": "audit event",
+    "ann": "announcement",
 }
 
 

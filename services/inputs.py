@@ -29,6 +29,7 @@ _MOST_HOSTS: Final = 100
 _MAX_JSON: Final = 16 * 1024
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _UNSTORABLE: Final = re.compile(r"[\x00\ud800-\udfff]")
+_LAYOUT: Final = re.compile(r"[\t\n\r]")
 
 
 def check_name(value: str, problems: Problems, path: str = "input.name") -> str:
@@ -54,6 +55,20 @@ def check_description(value: str, problems: Problems, path: str = "input.descrip
     if len(value) > _MAX_DESCRIPTION or _UNSTORABLE.search(value):
         problems.add(path, f"At most {_MAX_DESCRIPTION} characters, without null characters.")
     return value
+
+
+def check_line(value: str, problems: Problems, path: str, *, least: int, most: int) -> str:
+    """A text on one line, without blanks around it."""
+    value = value.strip()
+    if not least <= len(value) <= most or _CONTROL.search(value):
+        problems.add(path, f"{least} to {most} characters on one line.")
+    return value
+
+
+def check_text(value: str, problems: Problems, path: str, *, most: int) -> None:
+    """A text of several lines, without other control characters."""
+    if len(value) > most or _CONTROL.search(_LAYOUT.sub("", value)):
+        problems.add(path, f"At most {most} characters, without control characters.")
 
 
 def check_email(value: str, problems: Problems, path: str = "input.email") -> str:

@@ -20,6 +20,7 @@ from sqlalchemy import ColumnElement, and_, false, or_, select, true
 from services import allowances
 from services.db.tables import (
     Agent,
+    Announcement,
     AuditEvent,
     Base,
     Domain,
@@ -40,6 +41,7 @@ from services.db.tables import (
     Session,
     Task,
     User,
+    now,
 )
 from services.errors import Forbidden, NotFound
 
@@ -71,6 +73,8 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
     "read:image": (_ALL, _OWN, _OWN),
     "read:registry": (_ALL, _OWN, _OWN),
     "read:task": (_ALL, _DOM, _OWN),
+    # a domain's administrators see all of their domain's, others what is on now
+    "read:announcement": (_ALL, _OWN, _OWN),
     "read:session": (_ALL, _DOM, _OWN),
     "read:kernel": (_ALL, _DOM, _OWN),
     "read:mail": (_ALL, _NO, _NO),
@@ -145,6 +149,10 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
     # work in the background
     "cancelTask": (_ALL, _DOM, _OWN),
     "read:usage": (_ALL, _DOM, _OWN),
+    # announcements
+    "createAnnouncement": (_ALL, _DOM, _NO),
+    "updateAnnouncement": (_ALL, _DOM, _NO),
+    "deleteAnnouncement": (_ALL, _DOM, _NO),
     # sessions
     "createSession": (_OWN, _OWN, _OWN),
     "updateSession": (_ALL, _DOM, _OWN),
@@ -191,6 +199,7 @@ ACTIONS_ON: Final[dict[type[Base], tuple[str, ...]]] = {
         "createJoinToken",
     ),
     ResourcePreset: ("updateResourcePreset", "deleteResourcePreset"),
+    Announcement: ("updateAnnouncement", "deleteAnnouncement"),
     Agent: ("updateAgent", "removeAgent"),
     Image: ("updateImage", "forgetImages", "installImages", "removeImages"),
     Mail: ("retryMails",),
@@ -212,6 +221,7 @@ READ: Final[dict[type[Base], str]] = {
     Image: "read:image",
     Registry: "read:registry",
     Task: "read:task",
+    Announcement: "read:announcement",
     Session: "read:session",
     Kernel: "read:kernel",
     Mail: "read:mail",
@@ -395,9 +405,22 @@ def _mine(actor: Actor, table: type[Base]) -> ColumnElement[bool]:
         return Registry.id.in_(
             select(RegistryGrant.registry_id).where(RegistryGrant.grantee_id.in_(actor.grantee_ids))
         )
+    if table is Announcement:
+        return _announced(actor)
     if table is User:
         return User.id == actor.user_id
     if table is Kernel:
         return Kernel.session_id.in_(select(Session.id).where(Session.user_id == actor.user_id))
     column: Any = getattr(table, "user_id", None)
     return false() if column is None else column == actor.user_id
+
+
+def _announced(actor: Actor) -> ColumnElement[bool]:
+    """What is on now for the actor's domain; its administrators see all of it."""
+    at = now()
+    on = and_(
+        Announcement.starts_at <= at,
+        or_(Announcement.ends_at.is_(None), Announcement.ends_at > at),
+        or_(Announcement.domain_id.is_(None), Announcement.domain_id == actor.domain_id),
+    )
+    return or_(on, Announcement.domain_id == actor.domain_id) if actor.role == "DOMAIN_ADMIN" else on

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services import permissions
 from services.core import Core
 from services.db.tables import (
+    Announcement,
     AuditEvent,
     Base,
     Domain,
@@ -25,6 +26,7 @@ from services.db.tables import (
     Session,
     Task,
     User,
+    now,
 )
 from services.permissions import ACTIONS_ON, Actor, Subject
 
@@ -68,6 +70,9 @@ async def of(db: AsyncSession, actor: Actor, rows: Sequence[Base]) -> dict[str, 
                 for row in rows
                 if isinstance(row, Group)
             }
+        case Announcement():
+            found = [row for row in rows if isinstance(row, Announcement)]
+            return {row.id: _of_announcement(actor, row) for row in found}
         case Invitation():
             return {row.id: Subject(domain_id=row.domain_id) for row in rows if isinstance(row, Invitation)}
         case AuditEvent():
@@ -91,6 +96,14 @@ async def of(db: AsyncSession, actor: Actor, rows: Sequence[Base]) -> dict[str, 
             return {_id(row): Subject(granted=_id(row) in granted) for row in rows}
         case _:
             return {_id(row): Subject() for row in rows}
+
+
+def _of_announcement(actor: Actor, row: Announcement) -> Subject:
+    at, domain_id = now(), row.domain_id or ""
+    on = row.starts_at <= at and (row.ends_at is None or row.ends_at > at)
+    theirs = domain_id in ("", actor.domain_id)
+    governed = actor.role == "DOMAIN_ADMIN" and domain_id == actor.domain_id
+    return Subject(domain_id=domain_id, granted=(on and theirs) or governed)
 
 
 async def _of_people(db: AsyncSession, rows: Sequence[Keypair | Login]) -> dict[str, Subject]:

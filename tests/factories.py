@@ -14,6 +14,7 @@ from services.db.tables import (
     Agent,
     AgentEvent,
     AgentImage,
+    Announcement,
     AuditEvent,
     Base,
     Consent,
@@ -247,6 +248,19 @@ class Factories:
                 "name": self._name("size"),
                 "slots": {"cpu": 1000, "mem": 2**30},
                 **more,
+            },
+        )
+
+    async def announcement(self, *, domain: Domain | None = None, **more: Any) -> Announcement:
+        values = {"domain_id": domain.id if domain else None, "title": self._name("news"), **more}
+        author_id = more.pop("author_id", None) or (await self.user()).id
+        return await self._add(
+            Announcement,
+            **{
+                "id": ids.new("ann"),
+                "author_id": author_id,
+                "starts_at": self.core.now() - timedelta(hours=1),
+                **values,
             },
         )
 

@@ -875,6 +875,28 @@ class TaskLine(Base):
     message: Mapped[str] = mapped_column(Text, default="")
 
 
+class Announcement(Base):
+    """What administrators want everybody to read, for a time."""
+
+    __tablename__ = "announcements"
+    __table_args__ = (CheckConstraint("severity in ('INFO', 'WARNING', 'CRITICAL')", name="severity"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    #: Whose users see it; None: everybody.
+    domain_id: Mapped[str | None] = mapped_column(ForeignKey("domains.id"), index=True)
+    severity: Mapped[str] = mapped_column(String(16), default="INFO")
+    title: Mapped[str]
+    #: Markdown.
+    text: Mapped[str] = mapped_column(Text, default="")
+    starts_at: Mapped[datetime] = mapped_column(default=now)
+    #: None: until it is changed or deleted.
+    ends_at: Mapped[datetime | None]
+    #: Who wrote it.
+    author_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime] = mapped_column(default=now)
+
+
 class Lease(Base):
     """A duty that one manager at a time has. `fence` rises with each new holder; what an older one writes is refused."""
 

@@ -95,6 +95,11 @@ async def _plain(world: World, mutation: str) -> dict[str, Any]:
             return {"ids": [ours["Keypair"].id]}
         case "setMainKeypair":
             return {"id": owner.main_keypair_id}
+        case "createAnnouncement":
+            return {"title": "t", "domainId": domain.id}
+        case "deleteAnnouncement":
+            made = await make.announcement(domain=domain, author_id=owner.id)
+            return {"id": world.add(made, domain=domain.id).id}
         case "deleteKeypair":
             return {"id": await _keypair(world)}
         case "deleteResourceGroup":

@@ -68,6 +68,8 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "Agent": (SUPERADMIN, """address allowedActions:actions architecture firstContactAt hardware id images isolated
         kernels lastContactAt lostAt name region resourceGroup runtime schedulable slots stats status version"""),
     "AuditEvent": (OWNER, "action address arguments at changes code domain id outcome requestId targetIds user userAgent"),
+    "Announcement": (DOMAIN, """active allowedActions:actions createdAt domain endsAt id severity startsAt text title
+        updatedAt"""),
     "Domain": (DOMAIN, """active allowedActions:actions allowedStorageHosts concurrentSessions createdAt description groups id
         maxConcurrentSessions name registries totalSlots users"""),
     "Group": (GROUP, """active allowedActions:actions allowedStorageHosts concurrentSessions createdAt description domain id
@@ -182,6 +184,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "CancelTaskPayload": (INSIDE, "task"),
     "ChangePasswordPayload": (INSIDE, "accessToken:once expiresAt viewer"),
     "CloseTerminalPayload": (INSIDE, "terminalId"),
+    "CreateAnnouncementPayload": (INSIDE, "announcement"),
     "CreateDomainPayload": (INSIDE, "domain"),
     "CreateGroupPayload": (INSIDE, "group"),
     "CreateJoinTokenPayload": (INSIDE, "command:once expiresAt token:once"),
@@ -197,6 +200,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "DeactivateGroupPayload": (INSIDE, "group"),
     "DeactivateKeypairsPayload": (INSIDE, "results"),
     "DeactivateUsersPayload": (INSIDE, "results"),
+    "DeleteAnnouncementPayload": (INSIDE, "deletedId"),
     "DeleteKeypairPayload": (INSIDE, "deletedId"),
     "DeleteRegistryPayload": (INSIDE, "deletedId"),
     "DeleteResourceGroupPayload": (INSIDE, "deletedId"),
@@ -249,6 +253,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "SetMainKeypairPayload": (INSIDE, "keypair user"),
     "SetSshPublicKeysPayload": (INSIDE, "viewer"),
     "TerminateSessionsPayload": (INSIDE, "results"),
+    "UpdateAnnouncementPayload": (INSIDE, "announcement"),
     "UpdateAgentPayload": (INSIDE, "agent"),
     "UpdateDomainPayload": (INSIDE, "domain"),
     "UpdateDomainsPayload": (INSIDE, "results"),
@@ -285,6 +290,7 @@ BY_OWNER: Final = "UvNNvNvU"
 #: List roots show each their own: what is in them goes by the type's class.
 QUERIES: Final = {
     "agents": SIGNED_IN,
+    "announcements": SIGNED_IN,
     "auditEvents": SIGNED_IN,
     "availability": "UvvNvNvU",
     "availablePresets": "UvvNvNvU",
@@ -321,6 +327,7 @@ MUTATIONS: Final[dict[str, tuple[str, str]]] = {
     "changePassword": ("", SIGNED_IN),
     "cleanUpImages": ("", BY_SUPERADMIN),
     "closeTerminal": ("Session", "UvNNFNFU"),
+    "createAnnouncement": ("", BY_ADMIN),
     "createDomain": ("", BY_SUPERADMIN),
     "createGroup": ("Domain", BY_ADMIN),
     "createJoinToken": ("ResourceGroup", BY_SUPERADMIN),
@@ -336,6 +343,7 @@ MUTATIONS: Final[dict[str, tuple[str, str]]] = {
     "deactivateGroup": ("Group", BY_ADMIN),
     "deactivateKeypairs": ("Keypair", BY_OWNER),
     "deactivateUsers": ("User", BY_SUPERADMIN),
+    "deleteAnnouncement": ("Announcement", BY_ADMIN),
     "deleteKeypair": ("Keypair", BY_OWNER),
     "deleteRegistry": ("Registry", BY_SUPERADMIN),
     "deleteResourceGroup": ("ResourceGroup", BY_SUPERADMIN),
@@ -381,6 +389,7 @@ MUTATIONS: Final[dict[str, tuple[str, str]]] = {
     "setMainKeypair": ("Keypair", BY_OWNER),
     "setSshPublicKeys": ("", SIGNED_IN),
     "terminateSessions": ("Session", BY_OWNER),
+    "updateAnnouncement": ("Announcement", BY_ADMIN),
     "updateAgent": ("Agent", BY_SUPERADMIN),
     "updateDomain": ("Domain", BY_SUPERADMIN),
     "updateDomains": ("Domain", BY_SUPERADMIN),
@@ -434,6 +443,8 @@ ROOT_LIST: Final = "filter orderBy"
 INPUTS: Final = {
     "AgentFilter": "imageId:img resourceGroupId:rgp schedulable search statusIn",
     "AgentOrder": "direction field",
+    "AnnouncementFilter": "active domainId:dom search severity",
+    "AnnouncementOrder": "direction field",
     "AssignResourcePolicyInput": "id:pol keypairIds:key",
     "CleanUpImagesInput": "agentIds:agt dryRun includeLocal unusedDays",
     "CancelTaskInput": "id:tsk",
@@ -441,6 +452,7 @@ INPUTS: Final = {
     "AuditEventOrder": "direction field",
     "ChangePasswordInput": "currentPassword newPassword",
     "CloseTerminalInput": "kernelId:knl sessionId:ses terminalId",
+    "CreateAnnouncementInput": "domainId:dom endsAt idempotencyKey severity startsAt text title",
     "CreateDomainInput": "allowedStorageHosts description idempotencyKey maxConcurrentSessions name totalSlots",
     "CreateGroupInput": "allowedStorageHosts description domainId:dom idempotencyKey maxConcurrentSessions name totalSlots",
     "CreateJoinTokenInput": "expiresInSeconds resourceGroupId:rgp",
@@ -461,6 +473,7 @@ INPUTS: Final = {
     "DeactivateDomainInput": "id:dom sessions",
     "DeactivateGroupInput": "id:grp sessions",
     "DeactivateUsersInput": "ids:usr sessions",
+    "DeleteAnnouncementInput": "id:ann",
     "DeleteKeypairInput": "id:key",
     "DeleteRegistryInput": "id:reg",
     "DeleteResourceGroupInput": "id:rgp",
@@ -529,6 +542,7 @@ INPUTS: Final = {
     "TaskFilter": "kind search statusIn userId:usr",
     "TaskOrder": "direction field",
     "TerminateSessionsInput": "force ids:ses",
+    "UpdateAnnouncementInput": "endsAt id:ann severity startsAt text title",
     "UpdateAgentInput": "id:agt name resourceGroupId:rgp schedulable",
     "UpdateDomainInput": "active allowedStorageHosts description id:dom maxConcurrentSessions name totalSlots",
     "UpdateDomainsInput": "active allowedStorageHosts description ids:dom maxConcurrentSessions sessions totalSlots",
@@ -556,6 +570,8 @@ INPUTS: Final = {
 }
 
 ENUMS: Final = {
+    "AnnouncementOrderField": "CREATED_AT SEVERITY STARTS_AT",
+    "Severity": "CRITICAL INFO WARNING",
     "AgentOrderField": "CREATED_AT LAST_CONTACT_AT NAME STATUS",
     "AgentStatus": "ALIVE LOST TERMINATED",
     "AuditEventOrderField": "CREATED_AT",

@@ -58,7 +58,7 @@ MAIL_PASSWORD: Final = "the-password-of-the-mail-server"
 TYPES: Final = {
     "dom": "Domain", "grp": "Group", "usr": "User", "lgn": "Login", "key": "Keypair", "pol": "ResourcePolicy",
     "rgp": "ResourceGroup", "pre": "ResourcePreset", "agt": "Agent", "img": "Image", "reg": "Registry", "tsk": "Task",
-    "ses": "Session", "knl": "Kernel", "eml": "Mail", "inv": "Invitation", "evt": "AuditEvent",
+    "ses": "Session", "knl": "Kernel", "eml": "Mail", "inv": "Invitation", "evt": "AuditEvent", "ann": "Announcement",
 }  # fmt: skip
 
 
@@ -259,6 +259,13 @@ async def _cluster(world: World, tenant: dict[str, Any], who: str, near: str) ->
         domain=tenant["Domain"], group=tenant["Group"], policy=tenant["ResourcePolicy"], created_by=owner.row,
         description="for new ones", revoked_at=world.core.now(),
     )  # fmt: skip
+    announcement = await make.announcement(
+        domain=tenant["Domain"],
+        author_id=world.people[who].row.id,
+        text="*soon*",
+        ends_at=world.core.now() + timedelta(days=1),
+    )
+    tenant["Announcement"] = world.add(announcement, domain=tenant["Domain"].id)
     tenant["Invitation"] = world.add(invitation, domain=tenant["Domain"].id)
     tenant["Mail"] = world.add(await make.mail(sent_at=world.core.now(), last_error="It was away."))
     agent = await make.agent(

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -80,6 +81,27 @@ def own(name: str) -> Callable[[Input], Input]:
 @governing("createDomain")
 async def _(_scene: Scene) -> dict[str, Any]:
     return {"name": "new", "totalSlots": SLOTS}
+
+
+@governing("createAnnouncement")
+async def _(_scene: Scene) -> dict[str, Any]:
+    return {
+        "title": "Maintenance",
+        "text": "On **Friday**.",
+        "severity": "WARNING",
+        "endsAt": "2100-01-01T00:00:00Z",
+    }
+
+
+@governing("updateAnnouncement")
+async def _(scene: Scene) -> dict[str, Any]:
+    ends = scene.make.core.now() + timedelta(days=1)
+    return {"id": (await scene.make.announcement(ends_at=ends)).id, "title": "Off", "endsAt": None}
+
+
+@governing("deleteAnnouncement")
+async def _(scene: Scene) -> dict[str, Any]:
+    return {"id": (await scene.make.announcement()).id}
 
 
 @governing("updateDomains")

@@ -12,6 +12,7 @@ import pytest
 
 from services import (
     agents,
+    announcements,
     domains,
     groups,
     ids,
@@ -47,6 +48,8 @@ class Case:
             return await make.keypair(access_key=access_key, last_used_at=next(_USED))
         if self.kind in ("user", "agent", "image", "session", "mail"):
             return await getattr(make, self.kind)(name=f"{text}-{ids.new('usr')[4:]}")
+        if self.kind == "announcement":
+            return await make.announcement(domain=await make.domain(), text=f"about {text}")
         if self.kind == "registry":
             return await make.registry(hostname=f"{text}-{ids.new('usr')[4:]}.example")
         if self.kind == "task":
@@ -69,6 +72,7 @@ CASES = {
     "groups": Case(groups, groups.GroupFilter, "group"),
     "users": Case(users, users.UserFilter, "user"),
     "keypairs": Case(keypairs, keypairs.KeypairFilter, "keypair"),
+    "announcements": Case(announcements, announcements.AnnouncementFilter, "announcement"),
     "presets": Case(presets, presets.PresetFilter, "preset"),
     "policies": Case(policies, policies.PolicyFilter, "policy"),
     "resource_groups": Case(resource_groups, resource_groups.ResourceGroupFilter, "resource_group"),

@@ -1,6 +1,7 @@
 """One table of permissions, two readings of it: what SQL lets through and what Python allows are the same."""
 
 import random
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from services import permissions, sessions, subjects, users
 from services.core import Core
 from services.db.tables import (
     Agent,
+    Announcement,
     AuditEvent,
     Base,
     Domain,
@@ -74,6 +76,13 @@ async def populate(core: Core, make: Factories, seed: int) -> list[Actor]:
         await make.task(user=user)
     await make.preset()
     await make.mail()
+    later = make.core.now() + timedelta(days=1)
+    for domain in (None, *domains):
+        await make.announcement(domain=domain, author_id=people[0][0].id)
+        await make.announcement(domain=domain, author_id=people[0][0].id, starts_at=later)
+        await make.announcement(
+            domain=domain, author_id=people[0][0].id, ends_at=make.core.now() - timedelta(minutes=1)
+        )
     for domain in domains:
         await make.invitation(domain=domain)
     actors = [make.actor(user, own) for user, own in people]
@@ -135,6 +144,7 @@ def test_every_action_on_an_object_is_in_the_table() -> None:
         "disableTotp",
         "startTotp",
         "updateProfile",
+        "createAnnouncement",
         "createResourcePolicy",
         "createRegistry",
         "createResourceGroup",
@@ -231,6 +241,7 @@ def test_tables_without_a_reading_rule_are_not_read_by_actors() -> None:
         ResourcePreset,
         AuditEvent,
         Agent,
+        Announcement,
         Image,
         Registry,
         Task,

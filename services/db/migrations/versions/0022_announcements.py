@@ -1,6 +1,6 @@
 """announcements
 
-Revision: 0021
+Revision: 0022
 Revises: 0020
 """
 
@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from alembic import op
 from services.db.types import UtcDateTime
 
-revision = '0021'
-down_revision = '0020'
+revision = '0022'
+down_revision = '0021'
 branch_labels = None
 depends_on = None
 

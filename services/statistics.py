@@ -29,7 +29,7 @@ _LEASE: Final = timedelta(seconds=60)
 _BATCH: Final = 500
 #: After their end the last samples of kernels are waited for, and what another manager has not committed yet.
 _SETTLED: Final = timedelta(minutes=2)
-_PURGED_AT_ONCE: Final = 20_000
+_PURGED_AT_ONCE: Final = 100
 
 
 async def roll_up(core: Core) -> int:
@@ -53,21 +53,23 @@ async def roll_up(core: Core) -> int:
 async def purge(core: Core) -> None:
     """A duty of every ten minutes: forget hours that have been days for long."""
     before = periods.names(core.now() - hours_kept(core))[0]
+    # Each hour of anybody's is there for all users together, too: few rows to look through.
     old = (
-        select(UsageTotal.user_id, UsageTotal.period)
-        .where(UsageTotal.period < before, func.length(UsageTotal.period) == len(before))
-        .group_by(UsageTotal.user_id, UsageTotal.period)
+        select(UsageTotal.period)
+        .where(
+            UsageTotal.user_id == "",
+            UsageTotal.period < before,
+            func.length(UsageTotal.period) == len(before),
+        )
+        .distinct()
         .limit(_PURGED_AT_ONCE)
     )
-    async with core.db.write() as db:
-        found = (await db.execute(old)).all()
-        for period in sorted({period for _, period in found}):
-            users = [user_id for user_id, one in found if one == period]
-            await db.execute(
-                delete(UsageTotal).where(
-                    bulk.among(db, UsageTotal.user_id, users), UsageTotal.period == period
-                )
-            )
+    async with core.db.read() as db:
+        hours = (await db.scalars(old)).all()
+    for hour in hours:
+        async with core.db.write() as db:
+            for whose in (UsageTotal.user_id != "", UsageTotal.user_id == ""):
+                await db.execute(delete(UsageTotal).where(whose, UsageTotal.period == hour))
 
 
 def hours_kept(core: Core) -> timedelta:

@@ -718,9 +718,9 @@ class UsageTotal(Base):
     __tablename__ = "usage_totals"
     __table_args__ = (
         Index(
-            "ix_usage_totals_domain",
-            "domain_id",
+            "ix_usage_totals_period",
             "period",
+            "domain_id",
             sqlite_where=_OF_USERS,
             postgresql_where=_OF_USERS,
         ),

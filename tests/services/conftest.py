@@ -10,6 +10,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from hypothesis import settings
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
 
@@ -25,6 +26,10 @@ from services.standings import StandingBook
 from services.stats import StatsBook
 from tests.conftest import require
 from tests.factories import Clock, Factories
+
+# How long an example takes says nothing on a busy machine.
+settings.register_profile("services", deadline=None)
+settings.load_profile("services")
 
 
 @pytest.fixture(scope="session")

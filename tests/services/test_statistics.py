@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
 from agents.hub import Hub
 from agents.protocol import KernelStats, NodeStats, Stats
@@ -215,6 +215,36 @@ async def test_a_long_time_is_read_in_as_few_statements_and_rows_as_a_short_one(
 
     assert await statements(timedelta(days=1)) == await statements(timedelta(days=3700))
     assert len(periods.cover(START - timedelta(days=3700), START)) < 250
+
+
+@pytest.mark.parametrize("group_by", [None, "USER", "GROUP"])
+@pytest.mark.parametrize("scope", [None, "user", "group", "domain", "resource_group"])
+async def test_totals_are_found_by_an_index(
+    sqlite_template: Path, tmp_path: Path, scope: str | None, group_by: Any
+) -> None:
+    """What is read is what is added up, however long the totals have become. SQLite says so of an empty table, too."""
+    core = fresh(sqlite_template, tmp_path)
+    core.now = Clock(START).now
+    make = Factories(core)
+    row = await getattr(make, scope)() if scope else None
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if "usage_totals" in statement:
+            asked.append((statement, parameters))
+
+    event.listen(core.db.engine.sync_engine, "before_cursor_execute", note)
+    ask = Ask(START - timedelta(days=3000), START, row.id if row else None, group_by)
+    await usage_reports.report(core, await make.superadmin(), ask)
+    event.remove(core.db.engine.sync_engine, "before_cursor_execute", note)
+    assert asked
+    async with core.db.engine.connect() as connection:
+        for statement, parameters in asked:
+            plan = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            steps = [step[3] for step in plan if "usage_totals" in step[3]]
+            assert steps
+            assert all(step.startswith("SEARCH") for step in steps), steps
+    await core.db.close()
 
 
 async def test_points_add_up_to_the_total_and_each_sees_their_own(

@@ -48,10 +48,9 @@ def upgrade() -> None:
         ),
     )
     with op.batch_alter_table('usage_totals', schema=None) as batch_op:
-        for name in ('domain', 'group'):
+        for name, columns in (('period', ['period', 'domain_id']), ('group', ['group_id', 'period'])):
             batch_op.create_index(
-                f'ix_usage_totals_{name}', [f'{name}_id', 'period'],
-                sqlite_where=_OF_USERS, postgresql_where=_OF_USERS,
+                f'ix_usage_totals_{name}', columns, sqlite_where=_OF_USERS, postgresql_where=_OF_USERS
             )
     op.create_table(
         'kernel_meters',

@@ -53,6 +53,25 @@ class TaskChanged(Hint, frozen=True, tag="task"):
     task_id: str
 
 
+class AgentAsked(Hint, frozen=True, tag="asked"):
+    """A manager wants something of an agent that is not connected to it (`services.calls`)."""
+
+    call: str
+    manager: str
+    agent_id: str
+    deadline: float
+    #: The command, sealed.
+    sealed: bytes
+
+
+class AgentAnswered(Hint, frozen=True, tag="answered"):
+    """How that went; `code` is TAKEN at first, and empty in the end when it is done."""
+
+    call: str
+    code: str = ""
+    message: str = ""
+
+
 class Revoked(Hint, frozen=True, tag="revoked"):
     """Tokens of this user (or of this one login) are void from now on: cached checks and open streams end.
 
@@ -92,6 +111,8 @@ AnyHint = (
     | PullAdvanced
     | ImageArrived
     | TaskChanged
+    | AgentAsked
+    | AgentAnswered
     | Revoked
     | Wake
     | Deliver

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from agents.hub import AgentOffline, AgentRefused, CallFailed, CallTimedOut
 from agents.protocol import CancelPull, PullImage, RemoveImage
-from services import permissions, tasks
+from services import calls, permissions, tasks
 from services.bus import AgentChanged, ImageArrived, Lagged, Queue
 from services.core import Core
 from services.db.tables import FINAL, Agent, AgentImage, Image, Session, Task
@@ -77,11 +77,7 @@ async def remove(
 async def take_from(core: Core, agent: Agent, image: Image) -> BerthError | None:
     """Remove an image from a node, whatever uses it. Returns why it was not done."""
     try:
-        await core.hub.call(
-            agent.id,
-            lambda request: RemoveImage(request=request, image=image.reference),
-            deadline=_DEADLINE,
-        )
+        await calls.ask(core, agent.id, RemoveImage(0, image.reference), deadline=_DEADLINE)
     except CallFailed as failed:
         return _why(agent, failed)
     await _note(core, agent.id, image, present=False)
@@ -157,13 +153,8 @@ class _Installation:
         if agent.architecture not in ("", image.architecture):
             return Conflict(f"The image is for {image.architecture}, the node is of {agent.architecture}.")
         try:
-            await core.hub.call(
-                agent.id,
-                lambda request: PullImage(
-                    request=request, image=image.reference, credentials=known.on_the_wire()
-                ),
-                deadline=_DEADLINE,
-            )
+            pull = PullImage(0, image.reference, known.on_the_wire())
+            await calls.ask(core, agent.id, pull, deadline=_DEADLINE)
         except CallFailed as failed:
             return _why(agent, failed)
         except asyncio.CancelledError:
@@ -191,11 +182,7 @@ class _Installation:
 async def _stop_pull(core: Core, agent: Agent, image: Image) -> None:
     """Nobody waits for it any more; a session that does keeps it going."""
     try:
-        await core.hub.call(
-            agent.id,
-            lambda request: CancelPull(request=request, image=image.reference),
-            deadline=_CANCEL_DEADLINE,
-        )
+        await calls.ask(core, agent.id, CancelPull(0, image.reference), deadline=_CANCEL_DEADLINE)
     except CallFailed:
         return  # it ends by itself, or with its node
 

@@ -7,6 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
+from agents.runtimes import docker_images
+from services.images import labels
 from services.registries import challenges, faults, manifests
 from services.registries.client import RegistryClient
 from services.registries.credentials import Credentials
@@ -276,6 +278,11 @@ async def test_a_password_goes_only_where_it_may(realm: str) -> None:
     with pytest.raises((faults.Elsewhere, faults.BadAnswer)):
         await net.client(known=KNOWN).check()
     assert net.passwords() == set()
+
+
+def test_nodes_and_scans_call_the_same_images_ours() -> None:
+    assert docker_images._FAMILIES == labels.FAMILIES
+    assert manifests._ARCHITECTURES == docker_images._ARCHITECTURES
 
 
 def test_challenges_are_read_as_they_are_written() -> None:

@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -12,9 +13,15 @@ MAX_MESSAGE = 2000
 Format = Literal["plain", "json"]
 
 
+#: What a line says of what it is part of: name → value.
+Labels = Callable[[], Mapping[str, str]]
+
+
 class Plain(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = f"{_time(record)} {record.levelname.lower():8} {_message(record)}"
+        if labels := _labels(record):
+            line += f" ({' '.join(labels.values())})"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
@@ -25,19 +32,36 @@ class Json(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": _message(record),
+            **_labels(record),
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry)
 
 
-def configure(kind: Format, level: str) -> None:
+def labelled(labels: Labels) -> Callable[[logging.LogRecord], bool]:
+    """A filter of a handler that notes, when a line is written, what it is part of."""
+
+    def note(record: logging.LogRecord) -> bool:
+        record.labels = labels()
+        return True
+
+    return note
+
+
+def configure(kind: Format, level: str, labels: Labels | None = None) -> None:
     handler = logging.StreamHandler(sys.stderr)
+    if labels is not None:
+        handler.addFilter(labelled(labels))
     handler.setFormatter(Json() if kind == "json" else Plain())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # A line for each frame and each request would be all that one sees.
     for chatty in ("websockets", "httpx", "httpcore", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _labels(record: logging.LogRecord) -> Mapping[str, str]:
+    return getattr(record, "labels", {})
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -96,6 +96,14 @@ def present(error: GraphQLError) -> dict[str, Any]:
     return content
 
 
+def code_of(error: GraphQLError) -> str:
+    """The code with which it is presented."""
+    original = _original(error)
+    if isinstance(original, BerthError):
+        return original.code
+    return str((error.extensions or {}).get("code", BadInput.code)) if original is None else "INTERNAL"
+
+
 def present_all(errors: Iterable[GraphQLError]) -> list[dict[str, Any]]:
     """All errors as a client gets them; several wrong fields become an error each."""
     presented: list[dict[str, Any]] = []

@@ -6,11 +6,10 @@ from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import text
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
@@ -22,16 +21,28 @@ from server.config import Config
 from server.console import Console
 from server.graphql_http import GraphQLHTTP
 from server.graphql_ws import GraphQLWebSocket
+from server.health import Health
 from server.listening import CannotServe
 from server.manager import Manager
+from server.metrics import MetricsPage
+from server.observing import Observer
 from server.security import Perimeter
 from server.trusted import MANIFEST, TrustedDocuments
-from services import auth
+from services import auth, requests
 from services.options import PASSWORD_RESET
 from services.permissions import Actor
 from services.ratelimits import Quota
 
 CONSOLE: Final = Path(__file__).resolve().parent.parent / "webui" / "dist"
+
+
+#: Beginning of a path → what its websockets are for.
+_SOCKETS: Final = {
+    "/graphql": "graphql",
+    "/agents/link": "agents",
+    "/agents/streams": "streams",
+    "/terminals": "terminals",
+}
 
 
 def make_app(config: Config) -> Starlette:
@@ -47,7 +58,12 @@ def make_app(config: Config) -> Starlette:
             yield
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        await inner(scope, receive, send)
+        if scope["type"] != "websocket":
+            await inner(scope, receive, send)
+            return
+        kind = next((name for path, name in _SOCKETS.items() if scope["path"].startswith(path)), "other")
+        with app.state.manager.core.metrics.streams.labels(kind).track_inprogress():
+            await inner(scope, receive, send)
 
     app = Starlette(
         lifespan=lifespan,
@@ -60,8 +76,12 @@ def make_app(config: Config) -> Starlette:
 def _routes(config: Config, running: Manager, console: Console) -> list[BaseRoute]:
     schema = make_schema()
     gate = _Gate(config, running, _trusted(config))
-    over_http = GraphQLHTTP(schema, gate.http_context, timeout=config.query_timeout, admit=gate.admit)
-    over_websocket = GraphQLWebSocket(schema, gate, timeout=config.query_timeout)
+    observer = Observer(schema._schema, running.core.metrics)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    over_http = GraphQLHTTP(
+        schema, gate.http_context, observer, timeout=config.query_timeout, admit=gate.admit
+    )
+    over_websocket = GraphQLWebSocket(schema, gate, observer, timeout=config.query_timeout)
+    health = Health(running.core)
 
     async def graphql(request: Request) -> Response:
         if _is_page_visit(request):
@@ -69,20 +89,15 @@ def _routes(config: Config, running: Manager, console: Console) -> list[BaseRout
             return console.serve(request, page) if page else Response("Not found", 404)
         return await over_http(request)
 
-    async def live(_request: Request) -> Response:
-        return JSONResponse({"status": "ok"})
-
-    async def ready(_request: Request) -> Response:
-        async with running.core.db.read() as db:
-            await db.execute(text("select 1"))
-        return JSONResponse({"status": "ok", "agents": len(running.core.hub.connected)})
-
     return [
         Route("/graphql", graphql, methods=["GET", "POST"]),
         WebSocketRoute("/graphql", over_websocket.__call__),
         *links.routes(running),
-        Route("/health/live", live),
-        Route("/health/ready", ready),
+        Route("/healthz", health.live),
+        Route("/readyz", health.ready),
+        Route("/health/live", health.live),
+        Route("/health/ready", health.ready),
+        Route("/metrics", MetricsPage(config, running.core).__call__),
         Route("/{path:path}", console.__call__, methods=["GET", "HEAD"]),
     ]
 
@@ -164,6 +179,7 @@ class _Gate:
             secure=self._config.url.startswith("https:"),
             introspection=self._introspection(actor),
             offered=self._offered(actor),
+            request_id=current.id if (current := requests.current()) else requests.Request().id,
         )
 
 

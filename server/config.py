@@ -3,6 +3,7 @@
 Later wins: defaults, `berth.toml` (in the working directory, or `BERTH_CONFIG`), `BERTH_*`, the command line.
 """
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +19,8 @@ from pydantic_settings import (
 
 from server.paths import default_data_dir
 from services import options
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Config(BaseSettings):
@@ -63,6 +66,15 @@ class Config(BaseSettings):
         description="Defaults of what administrators set while it runs (the API's settings), by their keys.",
     )
     log_format: Literal["plain", "json"] = "plain"
+    metrics_allow: str = Field(
+        "127.0.0.0/8,::1",
+        description="Addresses and networks that may read /metrics, by commas; empty: none.",
+    )
+    metrics_token: SecretStr | None = Field(None, description="Whoever sends it may read /metrics.")
+    otlp_endpoint: str = Field(
+        "", description="An OpenTelemetry collector (OTLP over HTTP), http://HOST:4318; empty: no traces."
+    )
+    otlp_sample_ratio: float = Field(1.0, ge=0, le=1, description="Which part of requests is traced.")
     query_timeout: float = Field(10.0, gt=0, description="Seconds that one GraphQL operation may take.")
 
     @field_validator("allowed_hosts", mode="before")
@@ -71,6 +83,16 @@ class Config(BaseSettings):
         return (
             [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
         )
+
+    @field_validator("metrics_allow")
+    @classmethod
+    def _check_networks(cls, value: str) -> str:
+        _networks(value)
+        return value
+
+    @property
+    def metrics_networks(self) -> list[Network]:
+        return _networks(self.metrics_allow)
 
     @field_validator("settings")
     @classmethod
@@ -103,6 +125,10 @@ class Config(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         file = Path(os.environ.get("BERTH_CONFIG", "berth.toml"))
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file)
+
+
+def _networks(text: str) -> list[Network]:
+    return [ipaddress.ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip()]
 
 
 def _reachable(host: str) -> str:

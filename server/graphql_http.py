@@ -20,9 +20,11 @@ from strawberry import Schema
 from strawberry.types.graphql import OperationType
 
 from schema.errors import present, present_all
+from server.observing import Observer, Seen
 from server.results import contents, wrap
+from services import requests, tracing
 from services.auth import WINDOW
-from services.errors import BerthError, Unavailable
+from services.errors import BadInput, BerthError, Unavailable
 from services.ratelimits import Quota
 
 RESPONSE: Final = "application/graphql-response+json"
@@ -59,16 +61,25 @@ class GraphQLHTTP:
     """The `/graphql` endpoint for GET and POST."""
 
     def __init__(
-        self, schema: Schema, context: ContextFactory, *, timeout: float, admit: Admission | None = None
+        self,
+        schema: Schema,
+        context: ContextFactory,
+        observer: Observer,
+        *,
+        timeout: float,
+        admit: Admission | None = None,
     ) -> None:
         self._schema = schema
         self._context = context
+        self._observer = observer
         self._admit = admit
         self._timeout = timeout
 
     async def __call__(self, request: Request) -> Response:
-        response = await self._respond(request)
+        with requests.serving(requests.Request()) as current, tracing.span(f"{request.method} /graphql"):
+            response = await self._respond(request)
         response.headers.update(_of_quota(getattr(request.state, "quota", None)))
+        response.headers["x-request-id"] = current.id
         return response
 
     async def _respond(self, request: Request) -> Response:
@@ -79,6 +90,7 @@ class GraphQLHTTP:
             body = await _body(request)
             operation = _read(request, body)
         except Malformed as problem:
+            self._observer.refused(BadInput.code)
             return _answer({"errors": [_error(str(problem))]}, problem.status, media)
         allowed = _GET_TYPES if request.method == "GET" else _POST_TYPES
         try:
@@ -86,15 +98,23 @@ class GraphQLHTTP:
                 self._admit(request, operation.query)
             context = await self._context(request, body)
         except BerthError as error:
+            self._observer.refused(error.code)
             response = _answer({"errors": present_all([wrap(error)])}, _status_of(error), media)
             if "retry_after" in error.extra:
                 response.headers["retry-after"] = str(math.ceil(error.extra["retry_after"]))
             return response
+        user_id = context.actor.user_id if context.actor else ""
         async with context:
-            return await self._execute(operation, context, allowed, media)
+            with self._observer.operation(operation.query, operation.name, user_id) as seen:
+                return await self._execute(operation, context, allowed, media, seen)
 
     async def _execute(
-        self, operation: Operation, context: Any, allowed: frozenset[OperationType], media: str
+        self,
+        operation: Operation,
+        context: Any,
+        allowed: frozenset[OperationType],
+        media: str,
+        seen: Seen,
     ) -> Response:
         try:
             async with asyncio.timeout(self._timeout):
@@ -106,17 +126,19 @@ class GraphQLHTTP:
                     allowed_operation_types=allowed,
                 )
         except TimeoutError:
+            seen.result = Unavailable.code
             late = Unavailable(f"The operation took longer than {self._timeout:g} seconds.", part="query")
             return _answer({"errors": present_all([wrap(late)])}, 503 if media == RESPONSE else 200, media)
         except Exception as error:  # operations of a kind that is not allowed here, unknown operation names
             if type(error).__module__.startswith("strawberry."):
+                seen.result = BadInput.code
                 status = 405 if "OperationType" in type(error).__name__ else 400
                 return _answer({"errors": [_error(str(error))]}, status, media, allow="POST")
             raise
+        seen.failed(result.errors)
         content = contents(result)
         status = 200 if "data" in content or media == JSON else 400
-        headers = [("x-request-id", context.request_id), *context.response_headers]
-        return _answer(content, status, media, headers=headers)
+        return _answer(content, status, media, headers=context.response_headers)
 
 
 def _negotiate(accept: str | None) -> str | None:

@@ -18,7 +18,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol
 
@@ -28,8 +28,10 @@ from strawberry import Schema
 
 from schema.errors import present_all
 from server.graphql_http import Malformed, Operation, read_operation
+from server.observing import Observer, Seen
 from server.results import Payload, encode, wrap
 from server.shared import SharedStreams, is_subscription
+from services import requests
 from services.errors import BerthError, Unavailable
 
 log = logging.getLogger(__name__)
@@ -84,9 +86,10 @@ class Gate(Protocol):
 class GraphQLWebSocket:
     """The `/graphql` endpoint for websockets."""
 
-    def __init__(self, schema: Schema, gate: Gate, *, timeout: float) -> None:
+    def __init__(self, schema: Schema, gate: Gate, observer: Observer, *, timeout: float) -> None:
         self._schema = schema
         self._gate = gate
+        self.observer = observer
         self._timeout = timeout
         self.shared = SharedStreams(schema)
 
@@ -216,14 +219,9 @@ class _Connection:
         self._operations[operation_id] = task
 
     async def _run(self, operation_id: str, operation: Operation) -> None:
-        head = b'{"id":' + msgspec.json.encode(operation_id) + b',"type":"next","payload":'
         try:
-            async for payload in self._results(operation):
-                if isinstance(payload, list):
-                    await self._send({"id": operation_id, "type": "error", "payload": payload})
-                    return
-                await self._websocket.send_text((head + payload + b"}").decode())
-            await self._send({"id": operation_id, "type": "complete"})
+            with requests.serving(requests.Request()):
+                await self._answer(operation_id, operation)
         except (WebSocketDisconnect, RuntimeError):
             log.debug("the client went away", exc_info=True)
         finally:
@@ -231,14 +229,27 @@ class _Connection:
             if self._operations.get(operation_id) is asyncio.current_task():
                 del self._operations[operation_id]
 
-    async def _results(self, operation: Operation) -> AsyncIterator[Payload]:
-        """Encoded results; a list of errors ends an operation that could not begin."""
+    async def _answer(self, operation_id: str, operation: Operation) -> None:
+        observer, user_id = self._endpoint.observer, self._actor.user_id if self._actor else ""
         try:
             self._gate.admit(self._websocket, operation.query)
             await self._gate.count(self._actor)
         except BerthError as error:
-            yield present_all([wrap(error)])
+            observer.refused(error.code)
+            await self._send({"id": operation_id, "type": "error", "payload": present_all([wrap(error)])})
             return
+        head = b'{"id":' + msgspec.json.encode(operation_id) + b',"type":"next","payload":'
+        with observer.operation(operation.query, operation.name, user_id) as seen:
+            async with contextlib.aclosing(self._results(operation, seen)) as results:
+                async for payload in results:
+                    if isinstance(payload, list):
+                        await self._send({"id": operation_id, "type": "error", "payload": payload})
+                        return
+                    await self._websocket.send_text((head + payload + b"}").decode())
+        await self._send({"id": operation_id, "type": "complete"})
+
+    async def _results(self, operation: Operation, seen: Seen) -> AsyncGenerator[Payload]:
+        """Encoded results; a list of errors ends an operation that took too long."""
         shared = self._endpoint.shared.key(operation, self._actor)
         if shared is not None:
             async with self._endpoint.shared.join(
@@ -257,17 +268,21 @@ class _Connection:
             single = not is_subscription(operation.query, operation.name)
             async with contextlib.aclosing(stream) as results:
                 if single:
-                    yield await self._one(results)
+                    yield await self._one(results, seen)
                     return
                 async for result in results:
+                    seen.failed(getattr(result, "errors", None))
                     yield encode(result)
 
-    async def _one(self, results: AsyncIterator[Any]) -> Payload:
+    async def _one(self, results: AsyncIterator[Any], seen: Seen) -> Payload:
         """The result of a query or mutation, within the time that one may take."""
         try:
             async with asyncio.timeout(self._timeout):
-                return encode(await anext(results))
+                result = await anext(results)
+                seen.failed(result.errors)
+                return encode(result)
         except TimeoutError:
+            seen.result = Unavailable.code
             late = Unavailable(f"The operation took longer than {self._timeout:g} seconds.", part="query")
             return present_all([wrap(late)])
 

@@ -3,13 +3,15 @@
 import asyncio
 import contextlib
 import fcntl
+import importlib
 import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,6 +44,7 @@ from services.core import Core, Settings
 from services.db.engine import open_database
 from services.db.migrate import upgrade
 from services.dispatch import Dispatcher
+from services.metrics import Metrics
 from services.options import OptionBook
 from services.progress import ProgressBook
 from services.redis_bus import RedisBus
@@ -104,6 +107,28 @@ def _hold(database: str) -> Generator[bool]:
 
 @asynccontextmanager
 async def _running(config: Config, *, alone: bool) -> AsyncGenerator[Manager]:
+    manager_id = f"mgr-{secrets.token_hex(6)}"
+    with _traced(config, manager_id):
+        async with _opened(config, manager_id, alone=alone) as manager:
+            yield manager
+
+
+def _traced(config: Config, manager_id: str) -> AbstractContextManager[object]:
+    """Traces, where they are configured."""
+    if not config.otlp_endpoint:
+        return contextlib.nullcontext()
+    try:
+        # Not at the top: the extra need not be installed, and where it is, it costs every start a good part of a second.
+        telemetry = importlib.import_module("server.telemetry")
+    except ImportError as error:
+        raise CannotServe(
+            f"otlp_endpoint is set, and {error.name} is not installed: pip install 'berth[server,telemetry]'."
+        ) from error
+    return telemetry.exporting(config.otlp_endpoint, ratio=config.otlp_sample_ratio, instance=manager_id)
+
+
+@asynccontextmanager
+async def _opened(config: Config, manager_id: str, *, alone: bool) -> AsyncGenerator[Manager]:
     keys = secretsfile.load(config.data_dir / "secrets.json")
     await upgrade(config.database)
     db = open_database(config.database)
@@ -118,7 +143,7 @@ async def _running(config: Config, *, alone: bool) -> AsyncGenerator[Manager]:
         progress=ProgressBook(bus),
         settings=Settings(public_url=config.url),
         options=OptionBook(configured=config.options),
-        manager_id=f"mgr-{secrets.token_hex(6)}",
+        manager_id=manager_id,
     )
     await settings.refresh(core)
     if alone:
@@ -132,6 +157,7 @@ async def _running(config: Config, *, alone: bool) -> AsyncGenerator[Manager]:
     runner = background.Runner(core, [images.INSTALL, images.CLEAN_UP, registries.RESCAN])
     await _admit(core, config, first_run)
     sender = mails.Sender(core, mails.Configured(core.options, config.data_dir / "outbox"))
+    _forever, _every = partial(_run_forever, core.metrics), partial(_run_every, core.metrics)
     duties = [
         _forever("dispatching", dispatcher.run),
         _forever("delivering commands", commands.follow_bus),
@@ -205,7 +231,7 @@ async def _admit(core: Core, config: Config, first_run: bootstrap.FirstRun) -> N
         )
 
 
-async def _forever(what: str, work: Callable[[], Awaitable[None]]) -> None:
+async def _run_forever(metrics: Metrics, what: str, work: Callable[[], Awaitable[None]]) -> None:
     """Run a duty that never ends; when it fails all the same, say so and begin again, less and less soon."""
     pause = 0.5
     while True:
@@ -215,12 +241,15 @@ async def _forever(what: str, work: Callable[[], Awaitable[None]]) -> None:
         except asyncio.CancelledError:
             raise
         except Exception:
+            metrics.duty_failures.labels(what).inc()
             log.exception("%s failed; it begins again", what)
         pause = 0.5 if time.monotonic() - began > 60 else min(pause * 2, 30)
         await asyncio.sleep(pause)
 
 
-async def _every(seconds: float, what: str, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+async def _run_every(
+    metrics: Metrics, seconds: float, what: str, work: Callable[[], Coroutine[Any, Any, Any]]
+) -> None:
     """Do something again and again; a failure is logged and does not end it."""
     while True:
         with contextlib.suppress(asyncio.TimeoutError):
@@ -229,5 +258,6 @@ async def _every(seconds: float, what: str, work: Callable[[], Coroutine[Any, An
             except asyncio.CancelledError:
                 raise
             except Exception:
+                metrics.duty_failures.labels(what).inc()
                 log.exception("%s failed", what)
         await asyncio.sleep(seconds)

@@ -11,6 +11,7 @@ from services.bus import Bus
 from services.db.engine import Database
 from services.keys import Keys
 from services.meters import MeterBook
+from services.metrics import Metrics
 from services.options import OptionBook
 from services.progress import ProgressBook
 from services.ratelimits import LocalCounters, RateCounters, RedisCounters
@@ -73,6 +74,7 @@ class Core:
     standings: StandingBook = field(default_factory=StandingBook)
     meters: MeterBook = field(default_factory=MeterBook)
     uses: UseBook = field(default_factory=UseBook)
+    metrics: Metrics = field(default_factory=Metrics)
     #: What an administrator sets: `core.options.value(services.options.SIGN_UP_MODE)`.
     options: OptionBook = field(default_factory=OptionBook)
     activity: ActivityBook = field(default_factory=ActivityBook)

@@ -10,6 +10,7 @@ leaves what no longer holds in the queue for the next cycle. So limits hold at e
 import asyncio
 import logging
 import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -112,6 +113,7 @@ class Dispatcher:
     async def take_duty(self) -> bool:
         """Take or renew the duty. False while another manager has it."""
         self._fence = await leases.acquire(self._core, LEASE, _LEASE_LIFE)
+        self._core.metrics.dispatching.set(self._fence is not None)
         return self._fence is not None
 
     async def close(self) -> None:
@@ -133,6 +135,7 @@ class Dispatcher:
         if await cancel_hopeless(self._core):
             return True
         self._marks = await marks.keep(self._core, now)
+        began = time.perf_counter()
         view = await _read(self._core)
         if not view.versions:
             return False
@@ -150,6 +153,14 @@ class Dispatcher:
                 return False
             committed += len(done)
         await self._tell(view, planned.waiting, moving=committed > 0)
+        metrics = self._core.metrics
+        metrics.cycles.observe(time.perf_counter() - began)
+        for decision, number in (
+            ("PLACED", committed),
+            ("OVERTAKEN", len(placements) - committed),
+            ("WAITING", len(planned.waiting)),
+        ):
+            metrics.decisions.labels(decision).inc(number)
         # What was planned and not committed was overtaken: plan it again on what is true now.
         return committed < len(placements) and committed > 0
 

@@ -62,6 +62,10 @@ class RedisBus:
         self._gap = False
         self._managers = 1
         self._counted_at = float("-inf")
+        #: When messages of ours were sent that have not come back yet, in order.
+        self._under_way: deque[float] = deque(maxlen=_BACKLOG)
+        #: Seconds that the last message of ours took by way of Redis and back.
+        self.lag = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
         self._encoder = msgspec.msgpack.Encoder()
@@ -88,6 +92,11 @@ class RedisBus:
     @property
     def connected(self) -> bool:
         return self._listening.is_set()
+
+    @property
+    def backlog(self) -> int:
+        """Hints that wait to be sent."""
+        return len(self._outgoing)
 
     def managers(self) -> int:
         """How many managers there are, as last known; at least this one."""
@@ -137,6 +146,7 @@ class RedisBus:
                 raise TimeoutError("no answer to SUBSCRIBE")
             if message["type"] == "subscribe":
                 break
+        self._under_way.clear()
         # Whatever was said until now has not been heard here.
         self._local.lag()
         self._listening.set()
@@ -159,6 +169,8 @@ class RedisBus:
     def _hear(self, data: bytes) -> None:
         origin, body = data[:_ORIGIN_BYTES], data[_ORIGIN_BYTES:]
         if origin == self._origin:
+            if self._under_way:
+                self.lag = time.monotonic() - self._under_way.popleft()
             return
         if not body:
             self._local.lag()
@@ -202,9 +214,11 @@ class RedisBus:
                 pipeline = self.client.pipeline(transaction=False)
                 for data in batch:
                     pipeline.publish(self._channel, data)
+                    self._under_way.append(time.monotonic())
                 await pipeline.execute()
             except BaseException:
                 self._gap = True
+                self._under_way.clear()
                 raise
             if told:
                 self._gap = False

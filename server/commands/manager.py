@@ -12,6 +12,7 @@ from server.config import Config
 from server.listening import CannotServe
 from server.manager import Manager
 from server.readiness import announce
+from services import requests
 
 
 @click.command(
@@ -43,7 +44,7 @@ def manager(
     the administrator chooses a password. SIGTERM and Ctrl-C end it in order; sessions go on.
     """
     config = options.load_config(host=host, port=port, data_dir=data_dir, insecure=insecure)
-    logs.configure(config.log_format, "info")
+    logs.configure(config.log_format, "info", requests.labels)
     # It names the path of every websocket, and a terminal's or a stream's path is its ticket.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 

@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
-from services import trail
+from services import tracing, trail
 
 
 class Database:
@@ -44,9 +44,10 @@ class Database:
 
         What a mutation commits takes its row of the audit along (`services/trail.py`).
         """
-        async with self._turn, self._write.begin() as session:
-            yield session
-            committed = await trail.carry(session)
+        with tracing.span("transaction"):
+            async with self._turn, self._write.begin() as session:
+                yield session
+                committed = await trail.carry(session)
         if committed is not None:
             committed()
 

@@ -135,6 +135,15 @@ async def test_ones_own_subscribers_hear_a_hint_once(buses: tuple[RedisBus, Redi
         assert await hear(mine) == SessionChanged("ses_2")
 
 
+async def test_it_knows_how_long_a_hint_takes(buses: tuple[RedisBus, RedisBus]) -> None:
+    here, _ = buses
+    assert here.lag == 0.0
+    await here.publish(Wake())
+    await until(lambda: here.lag > 0)
+    assert here.lag < PATIENCE
+    assert here.backlog == 0
+
+
 async def test_a_sample_is_not_heard_by_who_sent_it(buses: tuple[RedisBus, RedisBus]) -> None:
     here, there = buses
     async with here.subscribe(StatsSampled) as mine, there.subscribe(StatsSampled) as theirs:

@@ -73,7 +73,7 @@ async def multiply(
     for start in range(1, count + 1, _AT_ONCE):
         end = min(start + _AT_ONCE - 1, count)
         series = (
-            f"generate_series({start}, {end}) AS s(n)"
+            f"generate_series({start}::bigint, {end}) AS s(n)"
             if postgres
             else f"(WITH RECURSIVE c(n) AS (SELECT {start} UNION ALL SELECT n + 1 FROM c WHERE n < {end}) SELECT n FROM c) s"
         )

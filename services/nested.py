@@ -68,7 +68,7 @@ async def pages(
         BadInput: a size is out of bounds, or a cursor is not of this list.
     """
     async with core.db.read() as db:
-        query = _query(actor, nested, parent_ids)
+        query = _query(actor, nested)
         return await paging.fetch_each(db, query, nested.table, nested.parent, parent_ids, order, args)
 
 
@@ -77,13 +77,11 @@ async def totals(
 ) -> dict[str, Total]:
     """Parent → how many rows the actor may see within it."""
     async with core.db.read() as db:
-        return await paging.count_each(db, _query(actor, nested, parent_ids), nested.parent, parent_ids)
+        return await paging.count_each(db, _query(actor, nested), nested.parent, parent_ids)
 
 
-def _query(actor: Actor, nested: Nested[Row], parent_ids: Sequence[str]) -> Select[Row]:
-    query = select(nested.table).where(
-        nested.parent.in_(parent_ids), permissions.visible(actor, nested.table)
-    )
+def _query(actor: Actor, nested: Nested[Row]) -> Select[Row]:
+    query = select(nested.table).where(permissions.visible(actor, nested.table))
     if nested.link is not None:
         query = query.join(nested.parent.class_, nested.link)
     return query if nested.where is None else query.where(nested.where)

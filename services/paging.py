@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, and_, func, literal, or_, select
+from sqlalchemy import ColumnElement, FromClause, Select, and_, func, literal, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
+from services.db import bulk
 from services.db.tables import Base
 from services.db.types import UtcDateTime
 from services.errors import BadInput
@@ -86,26 +87,35 @@ async def fetch_each(
     order: Sequence[Order],
     args: PageArgs,
 ) -> dict[str, Page[Row]]:
-    """As `fetch`, for each value of `parent` by itself: all pages in one statement.
-
-    Args:
-        query: already limited to the rows of these parents.
-    """
+    """As `fetch`, for each value of `parent` by itself: all pages in one statement, in which no parent's other rows are
+    read where an index gives the order."""
     size, backwards = _size(args)
     keys = _keys(table, order)
     directions = [_direction(key, backwards) for key in keys]
-    number = func.row_number().over(partition_by=parent, order_by=directions).label("number")
     identity: Any = keys[-1].column
-    ranked = query.where(*_bounds(keys, args)).with_only_columns(
-        identity.label("row_id"), parent.label("parent_id"), number
+    parents = _parents(db, parent_ids)
+    within = (
+        query.where(parent == parents.c.id, *_bounds(keys, args))
+        .with_only_columns(identity.label("row_id"))
+        .order_by(*directions)
+        .limit(size + 1)
+        .correlate(parents)
     )
-    ranks = ranked.subquery()
-    found = await db.execute(
-        select(ranks.c.parent_id, table)
-        .join(ranks, ranks.c.row_id == identity)
-        .where(ranks.c.number <= size + 1)
-        .order_by(ranks.c.parent_id, ranks.c.number)
-    )
+    if bulk.on_postgres(db):
+        picked = within.lateral("picked")
+        pages = (
+            select(parents.c.id, table)
+            .select_from(parents)
+            .join(picked, true())
+            .join(table, identity == picked.c.row_id)
+        )
+    else:
+        pages = (
+            select(parents.c.id, table)
+            .select_from(parents)
+            .join(table, identity.in_(within.scalar_subquery()))
+        )
+    found = await db.execute(pages.order_by(parents.c.id, *directions))
     rows: dict[str, list[Row]] = {parent_id: [] for parent_id in parent_ids}
     for parent_id, row in found:
         rows[parent_id].append(row)
@@ -116,14 +126,16 @@ async def count_each(
     db: AsyncSession, query: Select[Row], parent: InstrumentedAttribute[Any], parent_ids: Sequence[str]
 ) -> dict[str, Total]:
     """As `count`, for each value of `parent` by itself: all in one statement."""
-    found = await db.execute(
-        query.with_only_columns(parent, func.count(), maintain_column_froms=True).group_by(parent)
-    )
-    numbers = dict(found.all())
-    return {
-        parent_id: Total(min(number, COUNT_LIMIT), number <= COUNT_LIMIT)
-        for parent_id, number in ((one, numbers.get(one, 0)) for one in parent_ids)
-    }
+    parents = _parents(db, parent_ids)
+    ones = query.where(parent == parents.c.id).with_only_columns(literal(1), maintain_column_froms=True)
+    limited = ones.order_by(None).limit(COUNT_LIMIT + 1).correlate(parents).subquery()
+    number = select(func.count()).select_from(limited).correlate(parents).scalar_subquery()
+    found = await db.execute(select(parents.c.id, number))
+    return {parent_id: Total(min(number, COUNT_LIMIT), number <= COUNT_LIMIT) for parent_id, number in found}
+
+
+def _parents(db: AsyncSession, parent_ids: Sequence[str]) -> FromClause:
+    return bulk.table(db, "parents", {"id": (bulk.TEXT, list(dict.fromkeys(parent_ids)))})
 
 
 def _keys(table: type[Row], order: Sequence[Order]) -> list[Order]:

@@ -287,7 +287,7 @@ async def _cluster(world: World, tenant: dict[str, Any], who: str, near: str) ->
         "language": "Python", "version": "3", "base": "debian", "labels": {"a": "b"}, "minimum_slots": {"cpu": 500},
         "service_ports": [{"name": "jupyter", "protocol": "http", "port": 8080}], "environment_names": ["N"],
     }  # fmt: skip
-    image = await make.image(agents=[agent], aliases=[world.name()], **about)
+    image = await make.image(agents=[agent], aliases=[f"alias-{agent.id[4:]}"], **about)
     tenant["Image"] = world.add(image, granted=frozenset({"*"}))
     for key, grantee in (("Registry", tenant["Domain"]), ("group's registry", tenant["Group"])):
         registry = await make.registry(

@@ -26,7 +26,9 @@ from services.totals import Additions, Scope
 SESSIONS: Final = "sessions"
 _DUTY: Final = "usage"
 _LEASE: Final = timedelta(seconds=60)
-_BATCH: Final = 500
+_BATCH: Final = 200
+#: Of one kernel in one transaction: after a long absence, or where there were no totals before, there is more.
+_LONGEST: Final = 3 * 24 * 3_600_000_000
 #: After their end the last samples of kernels are waited for, and what another manager has not committed yet.
 _SETTLED: Final = timedelta(minutes=2)
 _PURGED_AT_ONCE: Final = 100
@@ -84,15 +86,16 @@ async def _roll_up_some(core: Core) -> int:
         rows = (await db.execute(_due(horizon, core.now() - _SETTLED))).all()
         if not rows:
             return 0
-        until: list[int | None] = []
+        until: list[tuple[int | None, bool]] = []
         for row in rows:
             kernel, started_at, *dimensions = tuple(row)
             begin, known, target = times(kernel, started_at, horizon)
-            until.append(target)
             if begin is None or known is None or target is None:
+                until.append((None, True))
                 continue
-            scope = Scope(*dimensions)
-            additions.add_kernel(scope, measured(kernel), known, target)
+            reached = min(max(target, known - _LONGEST), known + _LONGEST)
+            until.append((reached, reached == target))
+            additions.add_kernel(Scope(*dimensions), measured(kernel), known, reached)
         await additions.write(db)
         await _mark(db, [kernel for kernel, *_ in rows], until)
     return len(rows)
@@ -153,10 +156,15 @@ def _due(horizon: int, settled: datetime) -> Any:
     )
 
 
-async def _mark(db: AsyncSession, kernels: list[Kernel], until: list[int | None]) -> None:
-    """Write down how far these are in the totals; those that have ended wholly."""
-    ended = [kernel.id for kernel in kernels if kernel.status in FINAL]
-    known = [(kernel.id, moment) for kernel, moment in zip(kernels, until, strict=True) if moment is not None]
+async def _mark(db: AsyncSession, kernels: list[Kernel], until: list[tuple[int | None, bool]]) -> None:
+    """Write down how far these are in the totals; those that have ended and are in them to their end are closed.
+
+    Args:
+        until: of each, up to where it is in them (None: it has no time), and whether that is as far as it is to be now.
+    """
+    marks = list(zip(kernels, until, strict=True))
+    ended = [kernel.id for kernel, (_, whole) in marks if whole and kernel.status in FINAL]
+    known = [(kernel.id, moment) for kernel, (moment, _) in marks if moment is not None]
     connection = await db.connection()
     if known:
         those = bulk.table(

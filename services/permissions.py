@@ -72,7 +72,7 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
     "read:agent": (_ALL, _NO, _NO),
     "read:image": (_ALL, _OWN, _OWN),
     "read:registry": (_ALL, _OWN, _OWN),
-    "read:task": (_ALL, _DOM, _OWN),
+    "read:task": (_ALL, _OWN, _OWN),
     # a domain's administrators see all of their domain's, others what is on now
     "read:announcement": (_ALL, _OWN, _OWN),
     "read:session": (_ALL, _DOM, _OWN),
@@ -147,7 +147,7 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
     "revokeRegistry": (_ALL, _NO, _NO),
     "rescanRegistries": (_ALL, _NO, _NO),
     # work in the background
-    "cancelTask": (_ALL, _DOM, _OWN),
+    "cancelTask": (_ALL, _OWN, _OWN),
     "read:usage": (_ALL, _DOM, _OWN),
     # announcements
     "createAnnouncement": (_ALL, _DOM, _NO),

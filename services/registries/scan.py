@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import delete, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services import ids, permissions, tasks
@@ -210,6 +211,7 @@ class _Scan:
         parts = labels.split(self._reference(repository.path, "x"))
         noted: list[tuple[str, str]] = []
         async with self._run.write() as db:
+            await self._still_known(db)
             rows = await db.scalars(
                 select(Image).where(
                     Image.registry_host == self._registry.hostname,
@@ -246,6 +248,7 @@ class _Scan:
         """Repositories that are not listed any more, now that the list is known to be whole."""
         listed = {labels.split(self._reference(path, "x"))[1:3] for path in paths}
         async with self._run.write() as db:
+            await self._still_known(db)
             rows = await db.scalars(
                 select(Image).where(
                     Image.registry_host == self._registry.hostname, Image.scanned_digest.is_not(None)
@@ -260,6 +263,14 @@ class _Scan:
             )
         for row in gone:
             self._run.note("VANISHED", row.reference)
+
+    async def _still_known(self, db: AsyncSession) -> None:
+        """What governs the images stays until they are written: else they would be open to everybody."""
+        known = await db.scalar(
+            select(Registry.id).where(Registry.id == self._registry.id, Registry.active).with_for_update()
+        )
+        if known is None:
+            raise NotThere("The registry was deleted or made inactive meanwhile.")
 
     def _in_scope(self, row: Image) -> bool:
         path = f"{row.namespace}/{row.name}" if row.namespace else row.name
@@ -327,8 +338,13 @@ async def _vanish(db: AsyncSession, gone: Sequence[Image]) -> None:
     await db.execute(
         update(Image).where(Image.id.in_(hidden), Image.active).values(active=False, vanished=True)
     )
-    await db.execute(delete(ImageAlias).where(ImageAlias.image_id.in_(lost)))
-    await db.execute(delete(Image).where(Image.id.in_(lost)))
+    try:
+        async with db.begin_nested():
+            await db.execute(delete(ImageAlias).where(ImageAlias.image_id.in_(lost)))
+            await db.execute(delete(Image).where(Image.id.in_(lost)))
+    except IntegrityError:
+        # A session was made from one of them just now.
+        await db.execute(update(Image).where(Image.id.in_(lost)).values(active=False, vanished=True))
 
 
 RESCAN: Final = kind()

@@ -11,6 +11,7 @@ An object of a row is seen (by `node`, in lists, as an edge: the same everywhere
     GROUP        is a member           is of its domain       sees all
     OWNER        owns it               is of its domain       sees all
     PRIVATE      owns it               owns it                who owns it
+    STARTER      owns it               owns it                sees all
     GRANTED      was granted it        was granted it         sees all
     POLICY       has a keypair of it   sees all               sees all
     EVERYBODY    sees all              sees all               sees all
@@ -55,6 +56,7 @@ DOMAIN: Final = Sees("domain", "domain")
 GROUP: Final = Sees("group", "domain")
 OWNER: Final = Sees("owner", "domain")
 PRIVATE: Final = Sees("owner", "owner", "owner")
+STARTER: Final = Sees("owner", "owner")
 GRANTED: Final = Sees("granted", "granted")
 POLICY: Final = Sees("granted", "anything")
 EVERYBODY: Final = Sees("anything", "anything")
@@ -100,7 +102,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
         stats
         statsHistory status statusReason terminatedAt
         type unreachableSince user"""),
-    "Task": (OWNER, """allowedActions:actions cancelRequested createdAt current endedAt error id kind lines message
+    "Task": (STARTER, """allowedActions:actions cancelRequested createdAt current endedAt error id kind lines message
         startedAt status summary total user"""),
     "User": (OWNER, """totpEnabled consents emailVerified language active allowedActions:actions concurrentSessions createdAt description domain email fullName groups
         id keypairs mainKeypair maxConcurrentSessions mustChangePassword name role sessions totalSlots"""),
@@ -286,6 +288,7 @@ VIEWER: Final = "nvvvvvvU"
 BY_SUPERADMIN: Final = "UFFFFFvU"
 BY_ADMIN: Final = "UFFFvNvU"
 BY_OWNER: Final = "UvNNvNvU"
+BY_STARTER: Final = "UvNNNNvU"
 
 #: List roots show each their own: what is in them goes by the type's class.
 QUERIES: Final = {
@@ -323,7 +326,7 @@ MUTATIONS: Final[dict[str, tuple[str, str]]] = {
     "activateKeypairs": ("Keypair", BY_OWNER),
     "addGroupMembers": ("Group", BY_ADMIN),
     "assignResourcePolicy": ("ResourcePolicy", BY_SUPERADMIN),
-    "cancelTask": ("Task", BY_OWNER),
+    "cancelTask": ("Task", BY_STARTER),
     "changePassword": ("", SIGNED_IN),
     "cleanUpImages": ("", BY_SUPERADMIN),
     "closeTerminal": ("Session", "UvNNFNFU"),
@@ -413,7 +416,7 @@ SUBSCRIPTIONS: Final = {
     "sessionEvents": SIGNED_IN,
     "sessionLogs": BY_OWNER,
     "sessionStats": BY_OWNER,
-    "taskProgress": BY_OWNER,
+    "taskProgress": BY_STARTER,
     "settingsChanged": BY_SUPERADMIN,
 }
 

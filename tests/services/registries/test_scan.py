@@ -11,7 +11,8 @@ from services.core import Core
 from services.db.tables import AgentImage, Image, Task
 from services.errors import Conflict, Forbidden
 from services.permissions import Actor
-from services.registries import RegistryChanges
+from services.registries import RegistryChanges, scan
+from services.registries.client import RegistryClient
 from tests.factories import Factories
 from tests.services.registries.served import (
     OCI_IMAGE,
@@ -235,6 +236,26 @@ async def test_one_that_fails_does_not_hold_up_the_others(
         }
         assert (await make.fresh(scanner.row)).scanned_at is not None
         assert (await make.fresh(broken)).scanned_at is None
+
+
+async def test_what_is_deleted_meanwhile_leaves_no_image_that_nothing_governs(
+    scanner: Scanner, tmp_path: Path, core: Core, admin: Actor
+) -> None:
+    async with registry(tmp_path) as served:
+        await served.push("berth/python", "1")
+        await scanner.know(served)
+
+        class Deleting(RegistryClient):
+            async def tags(self, repository: str) -> list[str]:
+                await registries.delete(core, admin, scanner.row.id)
+                return await super().tags(repository)
+
+        task = await registries.rescan(core, admin, [scanner.row.id])
+        runner = tasks.Runner(core, [scan.kind(lambda _, row: Deleting(row.url))])
+        await runner.look()
+        await runner.idle()
+        assert await scanner.lines(task) == {served.host: ("FAILED", "NOT_THERE")}
+        assert await scanner.images() == {}
 
 
 async def test_who_may_and_what_there_must_be(core: Core, make: Factories, admin: Actor) -> None:

@@ -112,7 +112,8 @@ class Cleaner:
         await runner.look()
         await runner.idle()
         assert (await tasks.get(self.core, self.admin, task.id)).status == "SUCCEEDED"
-        lines = await tasks.lines(self.core, self.admin, task.id, after=0, first=99)
+        asked = tasks.Lines(task.id)
+        lines = (await tasks.lines(self.core, self.admin, [asked]))[asked]
         summary = (await tasks.get(self.core, self.admin, task.id)).summary
         return {line.subject.split(":")[0]: line.outcome for line in lines}, dict(summary)
 

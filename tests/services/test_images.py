@@ -19,7 +19,7 @@ from agents.protocol import (
 from services import images, tasks
 from services.commands import Commands
 from services.core import Core
-from services.db.tables import Group, Image
+from services.db.tables import Group, Image, TaskLine
 from services.errors import NotFound, Unavailable
 from services.permissions import Actor
 from tests.factories import Factories
@@ -32,6 +32,11 @@ async def world(core: Core) -> World:
     return await World(core).build()
 
 
+async def lines_of(core: Core, admin: Actor, task_id: str) -> list[TaskLine]:
+    asked = tasks.Lines(task_id)
+    return (await tasks.lines(core, admin, [asked]))[asked]
+
+
 async def installation(
     core: Core, admin: Actor, image_ids: list[str], agent_ids: list[str]
 ) -> tuple[str, list[str]]:
@@ -40,7 +45,7 @@ async def installation(
     runner = tasks.Runner(core, [images.INSTALL])
     await runner.look()
     await runner.idle()
-    lines = await tasks.lines(core, admin, task.id, after=0, first=100)
+    lines = await lines_of(core, admin, task.id)
     return (await tasks.get(core, admin, task.id)).status, [line.outcome for line in lines]
 
 
@@ -131,7 +136,7 @@ async def test_how_far_an_installation_is_can_be_seen_and_it_can_be_cancelled(
     assert (last.status, last.current, last.total) == ("CANCELLED", 1, 2)
     ((_, given_up),) = nodes.took(CancelPull)
     assert given_up.image == behind.reference
-    (line,) = await tasks.lines(core, admin, task.id, after=0, first=9)
+    (line,) = await lines_of(core, admin, task.id)
     assert (line.outcome, "aarch64" in line.message) == ("FAILED", True)
     following.cancel()
     await runner.close()

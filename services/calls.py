@@ -59,6 +59,8 @@ async def ask(core: Core, agent_id: str, command: Command, *, deadline: float) -
                 await anext(mine)
         except TimeoutError:
             raise AgentOffline(agent_id) from None
+        except Lagged:
+            raise CallTimedOut(agent_id, _TAKEN_WITHIN) from None
         try:
             async with asyncio.timeout(deadline):
                 answer = await anext(mine)

@@ -14,7 +14,11 @@ from services import calls
 from services.bus import AgentAsked, LocalBus
 from services.core import Core
 from services.keys import Keys
+from services.redis_bus import RedisBus
 from tests.services.test_networks import Nodes
+from tests.services.test_redis_bus import buses, server
+
+__all__ = ["buses", "server"]
 
 #: Nothing is asked of the database.
 pytestmark = pytest.mark.parametrize("template", ["sqlite"], indirect=True)
@@ -36,13 +40,17 @@ class Shared(LocalBus):
 
 
 @asynccontextmanager
-async def two(core: Core, **more: Any) -> AsyncGenerator[tuple[Core, Nodes, Shared]]:
+async def two(
+    core: Core, buses: tuple[Any, Any] | None = None, **more: Any
+) -> AsyncGenerator[tuple[Core, Nodes, Any]]:
     """A manager without agents; the agents of another one; and what is between them."""
-    bus, nodes = Shared(), Nodes("agt_1")
-    asking = replace(core, bus=bus, hub=Nodes(), manager_id="mgr-1")  # type: ignore[arg-type]
+    shared, nodes = Shared(), Nodes("agt_1")
+    here, bus = buses or (shared, shared)
+    asking = replace(core, bus=here, hub=Nodes(), manager_id="mgr-1")  # type: ignore[arg-type]
     having = replace(core, bus=bus, hub=nodes, manager_id="mgr-2", **more)  # type: ignore[arg-type]
     following = [asyncio.create_task(calls.follow(one)) for one in (asking, having)]
-    while len(bus._queues[AgentAsked]) < 2:
+    listening = [one._local if isinstance(one, RedisBus) else one for one in {here, bus}]
+    while sum(len(one._queues[AgentAsked]) for one in listening) < 2:
         await asyncio.sleep(0)
     try:
         yield asking, nodes, bus
@@ -90,3 +98,15 @@ async def test_a_manager_with_other_secrets_does_nothing(core: Core) -> None:
         with pytest.raises(AgentRefused, match="secrets"):
             await calls.ask(asking, "agt_1", PULL, deadline=30)
         assert nodes.heard == []
+
+
+async def test_the_same_over_a_real_redis(
+    core: Core,
+    buses: tuple[RedisBus, RedisBus],
+) -> None:
+    async with two(core, buses) as (asking, nodes, _):
+        nodes.fail[RemoveImage] = AgentRefused("agt_1", "REMOVE_FAILED", "It is in use.")
+        await calls.ask(asking, "agt_1", PULL, deadline=30)
+        assert nodes.heard[0][1].credentials == PULL.credentials
+        with pytest.raises(AgentRefused, match="in use"):
+            await calls.ask(asking, "agt_1", RemoveImage(0, "i:1"), deadline=30)

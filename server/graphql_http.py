@@ -76,7 +76,8 @@ class GraphQLHTTP:
         self._timeout = timeout
 
     async def __call__(self, request: Request) -> Response:
-        with requests.serving(requests.Request()) as current, tracing.span(f"{request.method} /graphql"):
+        span = tracing.span(f"{request.method} /graphql", headers=request.headers)
+        with requests.serving(requests.Request()) as current, span:
             response = await self._respond(request)
         response.headers.update(_of_quota(getattr(request.state, "quota", None)))
         response.headers["x-request-id"] = current.id

@@ -23,8 +23,9 @@ from starlette.responses import PlainTextResponse, Response
 
 from server.config import Config
 from services.core import Core
-from services.db.tables import FINAL, Agent, Session
+from services.db.tables import Agent, Session
 from services.redis_bus import RedisBus
+from services.sessions.lifecycle import LIVE
 
 _STALE: Final = 5.0
 #: The database has so long to answer (seconds): a scrape is not to wait for one that hangs.
@@ -70,7 +71,7 @@ class MetricsPage:
             async with asyncio.timeout(_PATIENCE), core.db.read() as db:
                 sessions = await db.execute(
                     select(Session.status, func.count())
-                    .where(Session.status.not_in(FINAL))
+                    .where(Session.status.in_(LIVE))
                     .group_by(Session.status)
                 )
                 code = Session.pending_reason["code"].as_string()

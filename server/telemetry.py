@@ -15,8 +15,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from services import tracing
+from services.tracing import Tracing
 
 _PATIENCE_MILLISECONDS: Final = 3000
 
@@ -27,13 +29,15 @@ def exporting(endpoint: str, *, ratio: float, instance: str) -> Generator[Tracer
     resource = Resource.create(
         {"service.name": "berth", "service.version": version("berth"), "service.instance.id": instance}
     )
-    provider = TracerProvider(
-        resource=resource, sampler=ParentBased(TraceIdRatioBased(ratio)), shutdown_on_exit=False
-    )
+    # A client that says that it is traced does not decide how much is sent.
+    part = TraceIdRatioBased(ratio)
+    sampler = ParentBased(part, remote_parent_sampled=part)
+    provider = TracerProvider(resource=resource, sampler=sampler, shutdown_on_exit=False)
     exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=5)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     try:
-        with tracing.traced(provider.get_tracer("berth"), _fail):
+        tracer = provider.get_tracer("berth")
+        with tracing.traced(Tracing(tracer, _fail, TraceContextTextMapPropagator().extract)):
             yield provider
     finally:
         provider.force_flush(_PATIENCE_MILLISECONDS)

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import AsyncGenerator, Generator
 from contextlib import contextmanager
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,20 +16,22 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import text
+from sqlalchemy import select, text
 from starlette.applications import Starlette
 from starlette.requests import Request
 
 from agents import logs
-from agents.protocol import CreateKernel
-from server import health, manager, telemetry
+from agents.protocol import PROTOCOL, CreateKernel
+from server import health, manager, owners, telemetry
 from server.app import make_app
 from server.config import Config
 from server.listening import CannotServe
 from server.metrics import MetricsPage
-from services import requests, tracing
+from services import agents, requests, tracing
 from services.commands import Commands
 from services.core import Core
+from services.db.tables import AuditEvent
+from services.options import MAIL_HOST
 from tests.services.conftest import (  # noqa: F401  # the same databases
     core,
     database_url,
@@ -233,6 +236,56 @@ async def test_answers_and_log_lines_have_the_number_of_their_request(
     assert requests.labels() == {}
 
 
+async def test_what_changes_something_without_a_mutation_is_in_the_audit_as_well(app: Starlette) -> None:
+    running = app.state.manager
+    mine, first = running.core, running.first_run
+    link = await owners.link(mine)
+    join = {"name": "node-1", "protocol": PROTOCOL}
+    async with mine.db.write() as db:
+        at = mine.now()
+        group = first.resource_group_id
+        await agents.admit(db, "join-token", group, at + timedelta(hours=1), created_by=None, at=at)
+    async with client(app, "192.0.2.1") as http:
+        refused = await http.post("/agents/join", json={**join, "token": "wrong-token"})
+        joined = await http.post("/agents/join", json={**join, "token": "join-token"})
+    assert (refused.status_code, joined.status_code) == (401, 200)
+    async with mine.db.read() as db:
+        rows = (await db.scalars(select(AuditEvent))).all()
+    found = {(row.action, row.outcome): row for row in rows}
+    assert found["first start", "DONE"].address == ""
+    assert found["berth link", "DONE"].target_id == first.user_id
+    assert found["joinAgent", "REFUSED"].code == "UNAUTHENTICATED"
+    assert found["joinAgent", "DONE"].target_id == joined.json()["agentId"]
+    assert found["joinAgent", "DONE"].address == "192.0.2.1"
+    secrets = ("join-token", link.url.partition("#")[2], joined.json()["credential"], PASSWORD)
+    assert not any(secret in row.content for row in rows for secret in secrets)
+
+
+async def test_a_setting_takes_effect_in_a_running_manager_and_goes_back_to_its_configuration(
+    tmp_path: Path,
+) -> None:
+    config = configured(tmp_path, sign_up="invitation", settings={"mailHost": "smtp.example.org"})
+    made = make_app(config)
+    async with made.router.lifespan_context(made):
+        token = (await log_in(made)).json()["data"]["login"]["accessToken"]
+
+        async def mode() -> str:
+            return (await operate(made, "{ server { signUpMode } }")).json()["data"]["server"]["signUpMode"]
+
+        async def change(value: str | None) -> Any:
+            query = "mutation ($i: UpdateSettingsInput!) { updateSettings(input: $i) { settings { value default } } }"
+            given = {"settings": [{"key": "signUpMode", "value": value}]}
+            answer = (await operate(made, query, token, i=given)).json()
+            return answer["data"]["updateSettings"]["settings"][0]
+
+        assert await mode() == "INVITATION"
+        assert await change("OPEN") == {"value": "OPEN", "default": "INVITATION"}
+        assert await mode() == "OPEN"
+        assert await change(None) == {"value": "INVITATION", "default": "INVITATION"}
+        assert await mode() == "INVITATION"
+        assert made.state.manager.core.options.value(MAIL_HOST) == "smtp.example.org"
+
+
 class Collector(ThreadingHTTPServer):
     """Takes spans by OTLP over HTTP, as an OpenTelemetry collector does."""
 
@@ -287,7 +340,11 @@ async def test_requests_are_traced_to_a_collector(tmp_path: Path) -> None:
         made = make_app(config)
         async with made.router.lifespan_context(made):
             await log_in(made)
-            await operate(made, "mutation { logoutEverywhere { deletedIds } }")
+            async with client(
+                made, traceparent="00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
+            ) as http:
+                query = "mutation { logoutEverywhere { deletedIds } }"
+                await http.post("/graphql", json={"query": query})
         # All of it has been sent by the end of the manager.
         login, refused = collector.named("mutation login"), collector.named("mutation logoutEverywhere")
         parents = {span.span_id: span for span in collector.spans}
@@ -298,6 +355,9 @@ async def test_requests_are_traced_to_a_collector(tmp_path: Path) -> None:
         assert told(login)["graphql.field"] == "login"
         assert login.status.code != Status.STATUS_CODE_ERROR
         assert refused.status.code == Status.STATUS_CODE_ERROR
+        # Who asks may be traced as well: it is one trace then.
+        assert refused.trace_id.hex() == "0123456789abcdef0123456789abcdef"
+        assert parents[refused.parent_span_id].parent_span_id.hex() == "0123456789abcdef"
         assert told(refused)["error.type"] == "UNAUTHENTICATED"
         assert collector.resource["service.name"] == "berth"
         assert PASSWORD not in str(collector.spans)

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,6 +57,24 @@ def test_a_setting_can_be_its_own_default_and_is_described(option: Option[Any]) 
     assert bool(option.choices) == (option.kind is Kind.CHOICE)
     assert (option.least is not None and option.most is not None) == (option.kind is Kind.INTEGER)
     assert len(option.key) <= 64
+
+
+def test_every_setting_is_read_by_something() -> None:
+    root = Path(__file__).resolve().parents[2]
+    names = {name for name, value in vars(options).items() if isinstance(value, Option)}
+    modules = [
+        path
+        for folder in ("server", "services", "resolvers", "schema")
+        for path in (root / folder).rglob("*.py")
+    ]
+    words = {
+        word
+        for path in modules
+        if path.name != "options.py"
+        for word in re.findall(r"[A-Z_]{4,}", path.read_text())
+    }
+    assert len(names) == len(OPTIONS)
+    assert names - words == set()
 
 
 @pytest.mark.parametrize(

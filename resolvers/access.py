@@ -1,11 +1,9 @@
 """Root fields about logging in and out."""
 
-from http.cookies import SimpleCookie
-from typing import Final
-
 import strawberry
 
 from resolvers.context import RequestContext, request_of
+from resolvers.cookies import refresh_cookie, refresh_cookie_name
 from schema import access as types
 from schema.access import Viewer
 from schema.context import Info
@@ -13,10 +11,6 @@ from schema.users import User
 from services import auth, permissions, sshkeys, subjects, users
 from services.auth import LoginResult, SecondFactor, factors
 from services.errors import Unauthenticated
-
-#: `__Host-` cookies exist over TLS only; on a plain local address the same cookie has a plain name.
-_COOKIE: Final = "berth-refresh"
-_SECURE_COOKIE: Final = "__Host-berth-refresh"
 
 
 @strawberry.type
@@ -45,7 +39,11 @@ class AccessMutations:
     async def refresh_login(self, info: Info, input: types.RefreshLoginInput) -> types.LoginPayload:
         context = request_of(info)
         by_cookie = input.refresh_token is None
-        token = context.cookies.get(_cookie_name(context)) if by_cookie else input.refresh_token
+        token = (
+            context.cookies.get(refresh_cookie_name(secure=context.secure))
+            if by_cookie
+            else input.refresh_token
+        )
         if not token:
             raise Unauthenticated("There is no login to renew. Log in.")
         result = await auth.refresh(
@@ -220,15 +218,5 @@ def _logged_in(
     )
 
 
-def _cookie_name(context: RequestContext) -> str:
-    return _SECURE_COOKIE if context.secure else _COOKIE
-
-
 def _set_cookie(context: RequestContext, value: str, life: int) -> None:
-    jar: SimpleCookie = SimpleCookie()
-    name = _cookie_name(context)
-    jar[name] = value
-    jar[name].update({"path": "/", "httponly": "yes", "samesite": "Strict", "max-age": str(life)})
-    if context.secure:
-        jar[name]["secure"] = "yes"
-    context.response_headers.append(("set-cookie", jar[name].OutputString()))
+    context.response_headers.append(("set-cookie", refresh_cookie(value, life, secure=context.secure)))

@@ -16,6 +16,7 @@ from schema.audits import AuditEvent
 from schema.context import Info, Need
 from schema.domains import Domain
 from schema.groups import Group
+from schema.identity_providers import IdentityProvider, LoginProvider
 from schema.images import Image
 from schema.keypairs import Keypair
 from schema.mails import Mail
@@ -36,6 +37,7 @@ from services import (
     availability,
     domains,
     groups,
+    identity_providers,
     ids,
     images,
     invitations,
@@ -87,6 +89,7 @@ _LOADS: Final[dict[str, tuple[Many, Any]]] = {
     "lgn": (_many_logins, Login),
     "eml": (mails.many, Mail),
     "inv": (invitations.many, Invitation),
+    "idp": (identity_providers.many, IdentityProvider),
     "evt": (audits.many, AuditEvent),
 }
 
@@ -139,6 +142,9 @@ _LISTS: Final[dict[str, _List]] = {
     ),
     "agents": _List(agents.page, agents.total, agents.AgentFilter, Agent),
     "images": _List(images.page, images.total, images.ImageFilter, Image),
+    "identity_providers": _List(
+        identity_providers.page, identity_providers.total, identity_providers.ProviderFilter, IdentityProvider
+    ),
     "invitations": _List(invitations.page, invitations.total, invitations.InvitationFilter, Invitation),
     "mails": _List(mails.page, mails.total, mails.MailFilter, Mail),
     "registries": _List(registries.page, registries.total, registries.RegistryFilter, Registry),
@@ -259,6 +265,13 @@ class RequestContext:
 
     async def actions(self, row: Base) -> list[str]:
         return await _settled(self._answer("actions", "", row))
+
+    async def login_providers(self) -> list[LoginProvider]:
+        site = self.core.settings.public_url
+        found = await identity_providers.offered(self.core)
+        return [
+            LoginProvider(name=one.name, title=one.title, url=f"{site}/auth/oidc/{one.name}") for one in found
+        ]
 
     def ask(self, need: Need, thing: Any) -> Any:
         return self._answer(need.kind, need.what, need.key(thing))

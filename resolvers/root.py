@@ -19,6 +19,7 @@ from resolvers.auditing import record
 from resolvers.audits import AuditQueries
 from resolvers.domains import DomainMutations, DomainQueries
 from resolvers.groups import GroupMutations, GroupQueries
+from resolvers.identity_providers import IdentityProviderMutations, IdentityProviderQueries
 from resolvers.images import ImageMutations, ImageQueries
 from resolvers.keypairs import KeypairMutations, KeypairQueries
 from resolvers.mails import MailMutations, MailQueries
@@ -53,6 +54,7 @@ class Query(
     KeypairQueries,
     MailQueries,
     SignUpQueries,
+    IdentityProviderQueries,
     PolicyQueries,
     PresetQueries,
     ResourceGroupQueries,
@@ -78,6 +80,7 @@ class Mutation(
     KeypairMutations,
     MailMutations,
     SignUpMutations,
+    IdentityProviderMutations,
     PolicyMutations,
     PresetMutations,
     ResourceGroupMutations,

@@ -8,6 +8,7 @@ import strawberry
 
 from schema.context import Info
 from schema.fields import said
+from schema.identity_providers import LoginProvider
 from schema.nodes import Node
 from schema.signups import LegalText
 from schema.users import Role, User
@@ -50,6 +51,10 @@ class Server:
     features: list[ServerFeature] = said("What it lets you do.")
     time: datetime = said("The server's clock.")
     url: str = said("Where the console and the API are reached.")
+
+    @strawberry.field(description="Identity providers that one can log in by, as buttons.")
+    async def login_providers(self, info: Info) -> list[LoginProvider]:
+        return await info.context.login_providers()
 
 
 @strawberry.type(description="A login: a browser or a program that was let in with a password or a keypair.")

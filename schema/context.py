@@ -88,6 +88,10 @@ class Context(Protocol):
         """Mutations that the viewer may perform on a row, batched over the rows of its table."""
         ...
 
+    async def login_providers(self) -> list[Any]:
+        """Identity providers that anybody may log in by."""
+        ...
+
     def page(self, what: str, args: PageArgs, *, order: Sequence[Order] = (), **where: Any) -> Any:
         """A connection of a noun's things that match; rows and count are read only when they are selected."""
         ...

@@ -16,7 +16,7 @@ from starlette.websockets import WebSocket
 
 from resolvers.context import RequestContext
 from resolvers.root import make_schema
-from server import links, manager
+from server import links, manager, oidc
 from server.config import Config
 from server.console import Console
 from server.graphql_http import GraphQLHTTP
@@ -93,6 +93,7 @@ def _routes(config: Config, running: Manager, console: Console) -> list[BaseRout
         Route("/graphql", graphql, methods=["GET", "POST"]),
         WebSocketRoute("/graphql", over_websocket.__call__),
         *links.routes(running),
+        *oidc.routes(running.core, secure=config.url.startswith("https:")),
         Route("/healthz", health.live),
         Route("/readyz", health.ready),
         Route("/health/live", health.live),

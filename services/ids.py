@@ -30,6 +30,7 @@ KINDS: Final = {
     "knl": "kernel",
     "eml": "mail",
     "inv": "invitation",
+    "idp": "identity provider",
     "evt": "audit event",
     "ann": "announcement",
 }

@@ -21,6 +21,7 @@ from services.db.tables import (
     Domain,
     Group,
     GroupMember,
+    IdentityProvider,
     Image,
     ImageAlias,
     Invitation,
@@ -181,6 +182,11 @@ class Factories:
                 **more,
             },
         )
+
+    async def identity_provider(self, **more: Any) -> IdentityProvider:
+        name = self._name("idp")
+        values = {"name": name, "title": name, "issuer": "https://id.example", "client_id": "berth"}
+        return await self._add(IdentityProvider, **{"id": ids.new("idp"), **values, **more})
 
     async def invitation(
         self,

@@ -314,6 +314,45 @@ class Mail(Base):
     sent_at: Mapped[datetime | None]
 
 
+class IdentityProvider(Base):
+    """Who else may say who somebody is, by OpenID Connect."""
+
+    __tablename__ = "identity_providers"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    #: Part of the addresses of its logins.
+    name: Mapped[str] = mapped_column(unique=True)
+    #: On its button.
+    title: Mapped[str]
+    description: Mapped[str] = mapped_column(Text, default="")
+    issuer: Mapped[str]
+    client_id: Mapped[str]
+    #: None: a public client, which proves itself by PKCE alone.
+    client_secret_sealed: Mapped[bytes | None]
+    #: Of e-mail addresses, in lower case; empty: all.
+    allowed_email_domains: Mapped[list[str]] = mapped_column(default=list)
+    create_users: Mapped[bool] = mapped_column(default=False)
+    #: Where users belong that are created.
+    domain_id: Mapped[str | None] = mapped_column(ForeignKey("domains.id"))
+    group_id: Mapped[str | None] = mapped_column(ForeignKey("groups.id"))
+    active: Mapped[bool] = mapped_column(default=True)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Identity(Base):
+    """Whom an issuer calls by this subject; the pair never means somebody else (OpenID Connect Core §2)."""
+
+    __tablename__ = "identities"
+
+    issuer: Mapped[str] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), index=True)
+    #: As the issuer said when they were linked.
+    email: Mapped[str]
+    linked_at: Mapped[datetime] = mapped_column(default=now)
+    last_used_at: Mapped[datetime] = mapped_column(default=now)
+
+
 class RecoveryCode(Base):
     """What opens a login once when the authenticator app is lost: a keyed hash."""
 

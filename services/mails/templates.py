@@ -107,6 +107,24 @@ KINDS: Final[dict[str, dict[str, Template]]] = {
             ),
         ),
     },
+    "IDENTITY_LINKED": {
+        "en": Template(
+            "A new way to log in to Berth",
+            (
+                "From now on you can log in at {site} by way of an identity provider, which has proved this address.",
+                "If it was not you who did that just now, tell an administrator at once.",
+            ),
+            "",
+        ),
+        "ko": Template(
+            "Berth에 새로운 로그인 방법이 추가되었습니다",
+            (
+                "이제 이 주소를 확인해 준 인증 제공자를 통해 {site}에 로그인할 수 있습니다.",
+                "본인이 한 것이 아니라면 즉시 관리자에게 알려 주세요.",
+            ),
+            "",
+        ),
+    },
     "PASSWORD_CHANGED": {
         "en": Template(
             "Your Berth password was changed",

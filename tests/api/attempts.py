@@ -115,6 +115,10 @@ async def _plain(world: World, mutation: str) -> dict[str, Any]:
         case "installImages" | "removeImages":
             image = world.add(await make.image(), granted=frozenset({"*"}))
             return {"imageIds": [image.id], "agentIds": [ours["Agent"].id]}
+        case "createIdentityProvider":
+            return {"name": world.name(), "issuer": "https://id.example", "clientId": "berth"}
+        case "deleteIdentityProvider":
+            return {"id": world.add(await make.identity_provider()).id}
         case "resetTotp":
             return {"userId": (await _user(world)).id}
         case "endLogin":

@@ -90,6 +90,7 @@ def base(oracle: Oracle, mutation: str) -> dict[str, Any]:
                     "email": "new@example.org",
                     "hostname": "new.example",
                     "url": "https://new.example",
+                    "issuer": "https://new.example",
                 }.get(name, "new-1")
     return given
 

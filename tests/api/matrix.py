@@ -83,6 +83,8 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "Keypair": (OWNER, """accessKey active allowedActions:actions concurrentSessions createdAt id isMain lastUsedAt
         policy queryCount rateLimit requestCount:counting role sessionCount usage user"""),
     "Login": (PRIVATE, "address createdAt current:current device expiresAt id lastUsedAt userAgent"),
+    "IdentityProvider": (SUPERADMIN, """active allowedActions:actions allowedEmailDomains clientId createUsers createdAt
+        description domain group hasClientSecret id issuer name redirectUrl title"""),
     "Invitation": (ADMINS, """allowedActions:actions createdAt createdBy description domain expiresAt group id policy revokedAt
         uses usesAllowed"""),
     "Mail": (SUPERADMIN, "allowedActions:actions attempts createdAt id kind lastError nextAt recipient sentAt status"),
@@ -113,6 +115,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "AuditChange": (INSIDE, "after before field object"),
     "Availability": (INSIDE, "sessions slots"),
     "Consent": (INSIDE, "acceptedAt document version"),
+    "LoginProvider": (INSIDE, "name title url"),
     "LegalText": (INSIDE, "text url version"),
     "DesignatedAgentsUnavailable": (INSIDE, "code estimatedStartAt message position designated drainedAgents lostAgents"),
     "Device": (INSIDE, "deviceId healthy memory model numaNode plugin reason slots"),
@@ -147,7 +150,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "Scheduler": (INSIDE, "kind name optionsSchema problem"),
     "SchedulerFailed": (INSIDE, "code estimatedStartAt message position fault:superadmin plugin"),
     "SchedulerFault": (INSIDE, "message plugin since"),
-    "Server": (INSIDE, "apiVersion features privacyPolicy signUpMode termsOfService time url version"),
+    "Server": (INSIDE, "apiVersion features loginProviders privacyPolicy signUpMode termsOfService time url version"),
     "ServicePort": (INSIDE, "name port protocol"),
     "SessionAllowance": (INSIDE, "limit used"),
     "SessionEnd": (INSIDE, "at cause remainingSeconds"),
@@ -224,6 +227,9 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "LoginPayload": (INSIDE, "accessToken:once expiresAt refreshToken:once secondFactor viewer"),
     "LogoutEverywherePayload": (INSIDE, "deletedIds"),
     "LogoutPayload": (INSIDE, "deletedId"),
+    "CreateIdentityProviderPayload": (INSIDE, "identityProvider"),
+    "UpdateIdentityProviderPayload": (INSIDE, "identityProvider"),
+    "DeleteIdentityProviderPayload": (INSIDE, "deletedId"),
     "SecondFactor": (INSIDE, "expiresAt ticket:once"),
     "StartTotpPayload": (INSIDE, "secret:once url:once"),
     "ConfirmTotpPayload": (INSIDE, "recoveryCodes:once"),
@@ -302,6 +308,7 @@ QUERIES: Final = {
     "groups": SIGNED_IN,
     "images": SIGNED_IN,
     "keypairs": SIGNED_IN,
+    "identityProviders": SIGNED_IN,
     "invitations": SIGNED_IN,
     "mails": SIGNED_IN,
     "node": SIGNED_IN,
@@ -371,6 +378,9 @@ MUTATIONS: Final[dict[str, tuple[str, str]]] = {
     "removeAgent": ("Agent", BY_SUPERADMIN),
     "removeGroupMembers": ("Group", BY_ADMIN),
     "removeImages": ("Image", BY_SUPERADMIN),
+    "createIdentityProvider": ("", BY_SUPERADMIN),
+    "updateIdentityProvider": ("IdentityProvider", BY_SUPERADMIN),
+    "deleteIdentityProvider": ("IdentityProvider", BY_SUPERADMIN),
     "confirmLogin": ("", PUBLIC),
     "startTotp": ("", SIGNED_IN),
     "confirmTotp": ("", SIGNED_IN),
@@ -500,6 +510,13 @@ INPUTS: Final = {
     "KeypairsInput": "ids:key",
     "LoginInput": "cookie email password",
     "LoginWithKeypairInput": "accessKey cookie secretKey",
+    "CreateIdentityProviderInput": """active allowedEmailDomains clientId clientSecret createUsers description domainId:dom
+        groupId:grp idempotencyKey issuer name title""",
+    "UpdateIdentityProviderInput": """active allowedEmailDomains clientId clientSecret createUsers description domainId:dom
+        groupId:grp id:idp issuer name title""",
+    "DeleteIdentityProviderInput": "id:idp",
+    "IdentityProviderFilter": "active search",
+    "IdentityProviderOrder": "direction field",
     "ConfirmLoginInput": "code cookie ticket",
     "StartTotpInput": "password",
     "ConfirmTotpInput": "code",
@@ -594,6 +611,7 @@ ENUMS: Final = {
     "LifetimeReason": "EXEMPT LIMITED NO_LIMIT",
     "LimitScope": "DOMAIN GROUP KEYPAIR RESOURCE_GROUP USER",
     "KeypairOrderField": "ACCESS_KEY CREATED_AT LAST_USED_AT QUERY_COUNT",
+    "IdentityProviderOrderField": "CREATED_AT NAME",
     "ConsentDocument": "PRIVACY_POLICY TERMS_OF_SERVICE",
     "InvitationOrderField": "CREATED_AT EXPIRES_AT",
     "MailOrderField": "CREATED_AT NEXT_AT",
@@ -638,7 +656,7 @@ INTERFACES: Final = {"Node": "id", "WaitingReason": "code estimatedStartAt messa
 SCALARS: Final = "Boolean ByteSize DateTime Float ID Int JSON SettingValue String"
 
 #: Names of fields that sound like a secret and are none.
-HARMLESS: Final = "hasPassword isSecret mustChangePassword"
+HARMLESS: Final = "hasClientSecret hasPassword isSecret mustChangePassword"
 
 
 def fields(row: str) -> dict[str, str]:

@@ -59,6 +59,7 @@ TYPES: Final = {
     "dom": "Domain", "grp": "Group", "usr": "User", "lgn": "Login", "key": "Keypair", "pol": "ResourcePolicy",
     "rgp": "ResourceGroup", "pre": "ResourcePreset", "agt": "Agent", "img": "Image", "reg": "Registry", "tsk": "Task",
     "ses": "Session", "knl": "Kernel", "eml": "Mail", "inv": "Invitation", "evt": "AuditEvent", "ann": "Announcement",
+    "idp": "IdentityProvider",
 }  # fmt: skip
 
 
@@ -266,6 +267,11 @@ async def _cluster(world: World, tenant: dict[str, Any], who: str, near: str) ->
         ends_at=world.core.now() + timedelta(days=1),
     )
     tenant["Announcement"] = world.add(announcement, domain=tenant["Domain"].id)
+    provider = await make.identity_provider(
+        description="people of the campus", allowed_email_domains=["example.org"], client_secret_sealed=b"-",
+        domain_id=tenant["Domain"].id, group_id=tenant["Group"].id,
+    )  # fmt: skip
+    tenant["IdentityProvider"] = world.add(provider)
     tenant["Invitation"] = world.add(invitation, domain=tenant["Domain"].id)
     tenant["Mail"] = world.add(await make.mail(sent_at=world.core.now(), last_error="It was away."))
     agent = await make.agent(

@@ -196,6 +196,29 @@ async def _(scene: Scene) -> dict[str, Any]:
     return {"ids": [(await scene.user(active=False)).id]}
 
 
+@governing("createIdentityProvider")
+async def _(scene: Scene) -> dict[str, Any]:
+    return {
+        "name": "campus",
+        "issuer": "https://id.example",
+        "clientId": "berth",
+        "clientSecret": "secret",
+        "createUsers": True,
+        "domainId": scene.built.owner.domain_id,
+        "groupId": scene.built.group.id,
+    }
+
+
+@governing("updateIdentityProvider")
+async def _(scene: Scene) -> dict[str, Any]:
+    return {"id": (await scene.make.identity_provider()).id, "title": "Other", "groupId": None}
+
+
+@governing("deleteIdentityProvider")
+async def _(scene: Scene) -> dict[str, Any]:
+    return {"id": (await scene.make.identity_provider()).id}
+
+
 @governing("resetTotp")
 async def _(scene: Scene) -> dict[str, Any]:
     return {"userId": scene.built.owner.id}

@@ -16,6 +16,7 @@ from services.db.tables import (
     Base,
     Domain,
     Group,
+    IdentityProvider,
     Image,
     Invitation,
     Kernel,
@@ -83,6 +84,7 @@ async def populate(core: Core, make: Factories, seed: int) -> list[Actor]:
         await make.announcement(
             domain=domain, author_id=people[0][0].id, ends_at=make.core.now() - timedelta(minutes=1)
         )
+    await make.identity_provider()
     for domain in domains:
         await make.invitation(domain=domain)
     actors = [make.actor(user, own) for user, own in people]
@@ -140,6 +142,7 @@ def test_every_action_on_an_object_is_in_the_table() -> None:
     assert set(TABLE) - listed == {
         "confirmTotp",
         "cleanUpImages",
+        "createIdentityProvider",
         "createDomain",
         "disableTotp",
         "startTotp",
@@ -235,6 +238,7 @@ def test_tables_without_a_reading_rule_are_not_read_by_actors() -> None:
         Login,
         Mail,
         Invitation,
+        IdentityProvider,
         Keypair,
         ResourcePolicy,
         ResourceGroup,

@@ -3,6 +3,7 @@
 import html
 from http.cookies import SimpleCookie
 from typing import Final
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -71,7 +72,7 @@ def routes(core: Core, *, secure: bool) -> list[BaseRoute]:
 def _entered(core: Core, done: oidc.Finished, *, secure: bool) -> Response:
     if isinstance(done.login, SecondFactor):
         # After the #, so that no server and no log sees it.
-        return RedirectResponse(f"/login#{done.login.ticket}", 303)
+        return RedirectResponse(f"/login?{urlencode({'next': done.next})}#{done.login.ticket}", 303)
     answer = RedirectResponse(done.next, 303)
     life = int((done.login.refresh_expires_at - core.now()).total_seconds())
     answer.headers.append("set-cookie", refresh_cookie(done.login.refresh_token, life, secure=secure))

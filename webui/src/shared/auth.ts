@@ -92,6 +92,14 @@ export async function redeemTicket(ticket: string, newPassword: string): Promise
   return enter(answer.redeemTicket)
 }
 
+export type LoginProvider = { name: string; title: string }
+
+/** Identity providers that one can log in by. */
+export async function loginProviders(): Promise<LoginProvider[]> {
+  const query = 'query LoginProviders { server { loginProviders { name title } } }'
+  return (await ask<{ server: { loginProviders: LoginProvider[] } }>(query)).server.loginProviders
+}
+
 export async function confirmLogin(ticket: string, code: string): Promise<Viewer> {
   const query = `mutation ConfirmLogin($input: ConfirmLoginInput!) { confirmLogin(input: $input) { ${LOGIN} } }`
   return take((await ask<{ confirmLogin: Login }>(query, { input: { ticket, code } })).confirmLogin)

@@ -6,15 +6,19 @@ import { confirmLogin, login } from '../../shared/auth'
 import { usePageTitle } from '../../shared/usePageTitle'
 import { AccessCard } from './AccessCard'
 import { CodeField } from './CodeField'
+import { ProviderButtons } from './ProviderButtons'
 import { useSubmission } from './useSubmission'
 
 export default function LoginRoute() {
   const { t } = useTranslation()
   const navigate = useNavigate()
   const { next } = useSearch({ strict: false }) as { next?: string }
+  // Only a path of our own: a link must not be able to send a login elsewhere.
+  const page = next && /^\/(?!\/)/.test(next) ? next : '/'
   const [email, setEmail] = useState('')
   const [password, setPassword] = useState('')
-  const [ticket, setTicket] = useState<string>()
+  // Who comes back from an identity provider may have the other half still to do.
+  const [ticket, setTicket] = useState(() => location.hash.slice(1) || undefined)
   const [code, setCode] = useState('')
   const { submit, error, busy } = useSubmission(async () => {
     if (ticket) await confirmLogin(ticket, code)
@@ -22,8 +26,7 @@ export default function LoginRoute() {
       const entered = await login(email, password)
       if ('ticket' in entered) return setTicket(entered.ticket)
     }
-    // Only a path of our own: a link must not be able to send a login elsewhere.
-    await navigate({ to: next && /^\/(?!\/)/.test(next) ? next : '/' })
+    await navigate({ to: page })
   })
 
   usePageTitle(t('login.title'))
@@ -55,6 +58,7 @@ export default function LoginRoute() {
       <Button type="submit" loading={busy} fullWidth mt="xs">
         {t('login.submit')}
       </Button>
+      {!ticket && <ProviderButtons next={page} />}
     </AccessCard>
   )
 }

@@ -48,7 +48,9 @@ class AuditChange:
 class AuditEvent(Node):
     row: strawberry.Private[tables.AuditEvent]
     at: datetime = said("When.")
-    action: str = said("The mutation; or what is none: `joinAgent`, `berth link`, `first start`.")
+    action: str = said(
+        "The mutation; or what is none: `joinAgent`, `loginByProvider`, `berth link`, `first start`."
+    )
     target_ids: list[str] = said("Ids of what it was about, also when that is gone.")
     address: str = said("From where; empty: from the manager's own machine.")
     user_agent: str = said("The program, as it calls itself.")

@@ -10,11 +10,12 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from resolvers.cookies import refresh_cookie
-from services import oidc
+from services import audits, oidc
 from services.auth import SecondFactor
 from services.core import Core
 from services.errors import BerthError
 from services.oidc.flow import LIFE
+from services.trail import Entry
 
 _STATUS: Final = {
     "BAD_USER_INPUT": 400,
@@ -47,15 +48,24 @@ def routes(core: Core, *, secure: bool) -> list[BaseRoute]:
         return _private(answer)
 
     async def finish(request: Request) -> Response:
+        name, user_agent = request.path_params["name"], request.headers.get("user-agent", "")[:500]
+        entry = Entry(
+            at=core.now(),
+            action="loginByProvider",
+            address=_address(request),
+            user_agent=user_agent,
+            arguments=[("name", name[:64] if name.isprintable() else "")],
+        )
         try:
-            done = await oidc.finish(
-                core,
-                request.path_params["name"],
-                request.cookies.get(_cookie(secure=secure), ""),
-                dict(request.query_params),
-                address=_address(request),
-                user_agent=request.headers.get("user-agent", "")[:500],
-            )
+            async with audits.recording(core, entry):
+                done = await oidc.finish(
+                    core,
+                    name,
+                    request.cookies.get(_cookie(secure=secure), ""),
+                    dict(request.query_params),
+                    address=_address(request),
+                    user_agent=user_agent,
+                )
         except BerthError as error:
             answer: Response = _problem(error)
         else:

@@ -33,6 +33,7 @@ async def test_from_the_button_to_the_console_and_what_is_told_when_it_fails(roo
             ) as browser:
                 await logs_in(browser, cluster.url, issuer)
                 await is_refused(browser, cluster.url, issuer)
+                await is_in_the_audit(await cluster.client())
                 provider.terminate()
                 provider.wait(60)
                 away = await browser.get(f"{cluster.url}/auth/oidc/campus")
@@ -81,6 +82,16 @@ async def logs_in(browser: httpx.AsyncClient, url: str, issuer: str) -> None:
     viewer: dict[str, Any] = answer["data"]["refreshLogin"]["viewer"]
     assert viewer["user"] == {"email": "kim@example.org", "role": "USER", "emailVerified": True}
     assert [one["device"] for one in viewer["logins"] if one["current"]] == ["Firefox on Linux"]
+
+
+async def is_in_the_audit(admin: Client) -> None:
+    query = (
+        '{ auditEvents(filter: { action: "loginByProvider" }, orderBy: [{ field: CREATED_AT, direction: ASC }])'
+        " { nodes { outcome user { email } } } }"
+    )
+    done, *refused = (await admin(query))["auditEvents"]["nodes"]
+    assert done == {"outcome": "DONE", "user": {"email": "kim@example.org"}}
+    assert [one["outcome"] for one in refused] == ["REFUSED", "REFUSED"]
 
 
 async def is_refused(browser: httpx.AsyncClient, url: str, issuer: str) -> None:

@@ -116,6 +116,9 @@ class User(Base):
     __table_args__ = (
         CheckConstraint("role in ('SUPERADMIN', 'DOMAIN_ADMIN', 'USER')", name="role"),
         Index(None, "domain_id", "id"),
+        # Orders of the list of all.
+        Index(None, "name", "id"),
+        Index(None, "role", "id"),
         _ending("users"),
     )
 
@@ -295,6 +298,7 @@ class Mail(Base):
             sqlite_where=text("status = 'QUEUED'"),
             postgresql_where=text("status = 'QUEUED'"),
         ),
+        Index(None, "next_at", "id"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)

@@ -55,13 +55,15 @@ class Attempt:
 
     async def succeeded(self, db: AsyncSession) -> None:
         """It was none: take it back, and forget what failed before on this account from this address."""
-        own, *others = self.scopes
-        await db.execute(delete(FailedAttempt).where(FailedAttempt.key == own.key))
-        for scope in sorted(others, key=lambda one: one.key):
+        own = self.scopes[0]
+        # In the order in which attempts are counted: two that held a row each would wait for each other. No row is deleted
+        # here, for one that is counted on at this moment would count nothing.
+        for scope in sorted(self.scopes, key=lambda one: one.key):
+            left = 0 if scope is own else FailedAttempt.failures - 1
             await db.execute(
                 update(FailedAttempt)
                 .where(FailedAttempt.key == scope.key, FailedAttempt.failures > 0)
-                .values(failures=FailedAttempt.failures - 1, allowed_ms=0)
+                .values(failures=left, allowed_ms=0)
             )
 
 
@@ -100,9 +102,8 @@ async def purge(core: Core) -> None:
 async def _begin(core: Core, scopes: Sequence[Scope]) -> Attempt:
     # In one order for all, so that two attempts cannot wait for each other.
     by_key = {scope.key: scope for scope in sorted(scopes, key=lambda one: one.key)}
-    now = _now(core)
     async with core.db.write() as db:
-        new = [{"key": key, "failures": 0, "allowed_ms": 0, "last_ms": now} for key in by_key]
+        new = [{"key": key, "failures": 0, "allowed_ms": 0, "last_ms": _now(core)} for key in by_key]
         await db.execute(insert_into(db, FailedAttempt).values(new).on_conflict_do_nothing())
         rows = (
             await db.scalars(
@@ -112,14 +113,20 @@ async def _begin(core: Core, scopes: Sequence[Scope]) -> Attempt:
                 .with_for_update()
             )
         ).all()
+        # Only now, when it is this one's turn: who went before may have been counted a moment later than this one came.
+        now = _now(core)
         wait = max(row.allowed_ms for row in rows) - now
         if wait > 0:
             raise RateLimited("Too many failed attempts. Wait, then try again.", retry_after=wait / 1000)
         counted: list[dict[str, int | bytes]] = []
         for row in rows:
             scope = by_key[row.key]
-            failures = max(0, row.failures - (now - row.last_ms) // scope.cools) + 1
-            counted.append({"of": row.key, "count": failures, "until": now + scope.wait(failures), "at": now})
+            forgotten = max(0, now - row.last_ms) // scope.cools
+            failures = max(0, row.failures - forgotten) + 1
+            pause = scope.wait(failures)
+            # Managers' clocks differ: no wait is none on any of them.
+            until = now + pause if pause else 0
+            counted.append({"of": row.key, "count": failures, "until": until, "at": now})
         await (await db.connection()).execute(_COUNT, counted)
     return Attempt(scopes)
 

@@ -230,6 +230,17 @@ async def test_attempts_at_once_are_all_counted_on_however_many_managers(
     assert Counter(type(outcome) for outcome in outcomes) == {Unauthenticated: 5, RateLimited: 15}
 
 
+async def test_logins_and_failures_at_once_do_not_wait_for_each_other(core: Core, make: Factories) -> None:
+    people = [await make.user() for _ in range(6)]
+    for _ in range(3):
+        passwords_tried = [PASSWORD, "wrong-horse-1"]
+        outcomes = await asyncio.gather(
+            *(log_in(core, user, tried) for user in people for tried in passwords_tried),
+            return_exceptions=True,
+        )
+        assert Counter(type(outcome) for outcome in outcomes) == {auth.LoginResult: 6, Unauthenticated: 6}
+
+
 async def test_one_address_cannot_try_all_accounts(core: Core, clock: Clock) -> None:
     for number in range(LOGIN_ATTEMPTS_OF_ADDRESS.default):
         with pytest.raises(Unauthenticated):

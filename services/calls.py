@@ -11,14 +11,15 @@ import asyncio
 import base64
 import contextlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import msgspec
 
 from agents import protocol
 from agents.hub import AgentOffline, AgentRefused, CallFailed, CallTimedOut
-from agents.protocol import CancelPull, PullImage, RemoveImage
+from agents.protocol import CancelPull, PullImage, RemoveImage, Reply, ToAgent
+from services import tracing
 from services.bus import AgentAnswered, AgentAsked, Lagged
 from services.core import Core
 
@@ -77,6 +78,15 @@ async def ask(core: Core, agent_id: str, command: Command, *, deadline: float) -
             raise AgentRefused(agent_id, code, answer.message)
 
 
+async def call(core: Core, agent_id: str, make: Callable[[int], ToAgent], *, deadline: float) -> Reply:
+    """Have an agent that is connected here do something: `Hub.call`, traced."""
+    if not tracing.active():
+        return await core.hub.call(agent_id, make, deadline=deadline)
+    name = type(make(0)).__name__
+    with tracing.span(f"agent {name}", {"berth.agent": agent_id, "berth.command": name}):
+        return await core.hub.call(agent_id, make, deadline=deadline)
+
+
 async def follow(core: Core) -> None:
     """Ask agents of this manager on behalf of others, for ever."""
     under_way: set[asyncio.Task[None]] = set()
@@ -110,7 +120,8 @@ async def _answer(core: Core, asked: AgentAsked) -> None:
 
 
 async def _call(core: Core, agent_id: str, command: Command, deadline: float) -> None:
-    await core.hub.call(
+    await call(
+        core,
         agent_id,
         lambda request: msgspec.structs.replace(command, request=request),
         deadline=deadline,

@@ -6,15 +6,15 @@ occasion (a hint, the agent's return, a sweep), and commands are idempotent.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from typing import Final
 
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from agents.hub import AgentOffline, AgentRefused, CallTimedOut
-from agents.protocol import CreateKernel, DestroyKernel, MakeNetwork, RemoveNetwork, ToAgent
-from services import networks, sshkeys, tracing
+from agents.protocol import CreateKernel, DestroyKernel, MakeNetwork, RemoveNetwork
+from services import calls, networks, sshkeys
 from services.agents.link import AgentLinks
 from services.bus import Deliver, Lagged
 from services.core import Core
@@ -115,13 +115,6 @@ class Commands:
         if self._under_way:
             await asyncio.wait(self._under_way.values(), timeout=_CALL_DEADLINE)
 
-    async def _call(self, agent_id: str, make: Callable[[int], ToAgent], *, deadline: float) -> Any:
-        if not tracing.active():
-            return await self._core.hub.call(agent_id, make, deadline=deadline)
-        name = type(make(0)).__name__
-        with tracing.span(f"agent {name}", {"berth.agent": agent_id, "berth.command": name}):
-            return await self._core.hub.call(agent_id, make, deadline=deadline)
-
     def _start(self, kernel_id: str, command: Coroutine[None, None, None]) -> None:
         if kernel_id in self._under_way:
             command.close()
@@ -159,7 +152,8 @@ class Commands:
             known=known,
         )
         try:
-            await self._call(
+            await calls.call(
+                self._core,
                 agent_id,
                 lambda request: CreateKernel(
                     request=request, kernel=kernel.id, generation=kernel.generation, spec=spec
@@ -213,7 +207,8 @@ class Commands:
 
     async def _destroy(self, agent_id: str, kernel_id: str, generation: int, grace: float) -> None:
         try:
-            await self._call(
+            await calls.call(
+                self._core,
                 agent_id,
                 lambda request: DestroyKernel(
                     request=request, kernel=kernel_id, generation=generation, grace_seconds=grace
@@ -226,7 +221,8 @@ class Commands:
     async def _make(self, work: Work) -> None:
         """Make the network between a session's nodes; then its kernels can be made."""
         try:
-            await self._call(
+            await calls.call(
+                self._core,
                 work.agent_id,
                 lambda request: MakeNetwork(request=request, name=work.network),
                 deadline=_NETWORK_DEADLINE,
@@ -247,7 +243,8 @@ class Commands:
 
     async def _remove(self, work: Work) -> None:
         try:
-            await self._call(
+            await calls.call(
+                self._core,
                 work.agent_id,
                 lambda request: RemoveNetwork(request=request, name=work.network),
                 deadline=_NETWORK_DEADLINE,

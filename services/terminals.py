@@ -14,7 +14,7 @@ from sqlalchemy import update
 
 from agents.hub import Stream
 from agents.protocol import CloseTerminal, TerminalTarget
-from services import permissions
+from services import calls, permissions
 from services.core import Core
 from services.db.tables import Kernel, Session, Ticket
 from services.errors import BadInput, Conflict, Unauthenticated
@@ -130,7 +130,8 @@ async def close_terminal(
     """End a terminal's shell. One that is not there is closed already."""
     _, kernel = await _kernel(core, actor, session_id, terminal_id, kernel_id, "closeTerminal")
     if kernel.agent_id in core.hub.connected:
-        await core.hub.call(
+        await calls.call(
+            core,
             kernel.agent_id or "",
             lambda request: CloseTerminal(request=request, kernel=kernel.id, terminal=terminal_id),
             deadline=15,

@@ -44,7 +44,7 @@ async def test_the_recipes_do_what_they_say(
         said = io.StringIO()
         with contextlib.redirect_stdout(said):
             await asyncio.to_thread(exec, compile(code, "recipe", "exec"), names)
-    assert names["now"]["result"] == "SUCCEEDED"
+    assert names["now"]["result"] == "SUCCESS"
     assert "21 + 21 = 42" in str(names["now"]["logs"])
     assert [problem["line"] for problem in names["tried"]["problems"]] == [3]
     assert [user["email"] for user in names["made"]["users"]] == ["ada@example.org", "grace@example.org"]

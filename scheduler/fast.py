@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Protocol, cast
 
+from scheduler import machine_code
 from scheduler.cycles import Members
 from scheduler.limits import Ledger
 from scheduler.plan import Decided
@@ -58,6 +59,14 @@ class Fast(Protocol):
         ...
 
 
+def needs_compiling() -> bool:
+    """Would `load` take long, for this version has not run on this machine yet?
+
+    It compiles in the process then, which cannot be stopped. `python -m scheduler.fast` does it in one of its own.
+    """
+    return importlib.util.find_spec("numba") is not None and not machine_code.complete()
+
+
 @cache
 def load() -> Fast | None:
     """Import and warm it: seconds when a version runs for the first time on a machine, half a second later.
@@ -69,7 +78,12 @@ def load() -> Fast | None:
     try:
         entry = importlib.import_module("scheduler.compiled.entry")
         entry.warm()
+        machine_code.completed()
         return cast("Fast", entry)
     except Exception:
         log.exception("the compiled scheduler cannot be used; plain Python decides the same, more slowly")
         return None
+
+
+if __name__ == "__main__":
+    load()

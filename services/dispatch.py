@@ -10,6 +10,7 @@ leaves what no longer holds in the queue for the next cycle. So limits hold at e
 import asyncio
 import logging
 import math
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -97,18 +98,30 @@ class Dispatcher:
 
         The compiled scheduler is warmed beside the first cycles, which plain Python decides the same way.
         """
-        warming = asyncio.create_task(asyncio.to_thread(fast.load))
-        warming.add_done_callback(self._use)
-        async with self._core.bus.subscribe(Wake) as hints:
-            woken = True
-            while True:
-                if await self.take_duty():
-                    while await self.cycle(woken=woken):
-                        pass
-                woken = await _woken(hints)
+        warming = asyncio.create_task(self._warm())
+        try:
+            async with self._core.bus.subscribe(Wake) as hints:
+                woken = True
+                while True:
+                    if await self.take_duty():
+                        while await self.cycle(woken=woken):
+                            pass
+                    woken = await _woken(hints)
+        finally:
+            warming.cancel()
+            await asyncio.wait([warming])
 
-    def _use(self, warming: asyncio.Task[Fast | None]) -> None:
-        self._fast = None if warming.cancelled() else warming.result()
+    async def _warm(self) -> None:
+        if fast.needs_compiling():
+            # Not here: nothing stops a thread that compiles, and a manager that is to end would wait for it.
+            compiling = await asyncio.create_subprocess_exec(sys.executable, "-P", "-m", fast.__name__)
+            try:
+                await compiling.wait()
+            finally:
+                if compiling.returncode is None:
+                    compiling.kill()
+                    await compiling.wait()
+        self._fast = await asyncio.to_thread(fast.load)
 
     async def take_duty(self) -> bool:
         """Take or renew the duty. False while another manager has it."""

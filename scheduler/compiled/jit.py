@@ -1,19 +1,14 @@
-"""How functions are compiled, and the types of their arguments.
+"""How functions are compiled, and the types of their arguments."""
 
-Machine code is kept on disk, in a folder named by what it was made from. numba alone would notice changes of a function's
-own file only, and go on with machine code of an older version of what that function calls.
-"""
-
-import hashlib
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import numba
 import numpy as np
 from numba.core import config
 from numpy.typing import NDArray
+
+from scheduler import machine_code
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,18 +23,7 @@ NOTHING: Final = -(2**62)
 TOO_MUCH: Final = 2**62
 
 
-def _folder() -> Path:
-    """Beside the source, or in the user's cache where that is read-only."""
-    package = Path(__file__).parents[1]
-    digest = hashlib.sha256(numba.__version__.encode())
-    for source in sorted(package.rglob("*.py")):
-        digest.update(source.read_bytes())
-    beside = Path(__file__).parent
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "berth"
-    return (beside if os.access(beside, os.W_OK) else home) / "__pycache__" / digest.hexdigest()[:16]
-
-
-config.CACHE_DIR = str(_folder())  # pyright: ignore[reportAttributeAccessIssue]  # it reads its names from a table
+config.CACHE_DIR = str(machine_code.folder())  # pyright: ignore[reportAttributeAccessIssue]  # it reads its names from a table
 
 
 def compiled(function: F) -> F:

@@ -1,0 +1,47 @@
+"""Machine code of the scheduler is made beside the dispatcher's work, and never keeps a manager from ending."""
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from scheduler import fast, machine_code
+from services import dispatch
+from services.core import Core
+from services.dispatch import Dispatcher
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_it_is_compiled_once_a_version(kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
+    monkeypatch.setattr(machine_code, "folder", lambda: tmp_path / "folder")
+    if kept:
+        machine_code.completed()
+    assert fast.needs_compiling() is not kept
+
+
+async def test_a_dispatcher_that_ends_does_not_wait_for_the_compiler(
+    core: Core, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "slow_compiler.py").write_text("import time\ntime.sleep(3600)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    slow = SimpleNamespace(__name__="slow_compiler", needs_compiling=lambda: True, load=lambda: None)
+    monkeypatch.setattr(dispatch, "fast", slow)
+    started: asyncio.Future[asyncio.subprocess.Process] = asyncio.get_running_loop().create_future()
+    execute = asyncio.create_subprocess_exec
+
+    async def noted(*arguments: Any) -> asyncio.subprocess.Process:
+        process = await execute(*arguments)
+        started.set_result(process)
+        return process
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", noted)
+    running = asyncio.create_task(Dispatcher(core).run())
+    compiler = await started
+    assert compiler.returncode is None
+    running.cancel()
+    async with asyncio.timeout(60):
+        await asyncio.wait([running])
+    assert compiler.returncode is not None

@@ -120,7 +120,8 @@ def times(
     known = begin if kernel.accounted_until is None else kernel.accounted_until
     if kernel.status in FINAL and kernel.terminated_at is not None:
         return begin, known, max(begin, periods.microseconds(kernel.terminated_at))
-    return begin, known, max(begin, known, horizon)
+    # Of one that lives on, what is in the totals beyond that is in them because a clock was set back since.
+    return begin, known, max(begin, horizon)
 
 
 def _due(horizon: int, settled: datetime) -> Any:

@@ -32,6 +32,18 @@ const verify = createRoute({
   component: lazyRouteComponent(() => import('../features/access/VerifyRoute')),
 })
 
+const signUp = createRoute({
+  getParentRoute: () => root,
+  path: '/signup',
+  component: lazyRouteComponent(() => import('../features/access/SignUpRoute')),
+})
+
+const forgot = createRoute({
+  getParentRoute: () => root,
+  path: '/forgot',
+  component: lazyRouteComponent(() => import('../features/access/ForgotRoute')),
+})
+
 async function mustBeLoggedIn({ location }: { location: { href: string } }) {
   if (!(await currentViewer())) throw redirect({ to: '/login', search: { next: location.href } })
 }
@@ -93,6 +105,8 @@ export const router = createRouter({
     login,
     welcome,
     verify,
+    signUp,
+    forgot,
     terminal,
     shell.addChildren([home, sessions, launcher, session, agents]),
   ]),

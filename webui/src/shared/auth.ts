@@ -94,10 +94,46 @@ export async function redeemTicket(ticket: string, newPassword: string): Promise
 
 export type LoginProvider = { name: string; title: string }
 
-/** Identity providers that one can log in by. */
-export async function loginProviders(): Promise<LoginProvider[]> {
-  const query = 'query LoginProviders { server { loginProviders { name title } } }'
-  return (await ask<{ server: { loginProviders: LoginProvider[] } }>(query)).server.loginProviders
+export type LegalText = { version: string; text: string; url: string | null }
+/** What is offered to whoever is not logged in. */
+export type Access = {
+  signUpMode: 'CLOSED' | 'INVITATION' | 'OPEN'
+  features: string[]
+  loginProviders: LoginProvider[]
+  termsOfService: LegalText | null
+  privacyPolicy: LegalText | null
+}
+
+export async function accessOffered(): Promise<Access> {
+  const query = `query AccessOffered { server { signUpMode features loginProviders { name title }
+    termsOfService { version text url } privacyPolicy { version text url } } }`
+  return (await ask<{ server: Access }>(query)).server
+}
+
+export type SignUp = {
+  email: string
+  name: string
+  password: string
+  language: string
+  invitationToken?: string
+  acceptedTermsVersion?: string
+  acceptedPrivacyVersion?: string
+}
+
+export async function signUp(
+  input: SignUp,
+): Promise<{ verificationRequired: boolean; mailDelayed: boolean }> {
+  const query =
+    'mutation SignUp($input: SignUpInput!) { signUp(input: $input) { verificationRequired mailDelayed } }'
+  type Answer = { signUp: { verificationRequired: boolean; mailDelayed: boolean } }
+  return (await ask<Answer>(query, { input })).signUp
+}
+
+export async function requestPasswordReset(email: string): Promise<{ mailDelayed: boolean }> {
+  const query =
+    'mutation Forgot($input: RequestPasswordResetInput!) { requestPasswordReset(input: $input) { mailDelayed } }'
+  type Answer = { requestPasswordReset: { mailDelayed: boolean } }
+  return (await ask<Answer>(query, { input: { email } })).requestPasswordReset
 }
 
 export async function confirmLogin(ticket: string, code: string): Promise<Viewer> {

@@ -102,7 +102,8 @@ export function makeClient(): { client: Client; close: () => void } {
     client,
     close: () => {
       removeEventListener('offline', cut)
-      void socket.dispose()
+      // Refused where it waits to connect again and nothing is subscribed to any more: then there is nothing to close.
+      Promise.resolve(socket.dispose()).catch(() => undefined)
     },
   }
 }

@@ -6,7 +6,7 @@ import { confirmLogin, login } from '../../shared/auth'
 import { usePageTitle } from '../../shared/usePageTitle'
 import { AccessCard } from './AccessCard'
 import { CodeField } from './CodeField'
-import { ProviderButtons } from './ProviderButtons'
+import { OtherWays } from './OtherWays'
 import { useSubmission } from './useSubmission'
 
 export default function LoginRoute() {
@@ -58,7 +58,7 @@ export default function LoginRoute() {
       <Button type="submit" loading={busy} fullWidth mt="xs">
         {t('login.submit')}
       </Button>
-      {!ticket && <ProviderButtons next={page} />}
+      {!ticket && <OtherWays next={page} />}
     </AccessCard>
   )
 }

@@ -26,11 +26,17 @@ DIST = Path(__file__).parents[2] / "webui/dist/index.html"
 
 
 @pytest.fixture
-async def cluster() -> AsyncGenerator[Cluster]:
+def environ(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Of the manager, beside the usual."""
+    return getattr(request, "param", {})
+
+
+@pytest.fixture
+async def cluster(environ: dict[str, str]) -> AsyncGenerator[Cluster]:
     require("sandbox")
     assert DIST.exists(), "the console is not built: npm run build in webui/"
     root = Path(tempfile.mkdtemp(prefix="berth-"))
-    cluster = Cluster(root, "process", f"sqlite+aiosqlite:///{root / 'berth.db'}")
+    cluster = Cluster(root, "process", f"sqlite+aiosqlite:///{root / 'berth.db'}", environ=environ)
     try:
         await cluster.start_manager()
         cluster.add_agent()

@@ -109,3 +109,21 @@ async def test_a_login_that_ended_leads_back_to_where_one_was(page: Page, cluste
     await page.reload()
     await fill_in_login(page, EMAIL, PASSWORD)
     await expect(node).to_be_visible(timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("environ", [{"BERTH_BROWSER_OPERATIONS": "console"}], indirect=True)
+async def test_where_browsers_may_send_only_the_consoles_operations_all_of_it_works(
+    page: Page, cluster: Cluster
+) -> None:
+    await log_in(page, cluster)
+    await launch(page, "by-known-operations")
+    terminal = await open_terminal(page)
+    await expect(terminal).to_have_title(re.compile("by-known-operations"), timeout=PATIENCE)
+    refused = await page.evaluate(
+        """async () => (await (await fetch('/graphql', { method: 'POST',
+             headers: { 'content-type': 'application/json' }, body: '{"query": "{ server { version } }"}' })).text())"""
+    )
+    assert "Browsers may send only the console's own operations" in refused
+    await page.get_by_role("link", name="Agents").click()
+    await expect(page.get_by_text("node1")).to_be_visible(timeout=PATIENCE)
+    await log_out(page)

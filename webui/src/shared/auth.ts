@@ -1,6 +1,8 @@
 /** Who is logged in. The access token lives in memory only; the refresh token in a cookie that no script can read. */
 
 import { useSyncExternalStore } from 'react'
+import { stringifyDocument, type TypedDocumentNode } from 'urql'
+import { graphql } from '../gql'
 import { belongTo, leaveNothing, onOwnerElsewhere } from './personal'
 
 export type Viewer = {
@@ -32,9 +34,25 @@ export class ApiError extends Error {
 
 /** Who is in; or, where a second factor is asked for, the ticket for `confirmLogin`. */
 export type Entered = { viewer: Viewer } | { ticket: string }
-type Half = { accessToken: null; secondFactor: { ticket: string } }
+/** What is answered: all of a login, or what comes before the second half of one. */
+type Answered = { [name in keyof Login]?: Login[name] | null } & { secondFactor?: { ticket: string } | null }
 
-const LOGIN = 'accessToken expiresAt viewer { role permissions mustChangePassword user { id email name } }'
+graphql(`
+  fragment LoggedIn on LoginPayload {
+    accessToken
+    expiresAt
+    viewer {
+      role
+      permissions
+      mustChangePassword
+      user {
+        id
+        email
+        name
+      }
+    }
+  }
+`)
 
 let token: { value: string; ends: number } | undefined
 let viewer: Viewer | null | undefined
@@ -43,14 +61,14 @@ let left = false
 const listeners = new Set<() => void>()
 
 /** Ask the API without the console's cache: for what happens before there is a login. */
-export async function ask<T>(query: string, variables: Record<string, unknown> = {}): Promise<T> {
+export async function ask<T, V extends object>(document: TypedDocumentNode<T, V>, variables: V): Promise<T> {
   const headers: Record<string, string> = { 'content-type': 'application/json' }
   if (token) headers.authorization = `Bearer ${token.value}`
   const response = await fetch('/graphql', {
     method: 'POST',
     credentials: 'same-origin',
     headers,
-    body: JSON.stringify({ query, variables }),
+    body: JSON.stringify({ query: stringifyDocument(document), variables }),
   })
   const content = await response.json()
   const error = content.errors?.[0]
@@ -63,7 +81,15 @@ export async function ask<T>(query: string, variables: Record<string, unknown> =
   return content.data
 }
 
-function take(login: Login): Viewer {
+/** A login that is whole. */
+function whole(answered: Answered): Login {
+  const { accessToken, expiresAt, viewer } = answered
+  if (!accessToken || !expiresAt || !viewer) throw new ApiError('The login is not complete.', 'INTERNAL')
+  return { accessToken, expiresAt, viewer }
+}
+
+function take(answered: Answered): Viewer {
+  const login = whole(answered)
   token = { value: login.accessToken, ends: Date.parse(login.expiresAt) }
   const { user, ...rest } = login.viewer
   viewer = { ...user, ...rest }
@@ -73,23 +99,42 @@ function take(login: Login): Viewer {
   return viewer
 }
 
-function enter(login: Login | Half): Entered {
-  return login.accessToken === null ? { ticket: login.secondFactor.ticket } : { viewer: take(login) }
+function enter(answered: Answered): Entered {
+  return answered.secondFactor ? { ticket: answered.secondFactor.ticket } : { viewer: take(answered) }
 }
 
 function announce() {
   for (const listener of listeners) listener()
 }
 
+const LOGIN = graphql(`
+  mutation Login($input: LoginInput!) {
+    login(input: $input) {
+      ...LoggedIn
+      secondFactor {
+        ticket
+      }
+    }
+  }
+`)
+
 export async function login(email: string, password: string): Promise<Entered> {
-  const query = `mutation Login($input: LoginInput!) { login(input: $input) { ${LOGIN} secondFactor { ticket } } }`
-  return enter((await ask<{ login: Login | Half }>(query, { input: { email, password } })).login)
+  return enter((await ask(LOGIN, { input: { email, password } })).login)
 }
 
+const REDEEM = graphql(`
+  mutation Redeem($input: RedeemTicketInput!) {
+    redeemTicket(input: $input) {
+      ...LoggedIn
+      secondFactor {
+        ticket
+      }
+    }
+  }
+`)
+
 export async function redeemTicket(ticket: string, newPassword: string): Promise<Entered> {
-  const query = `mutation Redeem($input: RedeemTicketInput!) { redeemTicket(input: $input) { ${LOGIN} secondFactor { ticket } } }`
-  const answer = await ask<{ redeemTicket: Login | Half }>(query, { input: { ticket, newPassword } })
-  return enter(answer.redeemTicket)
+  return enter((await ask(REDEEM, { input: { ticket, newPassword } })).redeemTicket)
 }
 
 export type LoginProvider = { name: string; title: string }
@@ -104,10 +149,31 @@ export type Access = {
   privacyPolicy: LegalText | null
 }
 
+const OFFERED = graphql(`
+  query AccessOffered {
+    server {
+      signUpMode
+      features
+      loginProviders {
+        name
+        title
+      }
+      termsOfService {
+        version
+        text
+        url
+      }
+      privacyPolicy {
+        version
+        text
+        url
+      }
+    }
+  }
+`)
+
 export async function accessOffered(): Promise<Access> {
-  const query = `query AccessOffered { server { signUpMode features loginProviders { name title }
-    termsOfService { version text url } privacyPolicy { version text url } } }`
-  return (await ask<{ server: Access }>(query)).server
+  return (await ask(OFFERED, {})).server
 }
 
 export type SignUp = {
@@ -120,41 +186,90 @@ export type SignUp = {
   acceptedPrivacyVersion?: string
 }
 
+const SIGN_UP = graphql(`
+  mutation SignUp($input: SignUpInput!) {
+    signUp(input: $input) {
+      verificationRequired
+      mailDelayed
+    }
+  }
+`)
+
 export async function signUp(
   input: SignUp,
 ): Promise<{ verificationRequired: boolean; mailDelayed: boolean }> {
-  const query =
-    'mutation SignUp($input: SignUpInput!) { signUp(input: $input) { verificationRequired mailDelayed } }'
-  type Answer = { signUp: { verificationRequired: boolean; mailDelayed: boolean } }
-  return (await ask<Answer>(query, { input })).signUp
+  return (await ask(SIGN_UP, { input })).signUp
 }
+
+const FORGOT = graphql(`
+  mutation Forgot($input: RequestPasswordResetInput!) {
+    requestPasswordReset(input: $input) {
+      mailDelayed
+    }
+  }
+`)
 
 export async function requestPasswordReset(email: string): Promise<{ mailDelayed: boolean }> {
-  const query =
-    'mutation Forgot($input: RequestPasswordResetInput!) { requestPasswordReset(input: $input) { mailDelayed } }'
-  type Answer = { requestPasswordReset: { mailDelayed: boolean } }
-  return (await ask<Answer>(query, { input: { email } })).requestPasswordReset
+  return (await ask(FORGOT, { input: { email } })).requestPasswordReset
 }
+
+const CONFIRM = graphql(`
+  mutation ConfirmLogin($input: ConfirmLoginInput!) {
+    confirmLogin(input: $input) {
+      ...LoggedIn
+    }
+  }
+`)
 
 export async function confirmLogin(ticket: string, code: string): Promise<Viewer> {
-  const query = `mutation ConfirmLogin($input: ConfirmLoginInput!) { confirmLogin(input: $input) { ${LOGIN} } }`
-  return take((await ask<{ confirmLogin: Login }>(query, { input: { ticket, code } })).confirmLogin)
+  return take((await ask(CONFIRM, { input: { ticket, code } })).confirmLogin)
 }
+
+const VERIFY = graphql(`
+  mutation VerifyEmail($input: VerifyEmailInput!) {
+    verifyEmail(input: $input) {
+      email
+    }
+  }
+`)
 
 export async function verifyEmail(token: string): Promise<string> {
-  const query = 'mutation VerifyEmail($input: VerifyEmailInput!) { verifyEmail(input: $input) { email } }'
-  return (await ask<{ verifyEmail: { email: string } }>(query, { input: { token } })).verifyEmail.email
+  return (await ask(VERIFY, { input: { token } })).verifyEmail.email
 }
+
+const CHANGE = graphql(`
+  mutation Change($input: ChangePasswordInput!) {
+    changePassword(input: $input) {
+      accessToken
+      expiresAt
+      viewer {
+        role
+        permissions
+        mustChangePassword
+        user {
+          id
+          email
+          name
+        }
+      }
+    }
+  }
+`)
 
 export async function changePassword(currentPassword: string, newPassword: string): Promise<void> {
-  const query = `mutation Change($input: ChangePasswordInput!) { changePassword(input: $input) { ${LOGIN} } }`
-  take(
-    (await ask<{ changePassword: Login }>(query, { input: { currentPassword, newPassword } })).changePassword,
-  )
+  take((await ask(CHANGE, { input: { currentPassword, newPassword } })).changePassword)
 }
 
+const LOGOUT = graphql(`
+  mutation Logout {
+    logout {
+      deletedId
+    }
+  }
+`)
+
 export async function logout(): Promise<void> {
-  await ask('mutation Logout { logout { deletedId } }').catch(() => undefined)
+  await ask(LOGOUT, {}).catch(() => undefined)
   leave()
 }
 
@@ -199,10 +314,17 @@ export function refresh(): Promise<string | null> {
   return refreshing
 }
 
+const REFRESH = graphql(`
+  mutation Refresh($input: RefreshLoginInput!) {
+    refreshLogin(input: $input) {
+      ...LoggedIn
+    }
+  }
+`)
+
 async function renew(): Promise<string | null> {
-  const query = `mutation Refresh($input: RefreshLoginInput!) { refreshLogin(input: $input) { ${LOGIN} } }`
   try {
-    take((await ask<{ refreshLogin: Login }>(query, { input: {} })).refreshLogin)
+    take((await ask(REFRESH, { input: {} })).refreshLogin)
     return token?.value ?? null
   } catch (error) {
     // Only a clear no ends the login: a server that cannot be reached says nothing about it.

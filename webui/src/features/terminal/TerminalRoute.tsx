@@ -3,6 +3,7 @@ import { IconPlus, IconSearch, IconTextDecrease, IconTextIncrease, IconX } from 
 import { useParams, useSearch } from '@tanstack/react-router'
 import { type KeyboardEvent, useEffect, useState } from 'react'
 import { useTranslation } from 'react-i18next'
+import { graphql } from '../../gql'
 import { ask } from '../../shared/auth'
 import { randomId } from '../../shared/ids'
 import { keep, recall } from '../../shared/personal'
@@ -10,6 +11,21 @@ import { useLogin } from '../../shared/useLogin'
 import { usePageTitle } from '../../shared/usePageTitle'
 import { endShell } from './line'
 import { TerminalPane } from './TerminalPane'
+
+const NAME = graphql(`
+  query SessionName($id: ID!) {
+    node(id: $id) {
+      __typename
+      ... on Session {
+        name
+        kernels {
+          id
+          hostname
+        }
+      }
+    }
+  }
+`)
 
 type Tab = { id: string; number: number }
 
@@ -130,14 +146,11 @@ function Tool(props: { label: string; icon: typeof IconX; act: () => void }) {
 function useSessionName(id: string, kernel?: string): string | undefined {
   const [name, setName] = useState<string>()
   useEffect(() => {
-    const query =
-      'query SessionName($id: ID!) { node(id: $id) { ... on Session { name kernels { id hostname } } } }'
-    ask<{ node: { name?: string; kernels?: { id: string; hostname: string }[] } | null }>(query, {
-      id,
-    }).then(
+    ask(NAME, { id }).then(
       ({ node }) => {
-        const host = node?.kernels?.find((one) => one.id === kernel)?.hostname
-        setName(host ? `${host} · ${node?.name}` : node?.name)
+        const session = node?.__typename === 'Session' ? node : undefined
+        const host = session?.kernels.find((one) => one.id === kernel)?.hostname
+        setName(host ? `${host} · ${session?.name}` : session?.name)
       },
       () => undefined,
     )

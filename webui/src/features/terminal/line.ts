@@ -1,12 +1,24 @@
 /** The connection to one shell: opened with a one-time ticket, resumed under the same id until the shell has ended. */
 
+import { graphql } from '../../gql'
 import { ApiError, ask, freshToken } from '../../shared/auth'
 import { delay, waitOrOnline } from '../../shared/backoff'
 
-const OPEN = `mutation OpenTerminal($input: OpenTerminalInput!) {
-  openTerminal(input: $input) { terminalId url }
-}`
-const CLOSE = `mutation CloseTerminal($input: CloseTerminalInput!) { closeTerminal(input: $input) { terminalId } }`
+const OPEN = graphql(`
+  mutation OpenTerminal($input: OpenTerminalInput!) {
+    openTerminal(input: $input) {
+      terminalId
+      url
+    }
+  }
+`)
+const CLOSE = graphql(`
+  mutation CloseTerminal($input: CloseTerminalInput!) {
+    closeTerminal(input: $input) {
+      terminalId
+    }
+  }
+`)
 
 /** What trying again does not mend. */
 const FINAL = ['NOT_FOUND', 'FORBIDDEN', 'BAD_USER_INPUT', 'CONFLICT', 'UNAUTHENTICATED']
@@ -56,7 +68,7 @@ export function connect({ sessionId, kernelId, terminalId, screen, resumed, onSt
     let url: URL
     try {
       await freshToken()
-      const { openTerminal } = await ask<{ openTerminal: { url: string } }>(OPEN, {
+      const { openTerminal } = await ask(OPEN, {
         input: { sessionId, kernelId, terminalId, columns: screen.cols, rows: screen.rows },
       })
       // The way to the server that this page came by also leads to its terminals.

@@ -3,13 +3,16 @@
 import email
 import email.policy
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.async_api import Page, expect
 
+from services.auth import totp
 from tests.browser.visits import PATIENCE, fill_in_login, log_out, violations
+from tests.flow.cluster import PASSWORD as OWNERS
 from tests.flow.cluster import Cluster, eventually
 
 pytestmark = [pytest.mark.browser, pytest.mark.sandbox]
@@ -126,4 +129,35 @@ async def test_an_invitation_lets_one_in_and_nobody_else_is(page: Page, cluster:
     await page.get_by_role("link", name="To the login").click()
     await expect(page.get_by_role("heading", name="Berth")).to_be_visible(timeout=PATIENCE)
     await fill_in_login(page, ADA, PASSWORD)
+    await expect(page.get_by_role("heading", name=re.compile("Hello"))).to_be_visible(timeout=PATIENCE)
+
+
+async def test_an_administrator_who_needs_a_second_factor_sets_it_up_and_logs_in_with_it(
+    page: Page, cluster: Cluster
+) -> None:
+    await settle(cluster, adminsNeedTotp=True)
+    await page.goto(cluster.url)
+    await fill_in_login(page)
+    dialog = page.get_by_role("dialog", name="Second factor")
+    await expect(dialog).to_contain_text("Administrators need a second factor here", timeout=PATIENCE)
+    await page.keyboard.press("Escape")
+    await dialog.get_by_label("Current password").fill(OWNERS)
+    await dialog.get_by_role("button", name="Set it up").click()
+    secret = await dialog.locator("pre").inner_text(timeout=PATIENCE)
+    assert await violations(page) == []
+    await dialog.get_by_label("Code").fill("000000")
+    await dialog.get_by_role("button", name="Confirm").click()
+    await expect(dialog.get_by_role("alert")).to_be_visible(timeout=PATIENCE)
+    await dialog.get_by_label("Code").fill(totp.code(secret, totp.step_at(datetime.now(UTC))))
+    await dialog.get_by_role("button", name="Confirm").click()
+    await expect(dialog.locator("code")).to_have_count(10, timeout=PATIENCE)
+    (first, *_) = await dialog.locator("code").all_inner_texts()
+    await dialog.get_by_role("button", name="I have kept them").click()
+    await expect(dialog).to_be_hidden(timeout=PATIENCE)
+    await expect(page.get_by_role("heading", name=re.compile("Hello"))).to_be_visible(timeout=PATIENCE)
+    await log_out(page)
+
+    await fill_in_login(page)
+    await page.get_by_label("Code").fill(first)
+    await page.get_by_role("button", name="Log in").click()
     await expect(page.get_by_role("heading", name=re.compile("Hello"))).to_be_visible(timeout=PATIENCE)

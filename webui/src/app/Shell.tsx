@@ -17,6 +17,7 @@ import {
   IconPassword,
   IconPlus,
   IconServer2,
+  IconShieldLock,
   IconTerminal2,
 } from '@tabler/icons-react'
 import { Link, Outlet, useRouterState } from '@tanstack/react-router'
@@ -24,6 +25,7 @@ import { useEffect, useState } from 'react'
 import { useTranslation } from 'react-i18next'
 import { type Client, Provider } from 'urql'
 import { ChangePasswordDialog } from '../features/access/ChangePasswordDialog'
+import { SecondFactorDialog } from '../features/access/SecondFactorDialog'
 import { logout, type Viewer } from '../shared/auth'
 import { makeClient } from '../shared/client'
 import { setLanguage } from '../shared/i18n/i18n'
@@ -140,6 +142,11 @@ function Frame({ viewer }: { viewer: Viewer }) {
         </div>
       </AppShell.Main>
       <ChangePasswordDialog opened={viewer.mustChangePassword} onClose={() => undefined} must />
+      <SecondFactorDialog
+        opened={viewer.mustSetUpTotp && !viewer.mustChangePassword}
+        onClose={() => undefined}
+        must
+      />
     </AppShell>
   )
 }
@@ -148,6 +155,7 @@ function AccountMenu({ viewer }: { viewer: Viewer }) {
   const { t, i18n } = useTranslation()
   const { colorScheme, setColorScheme } = useMantineColorScheme()
   const [changing, change] = useDisclosure()
+  const [securing, secure] = useDisclosure()
   return (
     <>
       <Menu position="bottom-end" width={230} withInitialFocusPlaceholder={false}>
@@ -165,6 +173,9 @@ function AccountMenu({ viewer }: { viewer: Viewer }) {
           <Menu.Label>{viewer.email}</Menu.Label>
           <Menu.Item leftSection={<IconPassword size={16} aria-hidden />} onClick={change.open}>
             {t('login.change')}
+          </Menu.Item>
+          <Menu.Item leftSection={<IconShieldLock size={16} aria-hidden />} onClick={secure.open}>
+            {t('factor.title')}
           </Menu.Item>
           <Menu.Divider />
           <Menu.Label>{t('app.language')}</Menu.Label>
@@ -191,6 +202,7 @@ function AccountMenu({ viewer }: { viewer: Viewer }) {
         </Menu.Dropdown>
       </Menu>
       <ChangePasswordDialog opened={changing} onClose={change.close} />
+      <SecondFactorDialog opened={securing} onClose={secure.close} />
     </>
   )
 }

@@ -12,6 +12,7 @@ export type Viewer = {
   role: 'SUPERADMIN' | 'DOMAIN_ADMIN' | 'USER'
   permissions: string[]
   mustChangePassword: boolean
+  mustSetUpTotp: boolean
 }
 
 type Login = { accessToken: string; expiresAt: string; viewer: RawViewer }
@@ -19,6 +20,7 @@ type RawViewer = {
   role: Viewer['role']
   permissions: string[]
   mustChangePassword: boolean
+  mustSetUpTotp: boolean
   user: { id: string; email: string; name: string }
 }
 
@@ -45,6 +47,7 @@ graphql(`
       role
       permissions
       mustChangePassword
+      mustSetUpTotp
       user {
         id
         email
@@ -246,6 +249,8 @@ const CHANGE = graphql(`
         role
         permissions
         mustChangePassword
+        mustSetUpTotp
+      mustSetUpTotp
         user {
           id
           email
@@ -258,6 +263,61 @@ const CHANGE = graphql(`
 
 export async function changePassword(currentPassword: string, newPassword: string): Promise<void> {
   take((await ask(CHANGE, { input: { currentPassword, newPassword } })).changePassword)
+}
+
+const FACTOR_ON = graphql(`
+  query SecondFactorOn {
+    viewer {
+      user {
+        totpEnabled
+      }
+    }
+  }
+`)
+
+/** Whether logins by password ask for a code. */
+export async function secondFactorOn(): Promise<boolean> {
+  return (await ask(FACTOR_ON, {})).viewer?.user.totpEnabled ?? false
+}
+
+const START_TOTP = graphql(`
+  mutation StartTotp($input: StartTotpInput!) {
+    startTotp(input: $input) {
+      secret
+      url
+    }
+  }
+`)
+
+export async function startTotp(password: string): Promise<{ secret: string; url: string }> {
+  return (await ask(START_TOTP, { input: { password } })).startTotp
+}
+
+const CONFIRM_TOTP = graphql(`
+  mutation ConfirmTotp($input: ConfirmTotpInput!) {
+    confirmTotp(input: $input) {
+      recoveryCodes
+    }
+  }
+`)
+
+/** Returns the recovery codes. */
+export async function confirmTotp(code: string): Promise<string[]> {
+  return (await ask(CONFIRM_TOTP, { input: { code } })).confirmTotp.recoveryCodes
+}
+
+const DISABLE_TOTP = graphql(`
+  mutation DisableTotp($input: DisableTotpInput!) {
+    disableTotp(input: $input) {
+      user {
+        id
+      }
+    }
+  }
+`)
+
+export async function disableTotp(password: string, code: string): Promise<void> {
+  await ask(DISABLE_TOTP, { input: { password, code } })
 }
 
 const LOGOUT = graphql(`

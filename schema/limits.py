@@ -57,8 +57,15 @@ class Limits:
 _LIST_SIZE: Final = 10
 #: Ten minutes of load are read from what the node told of all its kernels.
 _HISTORY: Final = 5 * RING
-#: (type, field) → what one costs instead of 1: up to 1 MiB from a node, and all that is kept of ten minutes.
-_PRICES: Final = {("Kernel", "logs"): 250, ("Session", "logs"): 250, ("Session", "statsHistory"): _HISTORY}
+#: (type, field) → what one costs instead of 1: up to 1 MiB from a node, all that is kept of ten minutes, up to 500 lines, and
+#: a year by days of a hundred people.
+_PRICES: Final = {
+    ("Kernel", "logs"): 250,
+    ("Session", "logs"): 250,
+    ("Session", "statsHistory"): _HISTORY,
+    ("Task", "lines"): 250,
+    ("Query", "usageReport"): 4000,
+}
 #: Documents whose findings are kept, and how long (characters) one may be for that.
 _KEPT: Final = 256
 _KEPT_LENGTH: Final = 32_768

@@ -44,6 +44,14 @@ TOO_LARGE = {
         "{ sessions(first: 100) { nodes { statsHistory { cpuPercent } } } }",
         "worst case",
     ),
+    "the lines of a whole page of tasks": (
+        "{ tasks(first: 100) { nodes { lines(first: 500) { subject } } } }",
+        "worst case",
+    ),
+    "one report after the other": (
+        "{" + " ".join(f"r{n}: usageReport {{ csv parts {{ id }} }}" for n in range(6)) + "}",
+        "worst case",
+    ),
     "introspection of types of types": (
         "{ __schema { types { fields { type { fields { type { fields { type { fields { name } } } } } } } } } }",
         "introspection depth",

@@ -1,6 +1,8 @@
 """Lists and details of sessions, scoped by role; a page and everything on it in a constant number of statements."""
 
+import asyncio
 import codecs
+import contextlib
 import zlib
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from agents.hub import AgentOffline, AgentRefused, CallTimedOut, Stream, Target
 from agents.protocol import MAX_KEPT_LOG, LogTarget
 from services import paging, permissions
+from services.bus import Lagged, SessionChanged
 from services.core import Core
 from services.db.tables import FINAL, Kernel, KernelLog, Session, SessionEvent
 from services.errors import NotFound, Unavailable
@@ -23,6 +26,8 @@ from services.permissions import Actor
 from services.sessions.lifecycle import LIVE
 
 _STREAM_DEADLINE: Final = 15.0
+#: Seconds after which a session that is waited for is looked at, in case that a hint was lost.
+_LOOK_AGAIN: Final = 5.0
 #: The part that does not answer. Not its id: whose session it is may not see nodes.
 _NODE: Final = "node"
 
@@ -171,16 +176,14 @@ async def follow_log(
 ) -> AsyncGenerator[str]:
     """The log of one of a session's kernels, by default the main one, as it grows, from `tail` bytes before its end.
 
-    It ends with the kernel.
+    It begins when the kernel runs, however long that takes, and ends with it.
 
     Raises:
         NotFound: there is no such session for the actor, or no such kernel in it.
         Unavailable: its node is not connected.
     """
-    session = await get(core, actor, session_id, path="sessionId")
-    async with core.db.read() as db:
-        kernel = await one_kernel(db, session_id, kernel_id, path="kernelId")
-    if session.status in FINAL or kernel.status in FINAL or kernel.agent_id is None:
+    kernel = await _started(core, actor, session_id, kernel_id)
+    if kernel.status not in ("RUNNING", "TERMINATING") or kernel.agent_id is None:
         kept = await log(core, actor, session_id, tail, kernel.id)
         if kept.text:
             yield kept.text
@@ -194,6 +197,21 @@ async def follow_log(
                 yield text
     finally:
         await stream.close()
+
+
+async def _started(core: Core, actor: Actor, session_id: str, kernel_id: str | None) -> Kernel:
+    """A kernel, once it runs or has ended."""
+    async with core.bus.subscribe(SessionChanged) as hints:
+        while True:
+            session = await get(core, actor, session_id, path="sessionId")
+            async with core.db.read() as db:
+                kernel = await one_kernel(db, session_id, kernel_id, path="kernelId")
+            if session.status in FINAL or kernel.status in (*FINAL, "RUNNING", "TERMINATING"):
+                return kernel
+            with contextlib.suppress(TimeoutError, Lagged):
+                async with asyncio.timeout(_LOOK_AGAIN):
+                    while (await anext(hints)).session_id != session_id:
+                        pass
 
 
 async def _live_log(core: Core, kernel: Kernel, limit: int) -> bytes:

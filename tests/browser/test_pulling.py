@@ -106,6 +106,11 @@ async def gate(tmp_path: Path) -> AsyncGenerator[Gate]:
     registry.stop()
 
 
+def environment(gate: Gate) -> str:
+    """What the image is called: a name of its own, for tests beside this one have such an image on the same engine."""
+    return f"Far away {gate.port}"
+
+
 @pytest.fixture
 async def image(gate: Gate) -> AsyncGenerator[str]:
     """An image in the registry and on the node, so that it is known."""
@@ -113,9 +118,9 @@ async def image(gate: Gate) -> AsyncGenerator[str]:
     noise = tarfile.TarInfo("noise")
     noise.size = LAYER
     recipe = (
-        b"FROM berth/minimal:12\nCOPY noise /noise\n"
-        b'LABEL berth.environment="Far away" berth.environment.version="1"\n'
-    )
+        "FROM berth/minimal:12\nCOPY noise /noise\n"
+        f'LABEL berth.environment="{environment(gate)}" berth.environment.version="1"\n'
+    ).encode()
     dockerfile = tarfile.TarInfo("Dockerfile")
     dockerfile.size = len(recipe)
     context = io.BytesIO()
@@ -175,10 +180,10 @@ async def take_away(client: Client, reference: str) -> None:
     assert (await client(remove, i=what))["removeImages"]["results"] == [{"error": None}]
 
 
-async def launch_far_away(page: Page) -> None:
+async def launch_far_away(page: Page, gate: Gate) -> None:
     await page.get_by_role("link", name="Start a session").first.click()
     await page.get_by_role("combobox", name="Environment").click()
-    await page.get_by_role("option", name="Far away").click()
+    await page.get_by_role("option", name=environment(gate)).click()
     await expect(page.get_by_role("combobox", name="Version")).to_have_value("1 · must be downloaded first")
     await page.get_by_role("button", name="Launch").click()
     await expect(page.get_by_text("Pulling image")).to_be_visible(timeout=PATIENCE)
@@ -189,7 +194,7 @@ async def test_how_much_of_an_image_has_come_is_shown_while_it_is_pulled(
 ) -> None:
     await log_in(page, cluster)
     gate.stall_after(8 * MIB)
-    await launch_far_away(page)
+    await launch_far_away(page, gate)
     progress = page.get_by_role("progressbar", name="Image")
     part = page.get_by_text(re.compile(r"[\d.]+ [KM]iB / 24\.0 MiB · \d+ %"))
     first = await shown(part)
@@ -231,7 +236,7 @@ async def test_an_image_that_cannot_be_had_is_an_error_that_says_so(
 ) -> None:
     gate.stall_after(-1)
     await log_in(page, cluster)
-    await launch_far_away(page)
+    await launch_far_away(page, gate)
     gate.cut()
     await expect(page.get_by_role("alert")).to_contain_text(image, timeout=PATIENCE)
     await page.get_by_role("tab", name="Logs").click()

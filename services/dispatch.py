@@ -113,14 +113,10 @@ class Dispatcher:
 
     async def _warm(self) -> None:
         if fast.needs_compiling():
-            # Not here: nothing stops a thread that compiles, and a manager that is to end would wait for it.
-            compiling = await asyncio.create_subprocess_exec(sys.executable, "-P", "-m", fast.__name__)
             try:
-                await compiling.wait()
-            finally:
-                if compiling.returncode is None:
-                    compiling.kill()
-                    await compiling.wait()
+                await _compile()
+            except OSError as error:
+                log.warning("the scheduler is compiled in the manager's own process: %s", error)
         self._fast = await asyncio.to_thread(fast.load)
 
     async def take_duty(self) -> bool:
@@ -220,6 +216,17 @@ class Dispatcher:
             )
         for one in chosen:
             await core.bus.publish(SessionChanged(session_id=one.session_id))
+
+
+async def _compile() -> None:
+    """In a process of its own: nothing stops a thread that compiles, and a manager that is to end would wait for it."""
+    compiling = await asyncio.create_subprocess_exec(sys.executable, "-P", "-m", fast.__name__)
+    try:
+        await compiling.wait()
+    finally:
+        if compiling.returncode is None:
+            compiling.kill()
+            await compiling.wait()
 
 
 async def _woken(hints: Queue[Wake]) -> bool:

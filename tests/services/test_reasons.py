@@ -202,6 +202,21 @@ async def test_the_head_has_an_estimate_who_is_behind_it_a_reservation_and_both_
     await stream.aclose()
 
 
+async def test_who_is_behind_the_head_has_an_estimate_too(
+    core: Core,
+    clock: Clock,  # stands still
+) -> None:
+    world = await World(core).build()
+    actor, _ = await world.user(), await world.agent()
+    first = await running(world, actor, cpu="4", max_duration_seconds=3600)
+    waiting = [await world.launch(actor, cpu="4", max_duration_seconds=600) for _ in range(3)]
+    await world.dispatch()
+    ends_at = (await world.session(first.id)).ends_at
+    assert ends_at is not None
+    found = [moment_of(await reason_of(world, one.id), "starts_at") for one in waiting]
+    assert found == [ends_at + timedelta(seconds=600 * number) for number in range(3)]
+
+
 def writes(statements: list[str]) -> list[str]:
     return [one for one in statements if one.startswith(("UPDATE sessions", "INSERT"))]
 

@@ -45,3 +45,25 @@ async def test_a_dispatcher_that_ends_does_not_wait_for_the_compiler(
     async with asyncio.timeout(60):
         await asyncio.wait([running])
     assert compiler.returncode is not None
+
+
+async def test_where_no_process_can_be_started_it_is_compiled_all_the_same(
+    core: Core, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    loaded = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    async def refused(*_arguments: Any) -> None:
+        raise OSError("no more processes")
+
+    slow = SimpleNamespace(
+        __name__="none", needs_compiling=lambda: True, load=lambda: loop.call_soon_threadsafe(loaded.set)
+    )
+    monkeypatch.setattr(dispatch, "fast", slow)
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", refused)
+    running = asyncio.create_task(Dispatcher(core).run())
+    async with asyncio.timeout(60):
+        await loaded.wait()
+    running.cancel()
+    await asyncio.wait([running])
+    assert "no more processes" in caplog.text

@@ -4,11 +4,11 @@ import strawberry
 
 from resolvers.inputs import changed
 from resolvers.listings import listing
+from resolvers.results import results
 from schema import domains as types
 from schema.closing import RemainingSessions
 from schema.context import Info
 from schema.domains import Domain
-from schema.errors import Problem
 from schema.slots import pairs
 from services import domains
 from services.domains import DomainChanges, DomainSpec
@@ -67,16 +67,7 @@ class DomainMutations:
         done = await domains.edit_all(
             info.context.core, info.context.viewer, [str(one) for one in input.ids], changes
         )
-        return types.UpdateDomainsPayload(
-            results=[
-                types.DomainResult(
-                    id=strawberry.ID(one.id),
-                    domain=Domain.of(one.row) if one.row else None,
-                    error=Problem.of(one.error) if one.error else None,
-                )
-                for one in done
-            ]
-        )
+        return types.UpdateDomainsPayload(results=results(done, types.DomainResult, "domain", Domain))
 
     @strawberry.field(description="Deactivate a domain: nobody of it can log in or launch anything.")
     async def deactivate_domain(

@@ -4,10 +4,10 @@ import strawberry
 
 from resolvers.inputs import changed
 from resolvers.listings import listing
+from resolvers.results import results
 from schema import groups as types
 from schema.closing import RemainingSessions
 from schema.context import Info
-from schema.errors import Problem
 from schema.groups import Group
 from schema.slots import pairs
 from services import groups
@@ -68,16 +68,7 @@ class GroupMutations:
         done = await groups.edit_all(
             info.context.core, info.context.viewer, [str(one) for one in input.ids], changes
         )
-        return types.UpdateGroupsPayload(
-            results=[
-                types.GroupResult(
-                    id=strawberry.ID(one.id),
-                    group=Group.of(one.row) if one.row else None,
-                    error=Problem.of(one.error) if one.error else None,
-                )
-                for one in done
-            ]
-        )
+        return types.UpdateGroupsPayload(results=results(done, types.GroupResult, "group", Group))
 
     @strawberry.field(description="Deactivate a group: nothing can be launched in it.")
     async def deactivate_group(

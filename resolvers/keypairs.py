@@ -1,18 +1,14 @@
 """Root fields about keypairs."""
 
-from collections.abc import Sequence
-from typing import Any
-
 import strawberry
 
 from resolvers.listings import listing
+from resolvers.results import results
 from schema import keypairs as types
 from schema.context import Info
-from schema.errors import Problem
 from schema.keypairs import Keypair
 from services import keypairs
 from services.keypairs import KeypairChanges, KeypairSpec
-from services.outcomes import Outcome
 
 
 @strawberry.type
@@ -66,7 +62,7 @@ class KeypairMutations:
         done = await keypairs.activate(
             info.context.core, info.context.viewer, [str(one) for one in input.ids]
         )
-        return types.ActivateKeypairsPayload(results=_results(done))
+        return types.ActivateKeypairsPayload(results=results(done, types.KeypairResult, "keypair", Keypair))
 
     @strawberry.field(description="Deactivate keypairs, each for itself: requests with them are refused.")
     async def deactivate_keypairs(
@@ -75,20 +71,9 @@ class KeypairMutations:
         done = await keypairs.deactivate(
             info.context.core, info.context.viewer, [str(one) for one in input.ids]
         )
-        return types.DeactivateKeypairsPayload(results=_results(done))
+        return types.DeactivateKeypairsPayload(results=results(done, types.KeypairResult, "keypair", Keypair))
 
     @strawberry.field(description="Delete a keypair that no session was ever made with.")
     async def delete_keypair(self, info: Info, input: types.DeleteKeypairInput) -> types.DeleteKeypairPayload:
         gone = await keypairs.delete(info.context.core, info.context.viewer, str(input.id))
         return types.DeleteKeypairPayload(deleted_id=strawberry.ID(gone))
-
-
-def _results(outcomes: Sequence[Outcome[Any]]) -> list[types.KeypairResult]:
-    return [
-        types.KeypairResult(
-            id=strawberry.ID(outcome.id),
-            keypair=Keypair.of(outcome.row) if outcome.row else None,
-            error=Problem.of(outcome.error) if outcome.error else None,
-        )
-        for outcome in outcomes
-    ]

@@ -4,9 +4,9 @@ import strawberry
 
 from resolvers.context import request_of
 from resolvers.listings import listing
+from resolvers.results import results
 from schema import signups as types
 from schema.context import Info
-from schema.errors import Problem
 from schema.signups import Invitation
 from services import invitations, signups
 from services.invitations import InvitationSpec
@@ -94,12 +94,5 @@ class SignUpMutations:
         done = await invitations.revoke(
             info.context.core, info.context.viewer, [str(one) for one in input.ids]
         )
-        results = [
-            types.InvitationResult(
-                id=strawberry.ID(outcome.id),
-                invitation=Invitation.of(outcome.row) if outcome.row else None,
-                error=Problem.of(outcome.error) if outcome.error else None,
-            )
-            for outcome in done
-        ]
-        return types.RevokeInvitationsPayload(results=results)
+        told = results(done, types.InvitationResult, "invitation", Invitation)
+        return types.RevokeInvitationsPayload(results=told)

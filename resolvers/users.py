@@ -1,21 +1,17 @@
 """Root fields about users."""
 
-from collections.abc import Sequence
-from typing import Any
-
 import strawberry
 
 from resolvers.inputs import changed
 from resolvers.listings import listing
+from resolvers.results import results
 from schema import user_imports as imported
 from schema import users as types
 from schema.closing import RemainingSessions
 from schema.context import Info
-from schema.errors import Problem
 from schema.slots import pairs
 from schema.users import User
 from services import imports, users
-from services.outcomes import Outcome
 from services.users import UserChanges, UserSpec
 
 
@@ -100,7 +96,7 @@ class UserMutations:
         done = await users.edit_all(
             info.context.core, info.context.viewer, [str(one) for one in input.ids], changes
         )
-        return types.UpdateUsersPayload(results=_results(done))
+        return types.UpdateUsersPayload(results=results(done, types.UserResult, "user", User))
 
     @strawberry.field(
         description="Deactivate users, each for itself: no login, no request; nothing is deleted."
@@ -114,20 +110,9 @@ class UserMutations:
             [str(one) for one in input.ids],
             end_sessions=input.sessions is RemainingSessions.TERMINATE,
         )
-        return types.DeactivateUsersPayload(results=_results(done))
+        return types.DeactivateUsersPayload(results=results(done, types.UserResult, "user", User))
 
     @strawberry.field(description="Bring deactivated users back, each for itself.")
     async def reactivate_users(self, info: Info, input: types.UsersInput) -> types.ReactivateUsersPayload:
         done = await users.reactivate(info.context.core, info.context.viewer, [str(one) for one in input.ids])
-        return types.ReactivateUsersPayload(results=_results(done))
-
-
-def _results(outcomes: Sequence[Outcome[Any]]) -> list[types.UserResult]:
-    return [
-        types.UserResult(
-            id=strawberry.ID(outcome.id),
-            user=User.of(outcome.row) if outcome.row else None,
-            error=Problem.of(outcome.error) if outcome.error else None,
-        )
-        for outcome in outcomes
-    ]
+        return types.ReactivateUsersPayload(results=results(done, types.UserResult, "user", User))

@@ -5,7 +5,7 @@ import strawberry
 from schema import usage as types
 from schema.context import Info
 from schema.usage import UsageCorrection
-from services import usage
+from services import recounts
 
 
 @strawberry.type
@@ -16,5 +16,5 @@ class UsageMutations:
     async def recalculate_usage(
         self, info: Info, input: types.RecalculateUsageInput
     ) -> types.RecalculateUsagePayload:
-        found = await usage.recalculate(info.context.core, info.context.viewer, dry_run=input.dry_run)
+        found = await recounts.recalculate(info.context.core, info.context.viewer, dry_run=input.dry_run)
         return types.RecalculateUsagePayload(corrections=[UsageCorrection.of(one) for one in found])

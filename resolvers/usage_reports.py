@@ -12,10 +12,11 @@ from schema.context import Info
 from schema.scalars import write_moment
 from schema.summaries import Summary
 from schema.usage_reports import UsageGrouping, UsagePart, UsageReport, UsageResolution, exact, is_slot
-from services import summaries, usage_reports
+from services import summaries
 from services.errors import NotFound
-from services.statistics import SESSIONS
-from services.usage_reports import Ask, Figures, Report
+from services.usage import reports
+from services.usage.reports import Ask, Figures, Report
+from services.usage.rollup import SESSIONS
 
 From = Annotated[
     datetime | None,
@@ -74,7 +75,7 @@ class UsageReportQueries:
         if scope_id is not None and await context.find(str(scope_id)) is None:
             raise NotFound("There is no such object, or it is not yours to see.", path="scopeId")
         end = end or context.core.now()
-        found = await usage_reports.report(
+        found = await reports.report(
             context.core,
             viewer,
             Ask(

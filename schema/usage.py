@@ -5,7 +5,7 @@ import strawberry
 from schema.context import Need
 from schema.fields import asked, said
 from schema.nodes import Node
-from services import slots, usage
+from services import recounts, slots
 
 
 @strawberry.type(description="An account of usage that was wrong.")
@@ -17,7 +17,7 @@ class UsageCorrection:
     after: str = said("What live sessions really occupy.")
 
     @classmethod
-    def of(cls, found: usage.Correction) -> "UsageCorrection":
+    def of(cls, found: recounts.Correction) -> "UsageCorrection":
         return cls(
             scope_id=strawberry.ID(found.scope_id),
             slot=found.slot,

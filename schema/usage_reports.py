@@ -12,9 +12,9 @@ from schema.context import Need
 from schema.fields import asked, said
 from schema.nodes import Node
 from schema.scalars import ByteSize
-from services import usage_reports
-from services.statistics import SESSIONS
-from services.usage_reports import Figures
+from services.usage import reports
+from services.usage.reports import Figures
+from services.usage.rollup import SESSIONS
 
 #: Microseconds of a second; of milli-units as well.
 _SECOND: Final = 1_000_000
@@ -126,7 +126,7 @@ class UsagePart:
     points: list[UsagePoint] = said("Over time, each point, the first first; none without a resolution.")
 
     @classmethod
-    def of_part(cls, part: usage_reports.Part) -> "UsagePart":
+    def of_part(cls, part: reports.Part) -> "UsagePart":
         return cls(
             of_id=strawberry.ID(part.id) if part.id else None,
             total=Usage.of(part.total),

@@ -34,7 +34,6 @@ from services import (
     registries,
     sessions,
     settings,
-    statistics,
 )
 from services import tasks as background
 from services.agents import AgentLinks
@@ -49,6 +48,7 @@ from services.options import OptionBook
 from services.progress import ProgressBook
 from services.redis_bus import RedisBus
 from services.stats import StatsBook
+from services.usage import rollup
 
 log = logging.getLogger(__name__)
 
@@ -173,8 +173,8 @@ async def _opened(config: Config, manager_id: str, *, alone: bool) -> AsyncGener
         _every(_RENEW_EVERY, "renewing leases", links.renew_leases),
         _every(_BOOKS_EVERY, "counting requests", lambda: auth.keep_books(core)),
         _every(_USAGE_EVERY, "adding up what was used", lambda: core.meters.flush(db, core.now())),
-        _every(_USAGE_EVERY, "adding up usage", lambda: statistics.roll_up(core)),
-        _every(_PURGE_EVERY, "purging old hours of usage", lambda: statistics.purge(core)),
+        _every(_USAGE_EVERY, "adding up usage", lambda: rollup.roll_up(core)),
+        _every(_PURGE_EVERY, "purging old hours of usage", lambda: rollup.purge(core)),
         _every(_PURGE_EVERY, "purging what has expired", lambda: auth.purge(core)),
         _every(_PURGE_EVERY, "purging old mails", lambda: mails.purge(core)),
         _every(_MAIL_EVERY, "sending mails", sender.run),

@@ -10,7 +10,6 @@ from services.activity import ActivityBook
 from services.bus import Bus
 from services.db.engine import Database
 from services.keys import Keys
-from services.meters import MeterBook
 from services.metrics import Metrics
 from services.options import OptionBook
 from services.progress import ProgressBook
@@ -19,6 +18,7 @@ from services.redis_bus import RedisBus
 from services.standings import StandingBook
 from services.stats import StatsBook
 from services.together import Together
+from services.usage.meters import MeterBook
 from services.uses import UseBook
 
 

@@ -28,7 +28,7 @@ from scheduler.plan import (
     Waiting,
     WrongArchitecture,
 )
-from services import periods, settings, tokens
+from services import settings, tokens
 from services.bus import PullAdvanced
 from services.core import Core
 from services.db.tables import (
@@ -44,7 +44,8 @@ from services.db.tables import (
 )
 from services.sessions.reasons import Away, Writer, held_back
 from services.tokens import AccessClaims
-from services.totals import Additions, Scope
+from services.usage import periods
+from services.usage.totals import Additions, Scope
 from tests.api.clients import Caller
 from tests.factories import PASSWORD_HASH, SECRET_KEY, SSH_KEY, Factories
 

@@ -4,8 +4,8 @@ import csv
 import io
 from datetime import timedelta
 
-from services import periods
-from services.totals import Additions, Scope
+from services.usage import periods
+from services.usage.totals import Additions, Scope
 from tests.factories import Clock, Factories
 from tests.schema import cluster
 from tests.schema.conftest import Run

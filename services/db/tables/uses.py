@@ -12,7 +12,7 @@ class UsageTotal(Base):
     """What was used in one hour, day or month (UTC), by whom and where.
 
     Each amount is there twice: under its user, and with an empty one for all users together. It is `high * 2**32 + low`:
-    bytes times microseconds are more than 64 bits can add up. `services/statistics.py` says what the measures are.
+    bytes times microseconds are more than 64 bits can add up. `services/usage/rollup.py` says what the measures are.
     """
 
     __tablename__ = "usage_totals"

@@ -1,6 +1,6 @@
 """What kernels really use, from the samples of their agents: added up in memory, written into the usage totals every minute.
 
-Measures, beside those of `services/statistics.py`:
+Measures, beside those of `services/usage/rollup.py`:
 
     use:cpu         processor time, microseconds              use:mem        bytes times microseconds; its peak in bytes
     use:SLOT        load of an accelerator, thousandths of     seen:SLOT      for so long that was known, microseconds
@@ -22,11 +22,11 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from agents.protocol import KernelStats, Stats
-from services import periods
 from services.db import bulk
 from services.db.engine import Database, insert_into
 from services.db.tables import Kernel, KernelMeter, Session
-from services.totals import Additions, Scope
+from services.usage import periods
+from services.usage.totals import Additions, Scope
 
 #: Two samples that are further apart say nothing of the time between them (seconds).
 _GAP: Final = 30.0

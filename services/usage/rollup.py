@@ -1,7 +1,7 @@
 """Usage over time: what kernels had of each slot, hour by hour, added up for days and months.
 
-    kernels ──(once an hour, and at their end)──▶ usage_totals ──▶ services/usage_reports.py
-    samples of agents ── services/meters.py ────────▲
+    kernels ──(once an hour, and at their end)──▶ usage_totals ──▶ services/usage/reports.py
+    samples of agents ── services/usage/meters.py ────────▲
 
 A kernel's time is that of its session's record: from the session's start to the kernel's end. How much of it is in the
 totals is written on the kernel (`accounted_until`) in the transaction that adds it, so nothing is counted twice or left
@@ -17,11 +17,12 @@ from typing import Any, Final
 from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import leases, options, periods
+from services import leases, options
 from services.core import Core
 from services.db import bulk
 from services.db.tables import FINAL, Kernel, KernelMeter, Session, UsageTotal
-from services.totals import Additions, Scope
+from services.usage import periods
+from services.usage.totals import Additions, Scope
 
 SESSIONS: Final = "sessions"
 _DUTY: Final = "usage"

@@ -14,13 +14,14 @@ from sqlalchemy import ColumnElement, Float, cast, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from services import ids, periods, permissions, statistics
+from services import ids, permissions
 from services.core import Core
 from services.db import bulk
 from services.db.tables import Kernel, Session, UsageTotal
 from services.errors import Problems
 from services.permissions import Actor, Reach
-from services.totals import BASE
+from services.usage import periods, rollup
+from services.usage.totals import BASE
 
 Resolution = Literal["HOUR", "DAY", "MONTH"]
 Grouping = Literal["USER", "GROUP", "DOMAIN", "RESOURCE_GROUP"]
@@ -53,7 +54,7 @@ class Ask:
 
 @dataclass
 class Figures:
-    #: Measure → amount, as `services/statistics.py` and `services/meters.py` have them.
+    #: Measure → amount, as `services/usage/rollup.py` and `services/usage/meters.py` have them.
     amounts: Counter[str] = field(default_factory=Counter[str])
     peaks: dict[str, int] = field(default_factory=dict[str, int])
 
@@ -124,7 +125,7 @@ def _whole(core: Core, ask: Ask) -> tuple[datetime, datetime]:
     elif ask.end - ask.begin > timedelta(days=366 * MOST_YEARS):
         problems.add("to", f"At most {MOST_YEARS} years.")
     problems.check()
-    kept = periods.floor_day(core.now() - statistics.hours_kept(core) + timedelta(days=1))
+    kept = periods.floor_day(core.now() - rollup.hours_kept(core) + timedelta(days=1))
     begin, end = (
         periods.floor_hour(ask.begin),
         periods.ceiling(ask.end, periods.floor_hour(ask.end), periods.HOUR),
@@ -137,7 +138,7 @@ def _whole(core: Core, ask: Ask) -> tuple[datetime, datetime]:
     if resolution == "DAY" or end < kept:
         end = periods.ceiling(end, periods.floor_day(end), timedelta(days=1))
     if ask.resolution == "HOUR" and begin < kept:
-        problems.add("from", f"Hours are kept for {statistics.hours_kept(core).days - 1} days; ask for days.")
+        problems.add("from", f"Hours are kept for {rollup.hours_kept(core).days - 1} days; ask for days.")
     if ask.resolution and len(_points(begin, end, ask.resolution)) > _MOST_POINTS[ask.resolution]:
         problems.add("to", f"At most {_MOST_POINTS[ask.resolution]} points; ask for longer ones.")
     problems.check()
@@ -243,11 +244,11 @@ async def _live(
     now = periods.microseconds(core.now())
     found: list[tuple[str, datetime, str, int]] = []
     for kernel, started_at, of in rows:
-        _, known, until = statistics.times(kernel, started_at, now)
+        _, known, until = rollup.times(kernel, started_at, now)
         if known is None or until is None or known == until:
             continue
         sign = 1 if known < until else -1
-        measured = statistics.measured(kernel)
+        measured = rollup.measured(kernel)
         for hour, duration in periods.spread(min(known, until), max(known, until)):
             found += [(of, hour, slot, sign * amount * duration) for slot, amount in measured.items()]
     return found

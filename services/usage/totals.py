@@ -10,9 +10,9 @@ from sqlalchemy import case, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import periods
 from services.db import bulk
 from services.db.tables import UsageTotal
+from services.usage import periods
 
 #: Of an amount, what is in `low`.
 BASE: Final = 2**32

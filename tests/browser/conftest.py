@@ -11,7 +11,8 @@ from playwright.async_api import Page, async_playwright
 
 from tests.conftest import require
 from tests.flow.cluster import Cluster
-from tests.flow.conftest import ready
+from tests.flow.conftest import ready, templates  # noqa: F401  # a fixture
+from tests.flow.databases import Templates
 
 FLAGS = [
     "--no-sandbox",
@@ -32,11 +33,14 @@ def environ(request: pytest.FixtureRequest) -> dict[str, str]:
 
 
 @pytest.fixture
-async def cluster(environ: dict[str, str]) -> AsyncGenerator[Cluster]:
+async def cluster(
+    environ: dict[str, str],
+    templates: Templates,  # noqa: F811
+) -> AsyncGenerator[Cluster]:
     require("sandbox")
     assert DIST.exists(), "the console is not built: npm run build in webui/"
     root = Path(tempfile.mkdtemp(prefix="berth-"))
-    cluster = Cluster(root, "process", f"sqlite+aiosqlite:///{root / 'berth.db'}", environ=environ)
+    cluster = Cluster(root, "process", await templates.sqlite(root), environ=environ)
     try:
         await cluster.start_manager()
         cluster.add_agent()

@@ -1,18 +1,16 @@
 """The same flows on both runtimes and both databases."""
 
-import os
+import asyncio
 import shutil
 import tempfile
-import uuid
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
-import asyncpg
 import pytest
 
 from tests.conftest import require
 from tests.flow.cluster import Cluster, eventually
+from tests.flow.databases import Templates
 
 PLUGIN = Path(__file__).parent / "plugin"
 
@@ -23,21 +21,24 @@ def runtime(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Generator[Templates]:
+    made = Templates(tmp_path_factory.mktemp("templates"))
+    yield made
+    asyncio.run(made.close())
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
-async def database_url(request: pytest.FixtureRequest, root: Path) -> AsyncGenerator[str]:
-    """An empty database."""
+async def database_url(
+    request: pytest.FixtureRequest, root: Path, templates: Templates
+) -> AsyncGenerator[str]:
+    """A database with all tables and no rows."""
     if request.param == "sqlite":
-        yield f"sqlite+aiosqlite:///{root / 'berth.db'}"
+        yield await templates.sqlite(root)
         return
     require("postgres")
-    server = os.environ["BERTH_TEST_DATABASE_URL"]
-    name = f"flow_{uuid.uuid4().hex[:12]}"
-    plain = server.replace("postgresql+asyncpg://", "postgresql://")
-    connection = await asyncpg.connect(plain)
-    await connection.execute(f"CREATE DATABASE {name}")
-    yield urlunsplit(urlsplit(server)._replace(scheme="postgresql+asyncpg", path=f"/{name}"))
-    await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await connection.close()
+    async with templates.postgres() as url:
+        yield url
 
 
 @pytest.fixture

@@ -23,9 +23,8 @@ from starlette.responses import PlainTextResponse, Response
 
 from server.config import Config
 from services.core import Core
-from services.db.tables import Agent, Session
+from services.db.tables import IS_LIVE, Agent, Session, in_status
 from services.redis_bus import RedisBus
-from services.sessions.lifecycle import LIVE
 
 _STALE: Final = 5.0
 #: The database has so long to answer (seconds): a scrape is not to wait for one that hangs.
@@ -70,14 +69,12 @@ class MetricsPage:
         try:
             async with asyncio.timeout(_PATIENCE), core.db.read() as db:
                 sessions = await db.execute(
-                    select(Session.status, func.count())
-                    .where(Session.status.in_(LIVE))
-                    .group_by(Session.status)
+                    select(Session.status, func.count()).where(IS_LIVE).group_by(Session.status)
                 )
                 code = Session.pending_reason["code"].as_string()
                 waiting = await db.execute(
                     select(func.coalesce(code, "NEW"), func.count())
-                    .where(Session.status == "PENDING")
+                    .where(in_status(["PENDING"]))
                     .group_by(code)
                 )
                 agents = await db.execute(select(Agent.status, func.count()).group_by(Agent.status))

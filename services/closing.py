@@ -28,7 +28,7 @@ _KINDS: Final[dict[Closed, tuple[InstrumentedAttribute[str], Reason]]] = {
     Group: (Session.group_id, Reason("GROUP_DEACTIVATED", "Ended because its group was deactivated.")),
     Domain: (Session.domain_id, Reason("DOMAIN_DEACTIVATED", "Ended because its domain was deactivated.")),
 }
-_GOING_ON: Final = Session.status.not_in((*FINAL, "TERMINATING"))
+_GOING_ON: Final = Session.stage.not_in((*FINAL, "TERMINATING"))
 
 
 async def end_of_closed(core: Core) -> int:

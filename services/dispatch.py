@@ -37,6 +37,7 @@ from services.db.tables import (
     ResourceGroup,
     Session,
     Slots,
+    in_status,
 )
 from services.pieces import Pieces
 from services.planning import Planner, as_stored
@@ -251,7 +252,7 @@ async def _read(core: Core) -> _View:
             await db.execute(
                 terms.joined(select(Session, Image.architecture, *terms.LIFETIME))
                 .join(Image, Image.id == Session.image_id)
-                .where(Session.status == "PENDING", gates.passed(now))
+                .where(in_status(["PENDING"]), gates.passed(now))
                 .order_by(Session.priority.desc(), Session.id)
                 .limit(_BATCH)
             )

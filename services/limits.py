@@ -111,7 +111,8 @@ async def of_sessions(db: AsyncSession, sessions: Iterable[Session | Counted]) -
         )
     )
     return {
-        row[0]: Limit(row[0], f"{row[1]} {row[2]!r}", _with_sessions(row[3], row[4]), row[5]) for row in rows
+        row[0]: Limit(row[0], f"{row[1]} {row[2]!r}", _with_sessions(row[3], row[4]), row[5])
+        for row in rows.all()
     }
 
 

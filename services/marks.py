@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy import case, func, or_, select
 
 from services.core import Core
-from services.db.tables import AgentEvent, Session, SessionEvent
+from services.db.tables import AgentEvent, Session, SessionEvent, in_status
 
 #: Looked at again after so long, whatever the marks say.
 _LIFE: Final = timedelta(seconds=30)
@@ -58,6 +58,6 @@ async def keep(core: Core, now: Marks) -> Marks:
         count = select(func.count()).select_from(SessionEvent)
         newest = await db.scalar(count.where(SessionEvent.id > since, SessionEvent.id <= now.session_event))
         held = or_(Session.starts_at > moment, Session.retry_at > moment)
-        row = (await db.execute(select(*coming).where(Session.status == "PENDING", held))).one()
+        row = (await db.execute(select(*coming).where(in_status(["PENDING"]), held))).one()
     until = min([moment + _LIFE, *(one for one in row if one is not None)])
     return replace(now, newest=newest or 0, since=since, until=until)

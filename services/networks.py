@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services import gangs
 from services.bus import Deliver
 from services.core import Core
-from services.db.tables import FINAL, Agent, Kernel, Session
+from services.db.tables import FINAL, Agent, Kernel, Session, in_status
 from services.sessions.lifecycle import PLACED
 
 
@@ -35,7 +35,7 @@ async def due(db: AsyncSession, mine: Collection[str]) -> list[Work]:
             select(Session.id, Session.network, Session.status).where(
                 Session.network != "",
                 or_(
-                    Session.status.in_(FINAL),
+                    in_status(FINAL),
                     Session.network_agent_id.is_(None) & Session.status.in_(PLACED),
                 ),
             )

@@ -7,11 +7,11 @@ order (domain, group, resource group, user, keypair, agent; then slot), so that 
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from sqlalchemy import and_, bindparam, literal, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import bindparam, select, true, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.db import bulk
+from services.db.engine import insert_into
 from services.db.tables import Occupancy, Slots
 
 #: The pseudo-slot that counts sessions.
@@ -35,10 +35,9 @@ def order(key: tuple[str, str]) -> tuple[int, str, str]:
 
 
 class Ledger:
-    """Occupancies locked for the present transaction: take, as often as there is something, then `write` once."""
+    """Occupancies locked for the present transaction, to be tried on: take, as often as there is something."""
 
     def __init__(self, used: Amounts, caps: Caps) -> None:
-        self._before = used
         self._used: dict[str, Slots] = {}
         for (scope_id, slot), amount in used.items():
             self._used.setdefault(scope_id, {})[slot] = amount
@@ -47,37 +46,9 @@ class Ledger:
     @classmethod
     async def lock(cls, db: AsyncSession, wants: Wants, caps: Caps) -> "Ledger":
         """Lock the rows of all that is wanted, making those that are missing."""
-        ordered = sorted({(scope_id, slot) for scope_id, amounts in wants for slot in amounts}, key=order)
-        if not ordered:
-            return cls({}, caps)
-        asked = bulk.table(
-            db,
-            "asked",
-            {
-                "scope_id": (bulk.TEXT, [scope_id for scope_id, _ in ordered]),
-                "slot": (bulk.TEXT, [slot for _, slot in ordered]),
-                "place": (bulk.NUMBER, range(len(ordered))),
-            },
+        return cls(
+            await add(db, {(scope_id, slot): 0 for scope_id, amounts in wants for slot in amounts}), caps
         )
-        same = and_(Occupancy.scope_id == asked.c.scope_id, Occupancy.slot == asked.c.slot)
-        missing = (
-            select(asked.c.scope_id, asked.c.slot, literal(0))
-            .where(~select(Occupancy.scope_id).where(same).exists())
-            .order_by(asked.c.place)
-        )
-        dialect = postgresql if bulk.on_postgres(db) else sqlite
-        await db.execute(
-            dialect.insert(Occupancy)
-            .from_select(["scope_id", "slot", "used"], missing, include_defaults=False)
-            .on_conflict_do_nothing()
-        )
-        found = await db.execute(
-            select(Occupancy.scope_id, Occupancy.slot, Occupancy.used)
-            .join(asked, same)
-            .order_by(asked.c.place)
-            .with_for_update(of=Occupancy)
-        )
-        return cls({(scope_id, slot): used for scope_id, slot, used in found}, caps)
 
     def take(self, wants: Wants) -> bool:
         """Take all of it, or nothing where that would exceed a cap. Returns which."""
@@ -94,28 +65,38 @@ class Ledger:
                     self._used[scope_id][slot] -= amount
         return fits
 
-    async def write(self, db: AsyncSession) -> None:
-        changed = [
-            (key, self._used[key[0]][key[1]] - before)
-            for key, before in self._before.items()
-            if self._used[key[0]][key[1]] != before
-        ]
-        if not changed:
-            return
-        more = bulk.table(
-            db,
-            "more",
-            {
-                "scope_id": (bulk.TEXT, [scope_id for (scope_id, _), _ in changed]),
-                "slot": (bulk.TEXT, [slot for (_, slot), _ in changed]),
-                "amount": (bulk.NUMBER, [amount for _, amount in changed]),
-            },
-        )
-        await (await db.connection()).execute(
-            update(Occupancy)
-            .where(Occupancy.scope_id == more.c.scope_id, Occupancy.slot == more.c.slot)
-            .values(used=Occupancy.used + more.c.amount)
-        )
+
+async def add(db: AsyncSession, amounts: Amounts) -> Amounts:
+    """Add to occupancies, making those that are missing, in the order of locks and in one statement.
+
+    Returns: what is taken of each now; the rows stay locked until the transaction ends.
+    """
+    ordered = sorted(amounts, key=order)
+    if not ordered:
+        return {}
+    more = bulk.table(
+        db,
+        "more",
+        {
+            "scope_id": (bulk.TEXT, [scope_id for scope_id, _ in ordered]),
+            "slot": (bulk.TEXT, [slot for _, slot in ordered]),
+            "amount": (bulk.NUMBER, [amounts[key] for key in ordered]),
+            "place": (bulk.NUMBER, range(len(ordered))),
+        },
+    )
+    insert = insert_into(db, Occupancy).from_select(
+        ["scope_id", "slot", "used"],
+        # SQLite needs a condition, to know that what follows is not one of a join.
+        select(more.c.scope_id, more.c.slot, more.c.amount).where(true()).order_by(more.c.place),
+        include_defaults=False,
+    )
+    rows = await (await db.connection()).execute(
+        insert.on_conflict_do_update(
+            index_elements=[Occupancy.scope_id, Occupancy.slot],
+            set_={"used": Occupancy.used + insert.excluded.used},
+        ).returning(Occupancy.scope_id, Occupancy.slot, Occupancy.used)
+    )
+    return {(scope_id, slot): used for scope_id, slot, used in rows.all()}
 
 
 async def change(db: AsyncSession, amounts: Mapping[tuple[str, str], int]) -> None:

@@ -17,7 +17,7 @@ from services import limits, permissions
 from services.bus import Wake
 from services.core import Core
 from services.db.engine import insert_into
-from services.db.tables import Kernel, Occupancy, Session
+from services.db.tables import Kernel, Occupancy, Session, in_status
 from services.errors import Unavailable
 from services.occupancy import SESSIONS, Amounts
 from services.permissions import Actor
@@ -102,7 +102,7 @@ async def _occupied(db: AsyncSession) -> Amounts:
                 amounts[scope_id, slot] += amount
     for name in limits.COUNTING_SESSIONS:
         scope = getattr(Session, name)
-        counted = select(scope, func.count()).where(Session.status.in_(PLACED)).group_by(scope)
+        counted = select(scope, func.count()).where(in_status(PLACED)).group_by(scope)
         for scope_id, sessions in await db.execute(counted):
             amounts[scope_id, SESSIONS] += sessions
     return dict(amounts)

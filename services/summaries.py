@@ -7,10 +7,9 @@ from sqlalchemy import case, func, select
 
 from services import groups, permissions, users
 from services.core import Core
-from services.db.tables import Agent, Session
+from services.db.tables import IS_LIVE, Agent, Session
 from services.groups import GroupFilter
 from services.permissions import Actor, Reach
-from services.sessions.lifecycle import LIVE
 from services.users import UserFilter
 
 
@@ -36,7 +35,7 @@ async def summary(core: Core, actor: Actor) -> Summary:
     async with core.db.read() as db:
         rows = await db.execute(
             select(Session.status, own, func.count())
-            .where(permissions.visible(actor, Session), Session.status.in_(LIVE))
+            .where(permissions.visible(actor, Session), IS_LIVE)
             .group_by(Session.status, own)
         )
         for status, mine, number in rows:

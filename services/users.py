@@ -27,7 +27,7 @@ from services import (
 from services.auth import change, factors, standing
 from services.bus import AnyHint, Wake
 from services.core import Core
-from services.db.tables import FINAL, GroupMember, Keypair, Session, Slots, User
+from services.db.tables import IS_LIVE, GroupMember, Keypair, Session, Slots, User
 from services.errors import Conflict, Forbidden, Problems
 from services.filters import Conditions, equal, linked, searched
 from services.mails import LANGUAGES
@@ -368,7 +368,7 @@ async def _move(db: AsyncSession, actor: Actor, user: User, domain_id: str) -> N
     if permissions.reach(actor, "updateUser") is not Reach.EVERYTHING:
         raise Forbidden("Only a superadmin moves users to another domain.", path="input.domainId")
     await domains.require(db, actor, domain_id, "updateUser")
-    live = select(Session.id).where(Session.user_id == user.id, Session.status.not_in(FINAL)).limit(1)
+    live = select(Session.id).where(Session.user_id == user.id, IS_LIVE).limit(1)
     if await db.scalar(live) is not None:
         raise Conflict(
             "The user has live sessions in the present domain. End them first.", path="input.domainId"

@@ -31,7 +31,7 @@ from services.agents import resources
 from services.agents.membership import note
 from services.bus import AgentChanged, AnyHint, Deliver, ImageArrived, PullAdvanced, Wake
 from services.core import Core
-from services.db.tables import FINAL, Agent, Kernel, ResourceGroup, Session
+from services.db.tables import FINAL, IS_LIVE, Agent, Kernel, ResourceGroup, Session
 from services.errors import Unauthenticated
 from services.sessions import lifecycle, observe
 from services.sessions.lifecycle import Changes, Reason
@@ -357,7 +357,7 @@ async def _sessions_on(db: AsyncSession, agent_ids: Sequence[str]) -> Sequence[S
     rows = await db.scalars(
         select(Session)
         .where(
-            Session.status.not_in(FINAL),
+            IS_LIVE,
             Session.id.in_(
                 select(Kernel.session_id).where(Kernel.agent_id.in_(agent_ids), Kernel.status.not_in(FINAL))
             ),

@@ -1,7 +1,9 @@
 """Many rows in one statement: values of a plan travel as one parameter a column, whatever their number.
 
 `executemany` asks the database once a row, and `IN` with a thousand parameters is a new statement for each number of
-them, to be compiled and planned anew. PostgreSQL unfolds arrays (`unnest`), SQLite a JSON text (`json_each`).
+them, to be compiled and planned anew. PostgreSQL unfolds arrays (`unnest`), SQLite a JSON text (`json_each`). Arrays go
+to PostgreSQL as the text of one: its driver asks of each element whether it is an array itself, which takes longer than all
+the rest.
 """
 
 from collections.abc import Sequence
@@ -45,10 +47,7 @@ def table(
         columns: name → type, and its values; all of one length.
     """
     if on_postgres(db):
-        arrays = [
-            cast(bindparam(None, list(values), ARRAY(kind, dimensions=1)), ARRAY(kind))
-            for kind, values in columns.values()
-        ]
+        arrays = [_array(kind, values) for kind, values in columns.values()]
         names = [column(one, kind) for one, (kind, _) in columns.items()]
         return func.unnest(*arrays).table_valued(*names, name=name).render_derived()
     rows = list(zip(*(values for _, values in columns.values()), strict=True))
@@ -70,6 +69,19 @@ def among(
         )
     each = func.json_each(msgspec.json.encode(list(values)).decode()).table_valued("value")
     return attribute.in_(select(each.c.value))
+
+
+def _array(kind: TypeEngine[Any], values: Sequence[Any]) -> ColumnElement[Any]:
+    """To be unfolded; as an operand it would be read anew for each row."""
+    return cast(cast(bindparam(None, _array_text(values), Text), Text), ARRAY(kind, dimensions=1))
+
+
+def _array_text(values: Sequence[Any]) -> str:
+    """As PostgreSQL reads an array: each value in quotes, in which a backslash takes its own meaning from these two."""
+    texts = [str(value) for value in values]
+    if not {"\\", '"'}.isdisjoint("".join(texts)):
+        texts = [text.replace("\\", "\\\\").replace('"', '\\"') for text in texts]
+    return '{"' + '","'.join(texts) + '"}' if texts else "{}"
 
 
 def values(row: Base) -> dict[str, Any]:

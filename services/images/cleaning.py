@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services import permissions, tasks
 from services.core import Core
-from services.db.tables import FINAL, Agent, AgentImage, Image, Kernel, Session, Task
+from services.db.tables import IS_LIVE, Agent, AgentImage, Image, Kernel, Session, Task
 from services.errors import BadInput, NotFound
 from services.images.nodes import take_from
 from services.permissions import Actor
@@ -150,8 +150,6 @@ async def _unused(core: Core, before: datetime, agent_ids: Sequence[str] | None)
 async def _needed(db: AsyncSession, image_ids: Sequence[str]) -> set[str]:
     """Those that a session which has not ended was made from."""
     rows = await db.scalars(
-        select(Session.image_id)
-        .where(Session.image_id.in_(image_ids), Session.status.not_in(FINAL))
-        .distinct()
+        select(Session.image_id).where(Session.image_id.in_(image_ids), IS_LIVE).distinct()
     )
     return set(rows)

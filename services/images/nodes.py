@@ -12,7 +12,7 @@ from agents.protocol import CancelPull, PullImage, RemoveImage
 from services import calls, permissions, tasks
 from services.bus import AgentChanged, ImageArrived, Lagged, Queue
 from services.core import Core
-from services.db.tables import FINAL, Agent, AgentImage, Image, Session, Task
+from services.db.tables import IS_LIVE, Agent, AgentImage, Image, Session, Task
 from services.errors import BadInput, BerthError, Conflict, NotFound, Unavailable
 from services.images.rows import visible_image
 from services.permissions import Actor
@@ -57,11 +57,7 @@ async def remove(
     permissions.require_role(actor, "removeImages")
     images, agents = await _found(core, actor, image_ids, agent_ids)
     async with core.db.read() as db:
-        busy = set(
-            await db.scalars(
-                select(Session.image_id).where(Session.image_id.in_(image_ids), Session.status.not_in(FINAL))
-            )
-        )
+        busy = set(await db.scalars(select(Session.image_id).where(Session.image_id.in_(image_ids), IS_LIVE)))
     outcomes: list[Outcome] = []
     for agent in agents:
         for image in images:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from services import allowances, limits, permissions
 from services.db.tables import (
-    FINAL,
+    IS_LIVE,
     Domain,
     Group,
     GroupMember,
@@ -197,7 +197,7 @@ async def _names(db: AsyncSession, wanted: list[tuple[str, str]]) -> frozenset[t
         return frozenset()
     rows = await db.execute(
         select(Session.user_id, Session.name).where(
-            tuple_(Session.user_id, Session.name).in_(wanted), Session.status.not_in(FINAL)
+            tuple_(Session.user_id, Session.name).in_(wanted), IS_LIVE
         )
     )
     return frozenset((user, name) for user, name in rows)

@@ -6,7 +6,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.core import Core
-from services.db.tables import FINAL, Session, SessionDependency
+from services.db.tables import FINAL, Session, SessionDependency, in_status
 from services.sessions import gates, lifecycle
 from services.sessions.lifecycle import Changes, Reason
 from services.sessions.terminate import end, publish
@@ -61,7 +61,7 @@ async def _end_each(
         reason: why a session ends, seen when it is locked; None: it is no longer due.
     """
     async with core.db.read() as db:
-        found = (await db.scalars(due.where(Session.status == status).limit(_MOST))).all()
+        found = (await db.scalars(due.where(in_status([status])).limit(_MOST))).all()
     count = 0
     for session_id in found:
         changes = Changes()

@@ -28,6 +28,7 @@ from services.db.tables import (
     Session,
     SessionDependency,
     Slots,
+    stage_of,
 )
 from services.errors import BerthError, Conflict, NotFound, Problems
 from services.permissions import Actor
@@ -365,6 +366,7 @@ def _row(
         name=plan.name,
         type=spec.type,
         status="PENDING",
+        stage=stage_of("PENDING"),
         version=0,
         reason_code="",
         reason_message="",

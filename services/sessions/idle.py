@@ -27,6 +27,7 @@ from services.db.tables import (
     ResourcePolicy,
     Session,
     Slots,
+    in_status,
 )
 from services.errors import Conflict, NotFound
 from services.permissions import Actor
@@ -151,7 +152,7 @@ async def _watched(core: Core) -> list[_Watched]:
         rows: Any = await db.execute(
             terms.joined(query)
             .where(
-                Session.status == "RUNNING",
+                in_status(["RUNNING"]),
                 ~Session.idle_exempt,
                 or_(ResourcePolicy.idle_timeout_seconds > 0, ResourceGroup.idle_timeout_seconds > 0),
             )

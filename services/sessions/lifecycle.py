@@ -25,11 +25,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services import limits, occupancy
 from services.bus import AnyHint, Deliver, SessionChanged, Wake
 from services.db import bulk
-from services.db.tables import FINAL, Kernel, Session, SessionEvent, Slots
+from services.db.tables import FINAL, STARTING, Kernel, Session, SessionEvent, Slots, stage_of
 from services.occupancy import SESSIONS
 from services.sessions import gates
 
-_STARTING: Final = ("SCHEDULED", "PREPARING", "PULLING", "PREPARED", "CREATING")
+_STARTING: Final = STARTING[1:]
 ORDER: Final = ("PENDING", *_STARTING, "RUNNING", "TERMINATING", "TERMINATED", "CANCELLED", "ERROR")
 #: Statuses in which a kernel occupies its node.
 PLACED: Final = (*_STARTING, "RUNNING", "TERMINATING")
@@ -215,6 +215,7 @@ async def settle(
     main = after[0]
     values: dict[str, Any] = {
         "status": status,
+        "stage": stage_of(status),
         "version": Session.version + 1,
         "phase_deadline": _deadline(status, after, at, deadlines),
     }
@@ -273,7 +274,7 @@ async def record_all(
         .from_select(["session_id", *said], select(those.c.id, *constants), include_defaults=False)
         .returning(SessionEvent.session_id, SessionEvent.id)
     )
-    return [SessionChanged(session_id=session_id, event_id=number) for session_id, number in events]
+    return [SessionChanged(session_id=session_id, event_id=number) for session_id, number in events.all()]
 
 
 def derive(statuses: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ from sqlalchemy import or_, select, update
 
 from services.bus import SessionChanged
 from services.core import Core
-from services.db.tables import ResourceGroup, ResourcePolicy, Session
+from services.db.tables import ResourceGroup, ResourcePolicy, Session, in_status
 from services.sessions import terms
 from services.sessions.lifecycle import Reason
 from services.sessions.notices import end_warned, warn
@@ -90,7 +90,7 @@ async def _running(core: Core) -> tuple[list[_Aging], list[str]]:
     query = terms.joined(
         select(Session.id, Session.started_at, Session.lifetime_warned_at, *terms.COLUMNS)
     ).where(
-        Session.status == "RUNNING",
+        in_status(["RUNNING"]),
         ~Session.idle_exempt,
         or_(
             ResourcePolicy.max_lifetime_seconds > 0,

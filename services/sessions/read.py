@@ -17,9 +17,9 @@ from agents.protocol import MAX_KEPT_LOG, LogTarget
 from services import paging, permissions
 from services.bus import Lagged, SessionChanged
 from services.core import Core
-from services.db.tables import FINAL, Kernel, KernelLog, Session, SessionEvent
+from services.db.tables import FINAL, IS_LIVE, Kernel, KernelLog, Session, SessionEvent, in_status
 from services.errors import NotFound, Unavailable
-from services.filters import Conditions, among, equal, linked, searched
+from services.filters import Conditions, equal, linked, searched
 from services.nouns import Noun
 from services.paging import Page, PageArgs, Total
 from services.permissions import Actor
@@ -63,7 +63,7 @@ class SessionFilter:
 ORDERS: Final = {
     "CREATED_AT": Session.id,  # an id is as old as its session, and indexed beside every filter
     "NAME": Session.name,
-    "STATUS": Session.status,
+    "STATUS": Session.stage,  # what starts is one to an order: its steps are no index's matter
     "STARTED_AT": Session.started_at,
     "TERMINATED_AT": Session.terminated_at,
 }
@@ -72,8 +72,8 @@ ORDERS: Final = {
 def conditions(where: SessionFilter) -> Conditions:
     """The filter as SQL."""
     return [
-        *among(Session.status, where.status_in),
-        *among(Session.status, CATEGORIES[where.category] if where.category else None),
+        *_in_status(where.status_in),
+        *_in_status(CATEGORIES[where.category] if where.category else None),
         *searched(where.search, Session.id, Session.name),
         *equal(Session.user_id, where.user_id),
         *equal(Session.group_id, where.group_id),
@@ -83,6 +83,10 @@ def conditions(where: SessionFilter) -> Conditions:
         *linked(Session.id, Kernel.session_id, Kernel.agent_id, where.agent_id),
         *_created(where),
     ]
+
+
+def _in_status(statuses: Sequence[str] | None) -> Conditions:
+    return [] if statuses is None else [in_status(statuses)]
 
 
 def _created(where: SessionFilter) -> Conditions:
@@ -266,7 +270,7 @@ async def counts(core: Core, actor: Actor) -> dict[str, int]:
     async with core.db.read() as db:
         rows = await db.execute(
             select(Session.status, func.count())
-            .where(permissions.visible(actor, Session), Session.status.not_in(FINAL))
+            .where(permissions.visible(actor, Session), IS_LIVE)
             .group_by(Session.status)
         )
         return dict(rows.all())

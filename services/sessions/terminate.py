@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services import permissions, subjects
 from services.bus import Deliver
 from services.core import Core
-from services.db.tables import FINAL, Agent, Kernel, Session
+from services.db.tables import FINAL, Agent, Kernel, Session, in_status
 from services.errors import Conflict, NotFound
 from services.outcomes import Outcome, each
 from services.permissions import Actor
@@ -93,7 +93,7 @@ async def fail_overdue(core: Core) -> int:
         due = (
             await db.scalars(
                 select(Session.id)
-                .where(Session.status.in_(core.settings.phase_deadlines), Session.phase_deadline < core.now())
+                .where(in_status(core.settings.phase_deadlines), Session.phase_deadline < core.now())
                 .limit(500)
             )
         ).all()

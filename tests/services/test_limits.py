@@ -140,6 +140,7 @@ async def test_a_session_with_more_containers_than_its_limits_allow_by_now_gets_
     session, single = await world.launch(actor), await world.launch(actor)
     async with core.db.write() as db:
         db.add(Kernel(id=ids.new("knl"), session_id=session.id, rank=1, hostname="sub1", slots=session.slots))
+        await db.execute(update(Session).where(Session.id == session.id).values(cluster_size=2))
         await db.execute(update(ResourcePolicy).values(max_kernels_per_session=policy))
         await db.execute(update(ResourceGroup).values(max_kernels_per_session=nodes))
     await world.dispatch()

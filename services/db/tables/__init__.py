@@ -36,12 +36,25 @@ from services.db.tables.people import (
     ResourcePolicy,
     User,
 )
-from services.db.tables.sessions import FINAL, Kernel, KernelLog, Session, SessionDependency, SessionEvent
+from services.db.tables.sessions import (
+    FINAL,
+    IS_LIVE,
+    STARTING,
+    Kernel,
+    KernelLog,
+    Session,
+    SessionDependency,
+    SessionEvent,
+    in_status,
+    stage_of,
+)
 from services.db.tables.upkeep import Announcement, AuditEvent, AuditTarget, Lease, Setting, Task, TaskLine
 from services.db.tables.uses import KernelMeter, Occupancy, UsageTotal
 
 __all__ = [
     "FINAL",
+    "IS_LIVE",
+    "STARTING",
     "Agent",
     "AgentEvent",
     "AgentImage",
@@ -88,5 +101,7 @@ __all__ = [
     "Ticket",
     "UsageTotal",
     "User",
+    "in_status",
     "now",
+    "stage_of",
 ]

@@ -128,7 +128,7 @@ async def _multiply_all(
     await multiply(connection, GroupMember, person.user_id, users, key="user_id", user_id="'usr_' || N")
     row = (await connection.execute(select(Kernel.id).where(Kernel.session_id == session))).scalar_one()
     await multiply(
-        connection, Session, session, sessions, id="'ses_' || N", name="'s' || (n * 7919 % 1000003)", status="'TERMINATED'",
+        connection, Session, session, sessions, id="'ses_' || N", name="'s' || (n * 7919 % 1000003)", status="'TERMINATED'", stage="'TERMINATED'",
         user_id=f"'usr_' || {_digits(connection, f'1 + n * 7919 % {users}')}",
     )  # fmt: skip
     await multiply(

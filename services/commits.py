@@ -115,9 +115,13 @@ async def _place(core: Core, db: AsyncSession, plan: Mapping[str, Placement]) ->
     most = await limits.of_sessions(db, [those[0] for those in alike.values()])
     if not all(limits.allows_kernels(those[0], most, kernels) for (_, kernels), those in alike.items()):
         raise _TooMuch
-    taken = await _move_kernels(db, agents)
-    if len(taken) != sum(map(len, agents.values())):
+    if await _move_kernels(db, agents) != sum(map(len, agents.values())):
         raise _TooMuch
+    taken = [
+        (agent, gangs.share(moved[one].session.slots, len(each)))
+        for one, each in agents.items()
+        for agent in each
+    ]
     used = await occupancy.add(db, _amounts(alike.values(), taken))
     caps = limits.caps(most)
     for (scope_id, slot), amount in used.items():
@@ -132,17 +136,16 @@ async def _place(core: Core, db: AsyncSession, plan: Mapping[str, Placement]) ->
 
 
 async def _move_sessions(core: Core, db: AsyncSession, versions: Mapping[str, int]) -> dict[str, _Moved]:
-    """Those that still wait in these versions."""
-    now, planned = core.now(), sorted(versions)
-    given = bulk.table(
-        db,
-        "given",
-        {"id": (bulk.TEXT, planned), "version": (bulk.NUMBER, [versions[one] for one in planned])},
-    )
-    counted = [getattr(Session, name) for name in ("cluster_size", "id", *limits.SCOPES)]
+    """Those that still wait.
+
+    Raises:
+        _TooMuch: one does, and is not what it was when the plan was made.
+    """
+    now = core.now()
+    counted = [getattr(Session, name) for name in ("version", "cluster_size", "id", *limits.SCOPES)]
     rows: Any = await (await db.connection()).execute(
         update(Session)
-        .where(Session.id == given.c.id, Session.version == given.c.version, Session.status == "PENDING")
+        .where(bulk.among(db, Session.id, sorted(versions)), Session.status == "PENDING")
         .values(
             status="SCHEDULED",
             version=Session.version + 1,
@@ -155,11 +158,14 @@ async def _move_sessions(core: Core, db: AsyncSession, versions: Mapping[str, in
         .returning(*counted, cast(Session.slots, Text))
     )
     read = _reader()
-    return {row[1]: _Moved(Counted._make((*row[1:7], read(row[7]))), row[0]) for row in rows.all()}
+    moved = {row[2]: row for row in rows.all()}
+    if any(row[0] != versions[session] + 1 for session, row in moved.items()):
+        raise _TooMuch
+    return {one: _Moved(Counted._make((*row[2:8], read(row[8]))), row[1]) for one, row in moved.items()}
 
 
-async def _move_kernels(db: AsyncSession, agents: Mapping[str, tuple[str, ...]]) -> Wants:
-    """Give kernels their agents. Returns what each takes of its own."""
+async def _move_kernels(db: AsyncSession, agents: Mapping[str, tuple[str, ...]]) -> int:
+    """Give kernels their agents. Returns how many there were."""
     sessions = [session for session, each in agents.items() for _ in each]
     ranks = [rank for each in agents.values() for rank in range(len(each))]
     given = bulk.table(
@@ -171,14 +177,12 @@ async def _move_kernels(db: AsyncSession, agents: Mapping[str, tuple[str, ...]])
             "agent": (bulk.TEXT, [agent for each in agents.values() for agent in each]),
         },
     )
-    rows = await (await db.connection()).execute(
+    moved = await (await db.connection()).execute(
         update(Kernel)
         .where(Kernel.session_id == given.c.session, Kernel.rank == given.c.rank, Kernel.status == "PENDING")
         .values(status="SCHEDULED", agent_id=given.c.agent, generation=Kernel.generation + 1)
-        .returning(Kernel.session_id, Kernel.rank, cast(Kernel.slots, Text))
     )
-    read = _reader()
-    return [(agents[session][rank], read(text)) for session, rank, text in rows.all()]
+    return moved.rowcount
 
 
 async def _connect(db: AsyncSession, agents: Mapping[str, tuple[str, ...]]) -> None:

@@ -61,9 +61,12 @@ def total(amounts: Mapping[str, int], size: int) -> Slots:
 
 def each(session: Session) -> Slots:
     """Of one kernel."""
-    if session.cluster_size == 1:
-        return session.slots
-    return {slot: amount // session.cluster_size for slot, amount in session.slots.items()}
+    return share(session.slots, session.cluster_size)
+
+
+def share(amounts: Slots, size: int) -> Slots:
+    """Of one of so many kernels."""
+    return amounts if size == 1 else {slot: amount // size for slot, amount in amounts.items()}
 
 
 def everywhere(chosen: Sequence[str], kernels: int) -> tuple[str, ...]:

@@ -167,7 +167,8 @@ class Kernel(Base):
     status: Mapped[str] = mapped_column(String(16), default="PENDING")
     #: Rises with each attempt to run it.
     generation: Mapped[int] = mapped_column(default=0)
-    agent_id: Mapped[str | None] = mapped_column(ForeignKey("agents.id"))
+    #: No foreign key: agents are never removed, and asking for each kernel takes as long as placing it.
+    agent_id: Mapped[str | None]
     container: Mapped[str] = mapped_column(default="")
     #: Final here, while its node has not confirmed that nothing of it is left: it is told until it does.
     abandoned: Mapped[bool] = mapped_column(default=False)
@@ -190,7 +191,8 @@ class SessionEvent(Base):
     __table_args__ = (Index(None, "session_id", "id"),)
 
     id: Mapped[int] = mapped_column(Serial, primary_key=True, autoincrement=True)
-    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id"))
+    #: No foreign key: an event is written with a change of its session, which is there.
+    session_id: Mapped[str]
     at: Mapped[datetime] = mapped_column(default=now)
     #: Status after the event.
     status: Mapped[str] = mapped_column(String(16))

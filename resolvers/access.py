@@ -64,12 +64,21 @@ class AccessMutations:
     @strawberry.field(description="Begin to set up a second factor: a secret for an authenticator app.")
     async def start_totp(self, info: Info, input: types.StartTotpInput) -> types.StartTotpPayload:
         started = await factors.start(info.context.core, info.context.viewer, input.password)
-        return types.StartTotpPayload(secret=started.secret, url=started.url)
+        return types.StartTotpPayload(secret=started.secret, url=started.url, qr_code=started.qr_code)
 
     @strawberry.field(description="Switch the second factor on, by a first code of the app.")
     async def confirm_totp(self, info: Info, input: types.ConfirmTotpInput) -> types.ConfirmTotpPayload:
         codes = await factors.confirm(info.context.core, info.context.viewer, input.code)
         return types.ConfirmTotpPayload(recovery_codes=codes)
+
+    @strawberry.field(description="Replace your recovery codes, by a code of the app; the old ones are void.")
+    async def regenerate_recovery_codes(
+        self, info: Info, input: types.RegenerateRecoveryCodesInput
+    ) -> types.RegenerateRecoveryCodesPayload:
+        context = request_of(info)
+        codes = await factors.regenerate(context.core, context.viewer, input.code)
+        context.forget()
+        return types.RegenerateRecoveryCodesPayload(recovery_codes=codes)
 
     @strawberry.field(description="Switch your second factor off, by password and code.")
     async def disable_totp(self, info: Info, input: types.DisableTotpInput) -> types.DisableTotpPayload:

@@ -16,7 +16,7 @@ from schema.audits import AuditEvent
 from schema.context import Info, Need
 from schema.domains import Domain
 from schema.groups import Group
-from schema.identity_providers import IdentityProvider, LoginProvider
+from schema.identity_providers import Identity, IdentityProvider, LoginProvider
 from schema.images import Image
 from schema.keypairs import Keypair
 from schema.mails import Mail
@@ -37,6 +37,7 @@ from services import (
     availability,
     domains,
     groups,
+    identities,
     identity_providers,
     ids,
     images,
@@ -90,6 +91,7 @@ _LOADS: Final[dict[str, tuple[Many, Any]]] = {
     "eml": (mails.many, Mail),
     "inv": (invitations.many, Invitation),
     "idp": (identity_providers.many, IdentityProvider),
+    "idn": (identities.many, Identity),
     "evt": (audits.many, AuditEvent),
 }
 
@@ -205,6 +207,8 @@ _EACH: Final[dict[str, tuple[Each, Any]]] = {
     "keypair_requests": (_keypair_requests, None),
     "recovery_codes": (factors.codes_left, None),
     "consents": (signups.consents, Consent.of),
+    "identities": (identities.of_users, Identity.of),
+    "provider_titles": (identities.titles, None),
 }
 
 

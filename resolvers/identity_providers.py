@@ -8,7 +8,8 @@ from resolvers.listings import listing
 from schema import identity_providers as types
 from schema.context import Info
 from schema.identity_providers import IdentityProvider
-from services import identity_providers
+from schema.users import User
+from services import identities, identity_providers
 from services.identity_providers import ProviderChanges, ProviderSpec
 
 
@@ -74,3 +75,12 @@ class IdentityProviderMutations:
     ) -> types.DeleteIdentityProviderPayload:
         gone = await identity_providers.delete(info.context.core, info.context.viewer, str(input.id))
         return types.DeleteIdentityProviderPayload(deleted_id=strawberry.ID(gone))
+
+    @strawberry.field(
+        description="Forget by which identity provider a user is known; it opens no login any more until they are linked again."
+    )
+    async def unlink_identity(
+        self, info: Info, input: types.UnlinkIdentityInput
+    ) -> types.UnlinkIdentityPayload:
+        user = await identities.unlink(info.context.core, info.context.viewer, str(input.id))
+        return types.UnlinkIdentityPayload(deleted_id=input.id, user=User.of(user))

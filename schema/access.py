@@ -276,6 +276,7 @@ class StartTotpInput:
 class StartTotpPayload:
     secret: str = said("To be typed into the app. It is shown this once.")
     url: str = said("The same as a QR code has it. It is shown this once.")
+    qr_code: str = said("The URL as a QR code, an SVG document. It is shown this once.")
 
 
 @strawberry.input(description="A first code of the authenticator app.")
@@ -285,6 +286,18 @@ class ConfirmTotpInput:
 
 @strawberry.type(description="From now on logins by password ask for a code.")
 class ConfirmTotpPayload:
+    recovery_codes: list[str] = said(
+        "Each opens a login once when the app is lost. They are shown this once: print them."
+    )
+
+
+@strawberry.input(description="Recovery codes are to be replaced.")
+class RegenerateRecoveryCodesInput:
+    code: str = said("Six digits of the authenticator app; a recovery code is not taken.")
+
+
+@strawberry.type(description="The recovery codes from before are void.")
+class RegenerateRecoveryCodesPayload:
     recovery_codes: list[str] = said(
         "Each opens a login once when the app is lost. They are shown this once: print them."
     )

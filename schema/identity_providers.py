@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
-from schema.context import Info
-from schema.fields import permitted_actions, refers, said
+from schema.context import Context, Info, Need
+from schema.fields import answered, permitted_actions, refers, said
 from schema.nodes import Node
 from schema.paging import Direction
-from services import oidc
+from services import identities, oidc
 from services.db import tables
 
 if TYPE_CHECKING:
     from schema.domains import Domain
     from schema.groups import Group
+    from schema.users import User
 
 
 @strawberry.type(description="A way to log in by an identity provider, for a button.")
@@ -67,6 +68,40 @@ class IdentityProvider(Node):
     )
     group: Annotated["Group", strawberry.lazy("schema.groups")] | None = refers(
         "group_id", "Of which group they become members; null: of none."
+    )
+    allowed_actions: list[str] = permitted_actions("Mutations that you may perform on it.")
+
+
+@strawberry.type(description="By whom a user is known: logs in by way of an identity provider.")
+class Identity(Node):
+    row: strawberry.Private[tables.Identity]
+    issuer: str = said("The provider's address, as it calls itself.")
+    subject_hint: str = said("The beginning of what the provider calls the user.")
+    email: str = said("The user's address, as the provider said when they were linked.")
+    linked_at: datetime = said("When they were linked.")
+    last_used_at: datetime = said("When the user last logged in by it.")
+
+    @classmethod
+    def of(cls, row: tables.Identity) -> "Identity":
+        return cls(
+            row=row,
+            id=strawberry.ID(row.id),
+            issuer=row.issuer,
+            subject_hint=identities.hint(row.subject),
+            email=row.email,
+            linked_at=row.linked_at,
+            last_used_at=row.last_used_at,
+        )
+
+    @answered(
+        Need("each", lambda thing: thing.row.issuer, "provider_titles"),
+        "What the provider's button says; null: the provider is not known here any more, and opens no login.",
+    )
+    def provider(self, titles: list[str], _context: Context) -> str | None:
+        return titles[0] if titles else None
+
+    user: Annotated["User", strawberry.lazy("schema.users")] = refers(
+        "user_id", "Who that is here.", always=True
     )
     allowed_actions: list[str] = permitted_actions("Mutations that you may perform on it.")
 
@@ -132,6 +167,17 @@ class UpdateIdentityProviderInput:
 @strawberry.input(description="An identity provider to delete.")
 class DeleteIdentityProviderInput:
     id: strawberry.ID = said("The provider. Users stay, and so do logins that it opened.")
+
+
+@strawberry.input(description="An identity to be forgotten.")
+class UnlinkIdentityInput:
+    id: strawberry.ID = said("The identity; of your own not the only way to log in.")
+
+
+@strawberry.type(description="An identity was forgotten. The user's logins, but this very one, have ended.")
+class UnlinkIdentityPayload:
+    deleted_id: strawberry.ID = said("The id that is gone.")
+    user: Annotated["User", strawberry.lazy("schema.users")] = said("Whose it was.")
 
 
 @strawberry.type(description="An identity provider was made known.")

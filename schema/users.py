@@ -18,6 +18,7 @@ from services.db import tables
 if TYPE_CHECKING:
     from schema.domains import Domain
     from schema.groups import Group
+    from schema.identity_providers import Identity
     from schema.keypairs import Keypair
     from schema.sessions import Session
     from schema.signups import Consent
@@ -104,6 +105,10 @@ class User(Node):
     @answered(USED, "Their sessions that occupy a node now.")
     def concurrent_sessions(self, used: dict[str, int], _context: Context) -> int:
         return used.get("sessions", 0)
+
+    identities: list[Annotated["Identity", strawberry.lazy("schema.identity_providers")]] = belongs(
+        "identities", "By which identity providers they are known, oldest first."
+    )
 
     consents: list[Annotated["Consent", strawberry.lazy("schema.signups")]] = belongs(
         "consents", "What they have agreed to, oldest first."

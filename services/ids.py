@@ -31,6 +31,7 @@ KINDS: Final = {
     "eml": "mail",
     "inv": "invitation",
     "idp": "identity provider",
+    "idn": "identity",
     "evt": "audit event",
     "ann": "announcement",
 }

@@ -26,6 +26,7 @@ from services.db.tables import (
     Domain,
     Group,
     GroupMember,
+    Identity,
     IdentityProvider,
     Image,
     Invitation,
@@ -66,6 +67,7 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
     "read:group": (_ALL, _DOM, _OWN),
     "read:user": (_ALL, _DOM, _OWN),
     "read:login": (_OWN, _OWN, _OWN),
+    "read:identity": (_ALL, _DOM, _OWN),
     "read:keypair": (_ALL, _DOM, _OWN),
     "read:policy": (_ALL, _ALL, _OWN),
     "read:resourceGroup": (_ALL, _OWN, _OWN),
@@ -103,6 +105,8 @@ TABLE: Final[dict[str, tuple[Reach, Reach, Reach]]] = {
     "startTotp": (_OWN, _OWN, _OWN),
     "confirmTotp": (_OWN, _OWN, _OWN),
     "disableTotp": (_OWN, _OWN, _OWN),
+    "regenerateRecoveryCodes": (_OWN, _OWN, _OWN),
+    "unlinkIdentity": (_ALL, _DOM, _OWN),
     "updateProfile": (_OWN, _OWN, _OWN),
     "generateSshKeypair": (_OWN, _OWN, _OWN),
     "setSshPublicKeys": (_OWN, _OWN, _OWN),
@@ -188,6 +192,7 @@ ACTIONS_ON: Final[dict[type[Base], tuple[str, ...]]] = {
         "createSession",
     ),
     User: ("updateUser", "updateUsers", "deactivateUsers", "reactivateUsers", "resetTotp", "createKeypair"),
+    Identity: ("unlinkIdentity",),
     Keypair: (
         "updateKeypair",
         "setMainKeypair",
@@ -219,6 +224,7 @@ READ: Final[dict[type[Base], str]] = {
     Group: "read:group",
     User: "read:user",
     Login: "read:login",
+    Identity: "read:identity",
     Keypair: "read:keypair",
     ResourcePolicy: "read:policy",
     ResourceGroup: "read:resourceGroup",
@@ -374,8 +380,8 @@ def visible(actor: Actor, table: type[Base], action: str | None = None) -> Colum
 def _in_domain(actor: Actor, table: type[Base]) -> ColumnElement[bool]:
     if table is Domain:
         return Domain.id == actor.domain_id
-    if table is Keypair:
-        return Keypair.user_id.in_(select(User.id).where(User.domain_id == actor.domain_id))
+    if table is Keypair or table is Identity:
+        return table.user_id.in_(select(User.id).where(User.domain_id == actor.domain_id))
     if table is Kernel:
         return Kernel.session_id.in_(select(Session.id).where(Session.domain_id == actor.domain_id))
     column: Any = getattr(table, "domain_id", None)

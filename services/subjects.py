@@ -13,6 +13,7 @@ from services.db.tables import (
     Base,
     Domain,
     Group,
+    Identity,
     Image,
     Invitation,
     Kernel,
@@ -78,8 +79,8 @@ async def of(db: AsyncSession, actor: Actor, rows: Sequence[Base]) -> dict[str, 
         case AuditEvent():
             events = [row for row in rows if isinstance(row, AuditEvent)]
             return {row.id: Subject(row.domain_id or "", user_id=row.user_id or "") for row in events}
-        case Keypair() | Login():
-            return await _of_people(db, [row for row in rows if isinstance(row, Keypair | Login)])
+        case Keypair() | Login() | Identity():
+            return await _of_people(db, [row for row in rows if isinstance(row, Keypair | Login | Identity)])
         case Session():
             return await _of_sessions(db, [row for row in rows if isinstance(row, Session)])
         case Task():
@@ -106,7 +107,7 @@ def _of_announcement(actor: Actor, row: Announcement) -> Subject:
     return Subject(domain_id=domain_id, granted=(on and theirs) or governed)
 
 
-async def _of_people(db: AsyncSession, rows: Sequence[Keypair | Login]) -> dict[str, Subject]:
+async def _of_people(db: AsyncSession, rows: Sequence[Keypair | Login | Identity]) -> dict[str, Subject]:
     owners = {
         user_id: (domain_id, role)
         for user_id, domain_id, role in await db.execute(

@@ -20,6 +20,7 @@ from services import (
     ids,
     inputs,
     keypairs,
+    mails,
     passwords,
     permissions,
     slots,
@@ -301,6 +302,8 @@ async def reset_totp(core: Core, actor: Actor, user_id: str) -> User:
         user = await _noun.take(db, actor, user_id, "resetTotp", path="input.userId")
         if user.id == actor.user_id:
             raise Conflict("Switch your own second factor off by a code (disableTotp).", path="input.userId")
+        if user.totp_confirmed_at is not None:
+            await mails.write(core, db, "TOTP_RESET", user.email, user.language)
         await factors.forget(db, user)
         await standing.revoke_logins(core, db, user, hints)
     await standing.tell(core, hints)

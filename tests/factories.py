@@ -21,6 +21,7 @@ from services.db.tables import (
     Domain,
     Group,
     GroupMember,
+    Identity,
     IdentityProvider,
     Image,
     ImageAlias,
@@ -187,6 +188,16 @@ class Factories:
         name = self._name("idp")
         values = {"name": name, "title": name, "issuer": "https://id.example", "client_id": "berth"}
         return await self._add(IdentityProvider, **{"id": ids.new("idp"), **values, **more})
+
+    async def identity(self, *, user: User | None = None, **more: Any) -> Identity:
+        values = {
+            "id": ids.new("idn"),
+            "issuer": "https://id.example",
+            "subject": self._name("subject"),
+            **more,
+        }
+        user = user or await self.user()
+        return await self._add(Identity, user_id=user.id, **{"email": user.email, **values})
 
     async def invitation(
         self,

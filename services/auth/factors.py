@@ -1,10 +1,11 @@
 """The second factor: codes of an authenticator app, and recovery codes for when the phone is lost.
 
     startTotp ──► a secret, which does not count yet ──► confirmTotp with its first code ──► ten recovery codes, once
+    regenerateRecoveryCodes with a code of the app ──► ten others, and none of the old ones
     login ──► a ticket of five minutes ──► confirmLogin with a code ──► the login
 
 A code counts once: the step that it is of must be later than the last one used, which is a compare-and-set; so are
-recovery codes. Secrets are sealed, recovery codes kept as keyed hashes.
+recovery codes. Secrets are sealed, recovery codes kept as keyed hashes. Whatever weakens it is told by mail.
 """
 
 import base64
@@ -18,7 +19,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import passwords, permissions
+from services import mails, passwords, permissions, trail
 from services.auth import attempts, standing, totp
 from services.bus import Revoked
 from services.core import Core
@@ -49,6 +50,8 @@ class Started:
 
     secret: str = field(repr=False)
     url: str = field(repr=False)
+    #: The URL as a QR code, an SVG document.
+    qr_code: str = field(repr=False)
 
 
 async def start(core: Core, actor: Actor, password: str | None) -> Started:
@@ -68,7 +71,8 @@ async def start(core: Core, actor: Actor, password: str | None) -> Started:
             raise Conflict("You have a second factor already. Switch it off first (disableTotp).")
         user.totp_secret = core.keys.seal(secret, _bound_to(user.id))
         user.totp_last_step = 0
-    return Started(secret, totp.url(secret, user.email, "Berth"))
+    url = totp.url(secret, user.email, "Berth")
+    return Started(secret, url, totp.qr_code(url))
 
 
 async def confirm(core: Core, actor: Actor, code: str) -> list[str]:
@@ -79,7 +83,6 @@ async def confirm(core: Core, actor: Actor, code: str) -> list[str]:
     """
     permissions.require_role(actor, "confirmTotp")
     attempt = await attempts.at_code(core, actor.user_id)
-    codes = [_new_code() for _ in range(CODES)]
     async with core.db.write() as db:
         user = await _locked(db, actor.user_id)
         if user.totp_secret is None or user.totp_confirmed_at is not None:
@@ -88,8 +91,7 @@ async def confirm(core: Core, actor: Actor, code: str) -> list[str]:
             raise BadInput("This is not the app's present code. Check the device's clock.", path="input.code")
         user.totp_confirmed_at = core.now()
         await attempt.succeeded(db)
-        await db.execute(delete(RecoveryCode).where(RecoveryCode.user_id == user.id))
-        db.add_all(RecoveryCode(user_id=user.id, code_hash=_hashes(core, user.id, one)[0]) for one in codes)
+        codes = await _replace_codes(core, db, user)
     await standing.tell(core, [Revoked(user_id=actor.user_id)])
     return codes
 
@@ -111,7 +113,32 @@ async def disable(core: Core, actor: Actor, password: str | None, code: str) -> 
             raise BadInput("This is not the app's present code, nor a recovery code.", path="input.code")
         await attempt.succeeded(db)
         await forget(db, user)
+        await mails.write(core, db, "TOTP_DISABLED", user.email, user.language)
     await standing.tell(core, [Revoked(user_id=actor.user_id)])
+
+
+async def regenerate(core: Core, actor: Actor, code: str) -> list[str]:
+    """New recovery codes of the actor's for all old ones, by the app's present code. Returns them, for this once.
+
+    Raises:
+        BadInput: the code is not right; a recovery code is not taken. Conflict: there is no second factor. RateLimited.
+    """
+    permissions.require_role(actor, "regenerateRecoveryCodes")
+    attempt = await attempts.at_code(core, actor.user_id)
+    async with core.db.write() as db:
+        user = await _locked(db, actor.user_id)
+        if user.totp_confirmed_at is None:
+            raise Conflict("You have no second factor. Start with startTotp.")
+        if not await _take_step(core, db, user, code):
+            raise BadInput(
+                "This is not the app's present code, or it was used. Check the device's clock, or wait for the next one.",
+                path="input.code",
+            )
+        await attempt.succeeded(db)
+        codes = await _replace_codes(core, db, user)
+        trail.note(user.id, "recovery_codes", "", "")
+        await mails.write(core, db, "RECOVERY_CODES_REPLACED", user.email, user.language)
+    return codes
 
 
 async def forget(db: AsyncSession, user: User) -> None:
@@ -223,7 +250,10 @@ async def _accept(core: Core, db: AsyncSession, user: User, code: str) -> bool:
         .values(used_at=core.now())
         .returning(RecoveryCode.user_id)
     )
-    return used is not None
+    if used is None:
+        return False
+    await mails.write(core, db, "RECOVERY_CODE_USED", user.email, user.language)
+    return True
 
 
 async def _take_step(core: Core, db: AsyncSession, user: User, code: str) -> bool:
@@ -253,6 +283,13 @@ def _usable(core: Core, ticket: str) -> list[ColumnElement[bool]]:
         Ticket.used_at.is_(None),
         Ticket.expires_at > core.now(),
     ]
+
+
+async def _replace_codes(core: Core, db: AsyncSession, user: User) -> list[str]:
+    codes = [_new_code() for _ in range(CODES)]
+    await db.execute(delete(RecoveryCode).where(RecoveryCode.user_id == user.id))
+    db.add_all(RecoveryCode(user_id=user.id, code_hash=_hashes(core, user.id, one)[0]) for one in codes)
+    return codes
 
 
 def _new_code() -> str:

@@ -125,6 +125,98 @@ KINDS: Final[dict[str, dict[str, Template]]] = {
             "",
         ),
     },
+    "IDENTITY_UNLINKED": {
+        "en": Template(
+            "A way to log in to Berth was removed",
+            (
+                "An identity provider that let you in at {site} is not linked to your account any more.",
+                "Your other logins have ended.",
+                "If neither you nor an administrator of yours did that, tell an administrator at once.",
+            ),
+            "",
+        ),
+        "ko": Template(
+            "Berth 로그인 방법이 삭제되었습니다",
+            (
+                "{site}에 로그인할 때 쓰던 인증 제공자와 계정의 연결이 해제되었습니다.",
+                "다른 로그인은 모두 종료되었습니다.",
+                "본인이나 관리자가 한 것이 아니라면 즉시 관리자에게 알려 주세요.",
+            ),
+            "",
+        ),
+    },
+    "TOTP_DISABLED": {
+        "en": Template(
+            "Your second factor for Berth was switched off",
+            (
+                "The second factor of your account at {site} was switched off just now, by a code of yours.",
+                "Logins by password ask for no code any more. If it was not you, tell an administrator at once.",
+            ),
+            "",
+        ),
+        "ko": Template(
+            "Berth 2단계 인증이 해제되었습니다",
+            (
+                "{site} 계정의 2단계 인증이 본인의 인증 코드로 해제되었습니다.",
+                "이제 비밀번호만으로 로그인할 수 있습니다. 본인이 한 것이 아니라면 즉시 관리자에게 알려 주세요.",
+            ),
+            "",
+        ),
+    },
+    "TOTP_RESET": {
+        "en": Template(
+            "An administrator reset your second factor for Berth",
+            (
+                "An administrator has taken the second factor from your account at {site}, and your logins have ended.",
+                "If you did not ask for that, tell another administrator at once.",
+            ),
+            "",
+        ),
+        "ko": Template(
+            "관리자가 Berth 2단계 인증을 초기화했습니다",
+            (
+                "관리자가 {site} 계정의 2단계 인증을 해제했고, 모든 로그인이 종료되었습니다.",
+                "요청하신 적이 없다면 즉시 다른 관리자에게 알려 주세요.",
+            ),
+            "",
+        ),
+    },
+    "RECOVERY_CODES_REPLACED": {
+        "en": Template(
+            "New recovery codes for Berth",
+            (
+                "The recovery codes of your account at {site} were replaced just now; those from before are void.",
+                "If it was not you, tell an administrator at once.",
+            ),
+            "",
+        ),
+        "ko": Template(
+            "Berth 복구 코드가 새로 만들어졌습니다",
+            (
+                "{site} 계정의 복구 코드가 새로 만들어졌고, 이전 복구 코드는 더 이상 쓸 수 없습니다.",
+                "본인이 한 것이 아니라면 즉시 관리자에게 알려 주세요.",
+            ),
+            "",
+        ),
+    },
+    "RECOVERY_CODE_USED": {
+        "en": Template(
+            "A recovery code for Berth was used",
+            (
+                "A recovery code of your account at {site} was used just now in place of the authenticator app.",
+                "It is void. If it was not you, change your password and tell an administrator at once.",
+            ),
+            "",
+        ),
+        "ko": Template(
+            "Berth 복구 코드가 사용되었습니다",
+            (
+                "{site} 계정에서 인증 앱 대신 복구 코드가 사용되었습니다. 사용한 코드는 다시 쓸 수 없습니다.",
+                "본인이 한 것이 아니라면 비밀번호를 바꾸고 즉시 관리자에게 알려 주세요.",
+            ),
+            "",
+        ),
+    },
     "PASSWORD_CHANGED": {
         "en": Template(
             "Your Berth password was changed",

@@ -170,13 +170,23 @@ async def _enter(
     """The login of whom the claims are about."""
     email = _vouched(row, claims)
     async with core.db.write() as db:
-        identity = await db.get(Identity, (row.issuer, claims["sub"]), with_for_update=True)
+        identity = await db.scalar(
+            select(Identity)
+            .where(Identity.issuer == row.issuer, Identity.subject == claims["sub"])
+            .with_for_update()
+        )
         if identity is None:
             user = await _find_or_make(core, db, row, email, claims)
             identity = Identity(
-                issuer=row.issuer, subject=claims["sub"], user_id=user.id, email=email, linked_at=core.now()
+                id=ids.new("idn"),
+                issuer=row.issuer,
+                subject=claims["sub"],
+                user_id=user.id,
+                email=email,
+                linked_at=core.now(),
             )
             db.add(identity)
+            await mails.write(core, db, "IDENTITY_LINKED", user.email, user.language)
         else:
             user = await db.get(User, identity.user_id)
         domain = None if user is None else await db.get(Domain, user.domain_id)
@@ -211,7 +221,6 @@ async def _find_or_make(
                 "There is an account with your address here that nobody has verified yet. Follow the link that was "
                 "mailed, or choose a new password for it by mail; then come back."
             )
-        await mails.write(core, db, "IDENTITY_LINKED", user.email, user.language)
         return user
     if not row.create_users or row.domain_id is None:
         raise Forbidden("Nobody has an account with your address here. Ask an administrator for one.")

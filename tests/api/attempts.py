@@ -14,7 +14,8 @@ Make = Callable[[World, str], Awaitable[Attempt]]
 #: Mutations about the login of whom tries them.
 TOKENS: Final = {
     "changePassword", "login", "loginWithKeypair", "logout", "logoutEverywhere", "redeemTicket", "refreshLogin",
-    "requestPasswordReset", "resetPassword", "signUp", "confirmLogin", "startTotp", "confirmTotp", "disableTotp", "updateProfile", "verifyEmail", "resendVerification",
+    "requestPasswordReset", "resetPassword", "signUp", "confirmLogin", "startTotp", "confirmTotp", "disableTotp", "regenerateRecoveryCodes",
+    "updateProfile", "verifyEmail", "resendVerification",
 }  # fmt: skip
 NEW_PASSWORD: Final = "other-Horse-2!"
 SLOTS: Final = [{"name": "cpu", "amount": "1"}, {"name": "mem", "amount": "1073741824"}]
@@ -206,6 +207,13 @@ async def _(world: World, who: str) -> Attempt:
     return {"token": token, "newPassword": NEW_PASSWORD}, None
 
 
+@_made("unlinkIdentity")
+async def _(world: World, who: str) -> Attempt:
+    user = world.people["owner"].row if who == "owner" else await _user(world)
+    identity = await world.make.identity(user=user)
+    return {"id": world.add(identity, domain=user.domain_id, owner=user.id).id}, None
+
+
 @_made("requestPasswordReset")
 async def _(world: World, who: str) -> Attempt:
     return {"email": world.people["owner" if who == ANONYMOUS else who].row.email}, None
@@ -220,6 +228,12 @@ async def _(world: World, who: str) -> Attempt:
 async def _(world: World, who: str) -> Attempt:
     user, token = await world.twin(who)
     return {"code": await world.make.totp(user, confirmed=False)}, token
+
+
+@_made("regenerateRecoveryCodes")
+async def _(world: World, who: str) -> Attempt:
+    user, token = await world.twin(who)
+    return {"code": await world.make.totp(user)}, token
 
 
 @_made("disableTotp")

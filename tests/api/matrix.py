@@ -83,6 +83,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "Keypair": (OWNER, """accessKey active allowedActions:actions concurrentSessions createdAt id isMain lastUsedAt
         policy queryCount rateLimit requestCount:counting role sessionCount usage user"""),
     "Login": (PRIVATE, "address createdAt current:current device expiresAt id lastUsedAt userAgent"),
+    "Identity": (OWNER, "allowedActions:actions email id issuer lastUsedAt linkedAt provider subjectHint user"),
     "IdentityProvider": (SUPERADMIN, """active allowedActions:actions allowedEmailDomains clientId createUsers createdAt
         description domain group hasClientSecret id issuer name redirectUrl title"""),
     "Invitation": (ADMINS, """allowedActions:actions createdAt createdBy description domain expiresAt group id policy revokedAt
@@ -106,7 +107,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
         type unreachableSince user"""),
     "Task": (STARTER, """allowedActions:actions cancelRequested createdAt current endedAt error id kind lines message
         startedAt status summary total user"""),
-    "User": (OWNER, """totpEnabled consents emailVerified language active allowedActions:actions concurrentSessions createdAt description domain email fullName groups
+    "User": (OWNER, """totpEnabled consents emailVerified identities language active allowedActions:actions concurrentSessions createdAt description domain email fullName groups
         id keypairs mainKeypair maxConcurrentSessions mustChangePassword name role sessions totalSlots"""),
     # values
     "AcceleratorUse": (INSIDE, "name utilisation"),
@@ -227,12 +228,14 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "LoginPayload": (INSIDE, "accessToken:once expiresAt refreshToken:once secondFactor viewer"),
     "LogoutEverywherePayload": (INSIDE, "deletedIds"),
     "LogoutPayload": (INSIDE, "deletedId"),
+    "UnlinkIdentityPayload": (INSIDE, "deletedId user"),
     "CreateIdentityProviderPayload": (INSIDE, "identityProvider"),
     "UpdateIdentityProviderPayload": (INSIDE, "identityProvider"),
     "DeleteIdentityProviderPayload": (INSIDE, "deletedId"),
     "SecondFactor": (INSIDE, "expiresAt ticket:once"),
-    "StartTotpPayload": (INSIDE, "secret:once url:once"),
+    "StartTotpPayload": (INSIDE, "qrCode:once secret:once url:once"),
     "ConfirmTotpPayload": (INSIDE, "recoveryCodes:once"),
+    "RegenerateRecoveryCodesPayload": (INSIDE, "recoveryCodes:once"),
     "DisableTotpPayload": (INSIDE, "user"),
     "ResetTotpPayload": (INSIDE, "user"),
     "EndLoginPayload": (INSIDE, "deletedId"),
@@ -378,12 +381,14 @@ MUTATIONS: Final[dict[str, tuple[str, str]]] = {
     "removeAgent": ("Agent", BY_SUPERADMIN),
     "removeGroupMembers": ("Group", BY_ADMIN),
     "removeImages": ("Image", BY_SUPERADMIN),
+    "unlinkIdentity": ("Identity", BY_OWNER),
     "createIdentityProvider": ("", BY_SUPERADMIN),
     "updateIdentityProvider": ("IdentityProvider", BY_SUPERADMIN),
     "deleteIdentityProvider": ("IdentityProvider", BY_SUPERADMIN),
     "confirmLogin": ("", PUBLIC),
     "startTotp": ("", SIGNED_IN),
     "confirmTotp": ("", SIGNED_IN),
+    "regenerateRecoveryCodes": ("", SIGNED_IN),
     "disableTotp": ("", SIGNED_IN),
     "resetTotp": ("User", BY_ADMIN),
     "endLogin": ("", "UvNNNNNU"),
@@ -515,11 +520,13 @@ INPUTS: Final = {
     "UpdateIdentityProviderInput": """active allowedEmailDomains clientId clientSecret createUsers description domainId:dom
         groupId:grp id:idp issuer name title""",
     "DeleteIdentityProviderInput": "id:idp",
+    "UnlinkIdentityInput": "id:idn",
     "IdentityProviderFilter": "active search",
     "IdentityProviderOrder": "direction field",
     "ConfirmLoginInput": "code cookie ticket",
     "StartTotpInput": "password",
     "ConfirmTotpInput": "code",
+    "RegenerateRecoveryCodesInput": "code",
     "DisableTotpInput": "code password",
     "ResetTotpInput": "userId:usr",
     "EndLoginInput": "id:lgn",

@@ -60,7 +60,7 @@ TYPES: Final = {
     "dom": "Domain", "grp": "Group", "usr": "User", "lgn": "Login", "key": "Keypair", "pol": "ResourcePolicy",
     "rgp": "ResourceGroup", "pre": "ResourcePreset", "agt": "Agent", "img": "Image", "reg": "Registry", "tsk": "Task",
     "ses": "Session", "knl": "Kernel", "eml": "Mail", "inv": "Invitation", "evt": "AuditEvent", "ann": "Announcement",
-    "idp": "IdentityProvider",
+    "idp": "IdentityProvider", "idn": "Identity",
 }  # fmt: skip
 
 
@@ -210,6 +210,7 @@ async def _person(
         **more,
     )  # fmt: skip
     await make.consent(user=user)
+    tenant.setdefault("Identity", identity := await make.identity(user=user))
     second = await make.keypair(user=user, policy=policy, last_used_at=core.now(), rate_limit=10**6)
     login = await make.login(user=user, address="192.0.2.1", user_agent="a browser")
     facts = {"domain": domain.id, "owner": user.id}
@@ -217,6 +218,7 @@ async def _person(
     world.add(policy, granted=frozenset({user.id}))
     world.add(login, **facts)
     world.add(second, **facts)
+    world.add(identity, **facts)
     event = await make.audit_event(
         user=user, outcome="REFUSED", code="CONFLICT", address="192.0.2.1", user_agent="a browser", request_id="r1",
         content=AUDITED.replace("usr_", user.id),

@@ -61,6 +61,7 @@ LEAVING = {
     "startTotp",
     "confirmTotp",
     "disableTotp",
+    "regenerateRecoveryCodes",
     "updateProfile",
     "logout",
     "logoutEverywhere",
@@ -222,6 +223,11 @@ async def _(scene: Scene) -> dict[str, Any]:
 @governing("resetTotp")
 async def _(scene: Scene) -> dict[str, Any]:
     return {"userId": scene.built.owner.id}
+
+
+@own("unlinkIdentity")
+async def _(scene: Scene) -> dict[str, Any]:
+    return {"id": (await scene.make.identity(user=scene.built.owner)).id}
 
 
 @own("endLogin")

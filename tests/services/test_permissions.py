@@ -16,6 +16,7 @@ from services.db.tables import (
     Base,
     Domain,
     Group,
+    Identity,
     IdentityProvider,
     Image,
     Invitation,
@@ -52,6 +53,7 @@ async def populate(core: Core, make: Factories, seed: int) -> list[Actor]:
         )
     for user, _ in people:
         await make.login(user=user)
+        await make.identity(user=user)
         await make.audit_event(user=user)
         if chance.random() < 0.5:
             await make.keypair(user=user, policy=chance.choice(policies))
@@ -155,6 +157,7 @@ def test_every_action_on_an_object_is_in_the_table() -> None:
         "recalculateUsage",
         "read:setting",
         "updateSettings",
+        "regenerateRecoveryCodes",
         "generateSshKeypair",
         "setSshPublicKeys",
         "read:usage",
@@ -238,6 +241,7 @@ def test_tables_without_a_reading_rule_are_not_read_by_actors() -> None:
         Login,
         Mail,
         Invitation,
+        Identity,
         IdentityProvider,
         Keypair,
         ResourcePolicy,

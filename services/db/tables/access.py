@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, LargeBinary, String, Text
+from sqlalchemy import ForeignKey, Index, LargeBinary, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.db.tables.base import Base, now
@@ -103,9 +103,11 @@ class Identity(Base):
     """Whom an issuer calls by this subject; the pair never means somebody else (OpenID Connect Core §2)."""
 
     __tablename__ = "identities"
+    __table_args__ = (Index(None, "issuer", "subject", unique=True),)
 
-    issuer: Mapped[str] = mapped_column(primary_key=True)
-    subject: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    issuer: Mapped[str]
+    subject: Mapped[str]
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), index=True)
     #: As the issuer said when they were linked.
     email: Mapped[str]

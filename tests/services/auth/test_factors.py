@@ -2,16 +2,20 @@
 
 import asyncio
 import base64
+import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+import zxingcpp
 from sqlalchemy import select, update
 
 from services import auth, users
 from services.auth import SecondFactor, devices, factors, totp
 from services.core import Core
-from services.db.tables import RecoveryCode, User
+from services.db.tables import Mail, RecoveryCode, User
 from services.errors import BadInput, Conflict, Forbidden, NotFound, RateLimited, Unauthenticated
 from services.options import ADMINS_NEED_TOTP
 from tests.factories import PASSWORD, Clock, Factories
@@ -258,3 +262,74 @@ async def test_one_login_of_several_is_ended(core: Core, make: Factories) -> Non
 )
 def test_a_device_is_named_in_our_own_words(user_agent: str, device: str) -> None:
     assert devices.describe(user_agent) == device
+
+
+async def mailed(core: Core) -> list[str]:
+    async with core.db.read() as db:
+        return list(await db.scalars(select(Mail.kind).order_by(Mail.id)))
+
+
+async def test_recovery_codes_are_replaced_by_the_apps_code_alone(
+    core: Core, make: Factories, clock: Clock
+) -> None:
+    user, secret, old = await enrolled(core, make, clock)
+    actor = make.actor(user)
+    for wrong in (old[0], "000000", code_of(secret, clock)[:5]):
+        with pytest.raises(BadInput):
+            await factors.regenerate(core, actor, wrong)
+    assert await mailed(core) == []
+    code = code_of(secret, clock)
+    new = await factors.regenerate(core, actor, code)
+    assert await mailed(core) == ["RECOVERY_CODES_REPLACED"]
+    assert not set(new) & set(old)
+    assert await factors.codes_left(core, actor, [user.id]) == {user.id: [10]}
+    with pytest.raises(BadInput):
+        await factors.regenerate(core, actor, code)
+    with pytest.raises(Unauthenticated):
+        await confirm(core, await half(core, user), old[0])
+    assert await confirm(core, await half(core, user), new[0])
+    assert await factors.codes_left(core, actor, [user.id]) == {user.id: [9]}
+    with pytest.raises(Conflict):
+        await factors.regenerate(core, make.actor(await make.user()), "000000")
+
+
+async def test_what_weakens_a_second_factor_is_told_by_mail(
+    core: Core, make: Factories, clock: Clock
+) -> None:
+    user, secret, codes = await enrolled(core, make, clock)
+    await confirm(core, await half(core, user), codes[0])
+    await factors.disable(core, make.actor(user), PASSWORD, code_of(secret, clock))
+    assert await mailed(core) == ["RECOVERY_CODE_USED", "TOTP_DISABLED"]
+    other, _, _ = await enrolled(core, make, clock)
+    superadmin = await make.superadmin()
+    await users.reset_totp(core, superadmin, other.id)
+    # Nothing is taken from who has none, and so there is nothing to tell.
+    await users.reset_totp(core, superadmin, other.id)
+    assert await mailed(core) == ["RECOVERY_CODE_USED", "TOTP_DISABLED", "TOTP_RESET"]
+
+
+def modules(svg: str) -> np.ndarray:
+    """What an SVG of lines draws, a module an element; 0 is dark."""
+    root = ElementTree.fromstring(svg)
+    _, _, width, height = map(int, root.attrib["viewBox"].split())
+    drawn = np.full((height, width), 255, dtype=np.uint8)
+    (lines,) = [one for one in root if one.attrib.get("stroke") == "#000"]
+    x = y = 0.0
+    for command, given in re.findall(r"([Mmh])([-0-9. ]+)", lines.attrib["d"]):
+        numbers = [float(one) for one in given.split()]
+        if command == "h":
+            drawn[int(y), int(x) : int(x + numbers[0])] = 0
+            x += numbers[0]
+        else:
+            x, y = (numbers[0], numbers[1]) if command == "M" else (x + numbers[0], y + numbers[1])
+    return drawn
+
+
+async def test_the_qr_code_says_the_url(core: Core, make: Factories) -> None:
+    """Read by another library than the one that has drawn it."""
+    user = await make.user(email=f"{'long-' * 12}@example.org")
+    started = await factors.start(core, make.actor(user), PASSWORD)
+    drawn = modules(started.qr_code)
+    assert drawn[:4].min() == drawn[:, :4].min() == 255
+    picture = np.kron(drawn, np.ones((4, 4), dtype=np.uint8))
+    assert [one.text for one in zxingcpp.read_barcodes(picture)] == [started.url]

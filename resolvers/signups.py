@@ -73,6 +73,7 @@ class SignUpMutations:
             count=input.count,
             uses=input.uses,
             life=input.expires_in_seconds,
+            idempotency_key=input.idempotency_key,
         )
         made = await invitations.create(core, info.context.viewer, spec)
         site = core.settings.public_url

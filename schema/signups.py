@@ -114,6 +114,9 @@ class CreateInvitationTokensInput:
     uses: int = said("How many people may sign up with each.", default=1)
     expires_in_seconds: int = said("How long they are good.", default=7 * 24 * 3600)
     description: str = said("For administrators.", default="")
+    idempotency_key: str | None = said(
+        "The same key gives the same invitations with their tokens again, for 24 hours.", default=None
+    )
 
 
 @strawberry.input(description="Several invitations.")

@@ -44,6 +44,16 @@ def new(prefix: str, at: datetime | None = None) -> str:
     return f"{prefix}_{_encode(value)}"
 
 
+def following(first: str, count: int) -> list[str]:
+    """So many ids from this one on, each one more than the one before (RFC 9562 §6.2, method 2): what is made together is
+    found again by the first."""
+    prefix, _, body = first.partition("_")
+    value = 0
+    for character in body:
+        value = value << 5 | ALPHABET.index(character)
+    return [f"{prefix}_{_encode(value + number)}" for number in range(count)]
+
+
 def floor(prefix: str, at: datetime) -> str:
     """The least that an id of this moment can be: what is older sorts before it."""
     return f"{prefix}_{_encode(max(0, int(at.timestamp() * 1000)) << 80)}"

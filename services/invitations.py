@@ -1,10 +1,12 @@
 """Invitation tokens: administrators make them, and who has one signs up with it, into the domain and group that it says.
 
-A token is shown once and kept as its hash. Uses are counted by the UPDATE that grants one, in the transaction that makes
+A token is shown once and kept as its hash. It is derived from the invitation's id by the managers' key, so that who repeats a
+request by its idempotency key, for the reply may have been lost, gets the same tokens again. Uses are counted by the UPDATE that grants one, in the transaction that makes
 the user: however many sign up at once with the last use, one of them gets in.
 """
 
-import secrets
+import base64
+import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -13,10 +15,10 @@ from typing import Final
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import domains, groups, ids, inputs, keypairs, permissions
+from services import domains, groups, idempotency, ids, inputs, keypairs, permissions
 from services.core import Core
 from services.db.tables import Invitation
-from services.errors import BadInput, Forbidden, Problems
+from services.errors import BadInput, Conflict, Forbidden, Problems
 from services.filters import Conditions, equal, searched
 from services.keys import digest
 from services.nouns import Noun
@@ -25,6 +27,7 @@ from services.permissions import Actor, Reach
 
 MOST_AT_ONCE: Final = 100
 MOST_USES: Final = 10_000
+_TOKEN_BYTES: Final = 24
 _SHORTEST: Final = 60
 _LONGEST: Final = 366 * 24 * 3600
 
@@ -47,6 +50,7 @@ class InvitationSpec:
     count: int = 1
     uses: int = 1
     life: int = 7 * 24 * 3600
+    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ async def create(core: Core, actor: Actor, spec: InvitationSpec) -> list[NewInvi
 
     Raises:
         BadInput, NotFound, Forbidden: of a policy, which only a superadmin chooses.
+        Conflict: the idempotency key stands for another request.
     """
     permissions.require_role(actor, "createInvitationTokens")
     problems = Problems()
@@ -82,9 +87,10 @@ async def create(core: Core, actor: Actor, spec: InvitationSpec) -> list[NewInvi
     inputs.check_number(spec.count, problems, "input.count", least=1, most=MOST_AT_ONCE)
     inputs.check_number(spec.uses, problems, "input.uses", least=1, most=MOST_USES)
     inputs.check_number(spec.life, problems, "input.expiresInSeconds", least=_SHORTEST, most=_LONGEST)
+    inputs.check_idempotency_key(spec.idempotency_key, problems)
     problems.check()
-    tokens = [secrets.token_urlsafe(24) for _ in range(spec.count)]
-    async with core.db.write() as db:
+
+    async def make(db: AsyncSession) -> Invitation:
         await domains.require(db, actor, spec.domain_id, "createInvitationTokens")
         if spec.group_id is not None:
             await groups.find_all(db, spec.domain_id, [spec.group_id], path="input.groupId")
@@ -96,8 +102,8 @@ async def create(core: Core, actor: Actor, spec: InvitationSpec) -> list[NewInvi
             await keypairs.find_policy(db, spec.policy_id)
         made = [
             Invitation(
-                id=ids.new("inv"),
-                token_hash=digest(token),
+                id=invitation_id,
+                token_hash=digest(_tokens(core, invitation_id)[0]),
                 domain_id=spec.domain_id,
                 group_id=spec.group_id,
                 policy_id=spec.policy_id,
@@ -108,10 +114,19 @@ async def create(core: Core, actor: Actor, spec: InvitationSpec) -> list[NewInvi
                 created_by_id=actor.user_id,
                 created_at=core.now(),
             )
-            for token in tokens
+            for invitation_id in ids.following(ids.new("inv"), spec.count)
         ]
         db.add_all(made)
-    return [NewInvitation(row, token) for row, token in zip(made, tokens, strict=True)]
+        return made[0]
+
+    taken = Conflict("Something like this was made just now. Try again.")
+    first, _ = await idempotency.once(
+        core, actor, "createInvitationTokens", spec, Invitation, make, taken=taken
+    )
+    async with core.db.read() as db:
+        together = ids.following(first.id, spec.count)
+        rows = await db.scalars(select(Invitation).where(Invitation.id.in_(together)).order_by(Invitation.id))
+        return [NewInvitation(row, _token_of(core, row)) for row in rows]
 
 
 async def revoke(core: Core, actor: Actor, invitation_ids: Sequence[str]) -> list[Outcome[Invitation]]:
@@ -153,6 +168,24 @@ async def _revoke(core: Core, actor: Actor, invitation_id: str) -> Invitation:
         row = await _noun.take(db, actor, invitation_id, "revokeInvitations", path="input.ids")
         row.revoked_at = row.revoked_at or core.now()
     return row
+
+
+def _tokens(core: Core, invitation_id: str) -> list[str]:
+    """What an invitation's token would be, by the present key first."""
+    present = core.keys.current_sealing
+    keys = [core.keys.sealing[present], *(key for name, key in core.keys.sealing.items() if name != present)]
+    derived = (hmac.digest(key, f"invitation:{invitation_id}".encode(), "sha256") for key in keys)
+    return [base64.urlsafe_b64encode(one[:_TOKEN_BYTES]).decode() for one in derived]
+
+
+def _token_of(core: Core, row: Invitation) -> str:
+    found = next((one for one in _tokens(core, row.id) if digest(one) == row.token_hash), None)
+    if found is None:
+        raise Conflict(
+            "The key that these tokens were made by is gone. Use a new idempotency key to make others.",
+            path="input.idempotencyKey",
+        )
+    return found
 
 
 def _usable(core: Core, token: str) -> list[ColumnElement[bool]]:

@@ -531,7 +531,7 @@ INPUTS: Final = {
     "ResetTotpInput": "userId:usr",
     "EndLoginInput": "id:lgn",
     "UpdateProfileInput": "fullName language name",
-    "CreateInvitationTokensInput": "count description domainId:dom expiresInSeconds groupId:grp policyId:pol uses",
+    "CreateInvitationTokensInput": "count description domainId:dom expiresInSeconds groupId:grp idempotencyKey policyId:pol uses",
     "InvitationFilter": "domainId:dom search",
     "InvitationOrder": "direction field",
     "InvitationsInput": "ids:inv",

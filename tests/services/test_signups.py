@@ -25,8 +25,9 @@ from services.db.tables import (
     ResourcePolicy,
     User,
 )
-from services.errors import BadInput, Forbidden, NotFound, RateLimited, Unauthenticated, Unavailable
+from services.errors import BadInput, Conflict, Forbidden, NotFound, RateLimited, Unauthenticated, Unavailable
 from services.invitations import InvitationSpec
+from services.keys import Keys
 from services.mails import queue
 from services.options import EMAIL_VERIFICATION, PRIVACY_VERSION, SIGN_UP_GROUP, SIGN_UP_MODE, TERMS_VERSION
 from services.signups import SignedUp, SignUpSpec
@@ -335,3 +336,27 @@ async def test_administrators_invite_into_their_own_domain_and_choose_no_policy(
     ):
         with pytest.raises(BadInput):
             await invitations.create(core, admin, spec)
+
+
+async def test_tokens_of_a_lost_reply_are_given_again(core: Core, make: Factories) -> None:
+    domain, admin = await make.domain(), await make.superadmin()
+    spec = InvitationSpec(domain.id, count=3, idempotency_key="k")
+    first = await invitations.create(core, admin, spec)
+    again = await asyncio.gather(*(invitations.create(core, admin, spec) for _ in range(2)))
+    told = [(one.invitation.id, one.token) for one in first]
+    assert [[(one.invitation.id, one.token) for one in each] for each in again] == [told, told]
+    assert len({one.token for one in first}) == 3
+    for one in first:
+        await invitations.check(core, one.token)
+    with pytest.raises(Conflict):
+        await invitations.create(core, admin, replace(spec, count=2))
+    # A key that seals anew does not make the old tokens others.
+    keys = Keys.generate()
+    core.keys = replace(
+        core.keys, sealing={**core.keys.sealing, "e2": keys.sealing["e1"]}, current_sealing="e2"
+    )
+    with pytest.raises(Conflict):
+        # What stands for a request is hashed by all keys, what it made is too.
+        await invitations.create(core, admin, replace(spec, uses=2))
+    rotated = await invitations.create(core, admin, spec)
+    assert [(one.invitation.id, one.token) for one in rotated] == told

@@ -7,7 +7,7 @@ import stat
 import time
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx
@@ -15,7 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
@@ -27,8 +27,10 @@ from server.doctor.checks import Check, Finding, Verdict, failure, note, ok, war
 from server.listening import CannotServe, check_exposure, is_loopback, listen, local_url
 from server.owners import last_url
 from server.paths import credentials_file
+from services import options
 from services.db import migrate
 from services.db.engine import open_database
+from services.db.tables import Setting
 
 #: Seconds that clocks may differ: a signed request tolerates thirty.
 _SKEW: Final = 5.0
@@ -44,8 +46,8 @@ def checks(config: Config) -> dict[str, Check]:
     }
 
 
-def settings(config: Config) -> list[Finding]:
-    """Settings that leave a door open."""
+async def settings(config: Config) -> list[Finding]:
+    """Settings that leave a door open, those that administrators change while it runs as they are in force."""
     findings: list[Finding] = []
     public = not is_loopback(config.host)
     try:
@@ -72,9 +74,52 @@ def settings(config: Config) -> list[Finding]:
         )
     if config.introspection == "open" and public:
         findings += warning("settings", "anybody may read the schema", "Set introspection to signed-in.")
-    if config.sign_up == "open" and public:
-        findings += warning("settings", "anybody may make an account", "Set sign_up to invitation or closed.")
+    findings += await _runtime_settings(config, public=public)
     return findings or ok("settings", "nothing is left open")
+
+
+async def _runtime_settings(config: Config, *, public: bool) -> list[Finding]:
+    book = options.OptionBook(config.options)
+    problems: list[str] = []
+    try:
+        stored, problems = await _stored(config)
+    except (SQLAlchemyError, OSError):
+        # What is wrong with the database is another check's; nothing that is stored is in force before it is mended.
+        stored = {}
+    book.replace(stored)
+    findings = [
+        finding
+        for problem in problems
+        for finding in warning("settings", problem, "Set it anew: updateSettings.")
+    ]
+    if public and book.value(options.SIGN_UP_MODE) == "OPEN":
+        findings += warning(
+            "settings",
+            "anybody may make an account",
+            "Set signUpMode to INVITATION or CLOSED (updateSettings), or sign_up in berth.toml where nobody has set it.",
+        )
+    mail = book.value(options.MAIL_HOST)
+    if public and mail and book.value(options.MAIL_SECURITY) == "NONE":
+        findings += warning(
+            "settings",
+            f"mails with links that open accounts cross the network to {mail} in the clear",
+            "Set mailSecurity to STARTTLS or TLS (updateSettings).",
+        )
+    return findings
+
+
+async def _stored(config: Config) -> tuple[dict[str, Any], list[str]]:
+    """What administrators have set, but secrets, and what of it cannot be used; nothing before the first start."""
+    file = _sqlite_file(config)
+    if file is not None and not file.exists():
+        return {}, []
+    engine = open_database(config.database)
+    try:
+        async with engine.read() as db:
+            rows = await db.execute(select(Setting.key, Setting.document).where(Setting.sealed.is_(None)))
+            return options.usable({key: document.get("value") for key, document in rows})
+    finally:
+        await engine.close()
 
 
 def secrets(config: Config) -> list[Finding]:

@@ -12,6 +12,9 @@ from server.cli import main
 from server.config import Config
 from server.doctor import checks, manager, node
 from server.doctor.checks import Finding, Verdict, run
+from services.db.engine import open_database
+from services.db.migrate import upgrade
+from services.db.tables import Setting
 
 
 def config(tmp_path: Path, **settings: object) -> Config:
@@ -113,14 +116,47 @@ async def test_an_engine_that_answers_is_told_with_its_version() -> None:
         {"trusted_proxies": "*", "public_url": "https://berth.example.com"},
     ],
 )
-def test_settings_that_leave_a_door_open_fail(settings: dict[str, object], tmp_path: Path) -> None:
-    found = manager.settings(config(tmp_path, **settings))
+async def test_settings_that_leave_a_door_open_fail(settings: dict[str, object], tmp_path: Path) -> None:
+    found = await manager.settings(config(tmp_path, **settings))
     assert Verdict.FAILURE in verdicts(found)
     assert all(finding.mend for finding in found)
 
 
-def test_the_defaults_leave_none_open(tmp_path: Path) -> None:
-    assert verdicts(manager.settings(config(tmp_path))) == {Verdict.OK}
+async def test_the_defaults_leave_none_open(tmp_path: Path) -> None:
+    assert verdicts(await manager.settings(config(tmp_path))) == {Verdict.OK}
+
+
+PUBLIC = {"host": "0.0.0.0", "public_url": "https://berth.example.com", "trusted_proxies": "192.0.2.1"}
+
+
+@pytest.mark.parametrize(
+    ("configured", "stored", "told"),
+    [
+        ("closed", {"signUpMode": "OPEN"}, "anybody may make an account"),
+        ("open", {}, "anybody may make an account"),
+        ("open", {"signUpMode": "CLOSED"}, ""),
+        ("closed", {"signUpMode": "SOMETIMES"}, "signUpMode"),
+        ("closed", {"mailHost": "mail.example.com", "mailSecurity": "NONE"}, "in the clear"),
+    ],
+)
+async def test_settings_count_as_they_are_in_force(
+    configured: str, stored: dict[str, str], told: str, tmp_path: Path
+) -> None:
+    found = config(tmp_path, sign_up=configured, **PUBLIC)
+    await upgrade(found.database)
+    db = open_database(found.database)
+    async with db.write() as session:
+        session.add_all(Setting(key=key, document={"value": value}) for key, value in stored.items())
+    await db.close()
+    findings = await manager.settings(found)
+    assert verdicts(findings) == ({Verdict.WARNING} if told else {Verdict.OK})
+    assert told in findings[0].found
+
+
+async def test_settings_of_a_database_that_is_away_are_those_of_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "berth.db").write_bytes(b"no database at all, but a file of some length" * 100)
+    (found,) = await manager.settings(config(tmp_path, sign_up="open", **PUBLIC))
+    assert "anybody may make an account" in found.found
 
 
 def test_secrets_that_others_may_read_fail_with_the_command_that_mends_it(tmp_path: Path) -> None:

@@ -125,7 +125,13 @@ class _Gate:
             scheme, _, token = websocket.headers.get("authorization", "").partition(" ")
             if scheme.lower() != "bearer":
                 return None
-        return await auth.authenticate_bearer(self._core, str(token))
+        token = str(token)
+        if auth.is_signed_request(self._core, token):
+            # As the request that opens the connection: it has no body.
+            return await auth.authenticate_request(
+                self._core, token, method="GET", path=_target(websocket), body=b""
+            )
+        return await auth.authenticate_bearer(self._core, token)
 
     async def count(self, actor: Actor | None) -> None:
         if actor is not None:
@@ -135,7 +141,7 @@ class _Gate:
         return self._core.standings.watch(actor.user_id)
 
     async def stands(self, actor: Actor) -> bool:
-        return await auth.still_stands(self._core, actor.user_id, actor.login_id)
+        return await auth.still_is(self._core, actor)
 
     def admit(self, connection: HTTPConnection, text: str) -> None:
         if self._trusted is not None:
@@ -149,12 +155,11 @@ class _Gate:
         if scheme.lower() != "bearer" or not token:
             return None
         if auth.is_signed_request(self._core, token):
-            query: str = request.scope["query_string"].decode("latin-1")
             return await auth.authenticate_request(
                 self._core,
                 token,
                 method=request.method,
-                path=f"{request.scope['path']}?{query}" if query else request.scope["path"],
+                path=_target(request),
                 body=body,
                 told=tell,
             )
@@ -182,6 +187,12 @@ class _Gate:
             offered=self._offered(actor),
             request_id=current.id if (current := requests.current()) else requests.Request().id,
         )
+
+
+def _target(connection: HTTPConnection) -> str:
+    """The path with its query string, as it was sent."""
+    query: str = connection.scope["query_string"].decode("latin-1")
+    return f"{connection.scope['path']}?{query}" if query else connection.scope["path"]
 
 
 def _trusted(config: Config) -> TrustedDocuments | None:

@@ -29,9 +29,6 @@ _AUDIENCE: Final = "berth:request"
 _LIFE: Final = 60
 _TIMEOUT: Final = 60.0
 _SUBPROTOCOL: Final = Subprotocol("graphql-transport-ws")
-_LOGIN: Final = (
-    """mutation($input: LoginWithKeypairInput!) { loginWithKeypair(input: $input) { accessToken } }"""
-)
 
 
 class ClientFailure(Exception):
@@ -171,9 +168,7 @@ class Client:
         Raises:
             ClientFailure: it was refused, or the connection was lost.
         """
-        keypair = {"accessKey": self._credentials.access_key, "secretKey": self._credentials.secret_key}
-        login = await self.ask(_LOGIN, input={**keypair, "cookie": False})
-        token = login["loginWithKeypair"]["accessToken"]
+        token = self._credentials.sign("GET", self._path, b"")
         url = f"{self._credentials.url.replace('http', 'ws', 1)}/graphql"
         try:
             async with connect(url, subprotocols=[_SUBPROTOCOL], ssl=self._tls) as socket:

@@ -348,6 +348,12 @@ def require_role(actor: Actor, action: str) -> None:
         raise Forbidden(f"Your role does not allow {action}. Ask an administrator.")
 
 
+def require_second_factor(actor: Actor) -> None:
+    """Raise `Forbidden` for who has a second factor to set up, and no password to choose first."""
+    if not actor.must_change_password:
+        _refuse_while_confined(actor)
+
+
 def _refuse_while_confined(actor: Actor) -> None:
     if actor.must_change_password:
         raise Forbidden(

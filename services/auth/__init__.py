@@ -27,6 +27,7 @@ from services.auth.requests import (
     is_signed_request,
     keep_books,
     purge,
+    still_is,
     still_stands,
 )
 from services.auth.standing import follow_revocations
@@ -60,6 +61,7 @@ __all__ = [
     "refresh",
     "request_reset",
     "reset_password",
+    "still_is",
     "still_stands",
     "total_logins",
 ]

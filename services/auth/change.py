@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import mails, passwords, tokens
+from services import mails, passwords, permissions, tokens
 from services.auth import logins, standing
 from services.auth.factors import SecondFactor
 from services.auth.logins import LoginResult
@@ -105,9 +105,11 @@ async def change_password(core: Core, actor: Actor, current: str, new: str) -> t
         A new access token of this login and its end, for the old one is void; None for a signed request.
 
     Raises:
+        Forbidden: a second factor comes first.
         BadInput: the current password is not right, or the new one breaks rules or is the same.
         RateLimited: too many wrong current passwords.
     """
+    permissions.require_second_factor(actor)
     problems = Problems()
     passwords.check(new, problems, "input.newPassword")
     problems.check()

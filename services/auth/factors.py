@@ -23,8 +23,8 @@ from services import mails, passwords, permissions, trail
 from services.auth import attempts, standing, totp
 from services.bus import Revoked
 from services.core import Core
-from services.db.tables import Domain, RecoveryCode, Ticket, User
-from services.errors import BadInput, Conflict, RateLimited, Unauthenticated
+from services.db.tables import Domain, Keypair, Login, RecoveryCode, Ticket, User
+from services.errors import BadInput, Conflict, Forbidden, RateLimited, Unauthenticated
 from services.keys import digest
 from services.permissions import Actor
 
@@ -38,7 +38,7 @@ _MINUTE: Final = 60.0
 
 @dataclass(frozen=True)
 class SecondFactor:
-    """A login of which one half is done."""
+    """A login of which one half is done: by a password, an identity provider, a link or a keypair."""
 
     ticket: str = field(repr=False)
     expires_at: datetime
@@ -147,8 +147,8 @@ async def forget(db: AsyncSession, user: User) -> None:
     await db.execute(delete(RecoveryCode).where(RecoveryCode.user_id == user.id))
 
 
-def ask(core: Core, db: AsyncSession, user: User) -> SecondFactor:
-    """A user has proved the first factor; what comes back with a code opens the login."""
+def ask(core: Core, db: AsyncSession, user: User, keypair_id: str | None = None) -> SecondFactor:
+    """A user has proved the first factor; what comes back with a code opens the login, bound to a keypair where it was one."""
     ticket = secrets.token_urlsafe(32)
     expires_at = core.now() + LIFE
     db.add(
@@ -157,7 +157,7 @@ def ask(core: Core, db: AsyncSession, user: User) -> SecondFactor:
             purpose=PURPOSE,
             user_id=user.id,
             # What ends logins ends this one too.
-            data={"epoch": user.epoch},
+            data={"epoch": user.epoch, "keypair": keypair_id},
             expires_at=expires_at,
         )
     )
@@ -177,8 +177,8 @@ async def owner(core: Core, ticket: str) -> str:
     return found
 
 
-async def prove(core: Core, db: AsyncSession, ticket: str, code: str) -> User:
-    """Use a half login up by a code. Returns its user, who may come in.
+async def prove(core: Core, db: AsyncSession, ticket: str, code: str) -> tuple[User, str | None]:
+    """Use a half login up by a code. Returns its user, who may come in, and the keypair that was the first half.
 
     Raises:
         Unauthenticated: the code is not right, and the ticket stays good; or the ticket is not.
@@ -196,11 +196,14 @@ async def prove(core: Core, db: AsyncSession, ticket: str, code: str) -> User:
     )
     if user is None or user.epoch != used.data.get("epoch"):
         raise _void()
+    keypair_id: str | None = used.data.get("keypair")
+    if keypair_id is not None and not await db.scalar(select(Keypair.active).where(Keypair.id == keypair_id)):
+        raise _void()
     if user.totp_confirmed_at is not None and not await _accept(core, db, user, code):
         raise Unauthenticated(
             "The code is not right, or was used before. Wait for the next one, then try again."
         )
-    return user
+    return user, keypair_id
 
 
 async def codes_left(core: Core, actor: Actor, user_ids: Sequence[str]) -> dict[str, list[int]]:
@@ -216,16 +219,20 @@ async def codes_left(core: Core, actor: Actor, user_ids: Sequence[str]) -> dict[
 
 
 async def check_own_password(core: Core, actor: Actor, password: str | None) -> None:
-    """Is it the actor's password? Who found a console open does not have it.
+    """Is it the actor's password? Who found a console open does not have it, and who found a keypair neither.
 
     Raises:
         BadInput: it is not. RateLimited: too many were tried.
+        Forbidden: there is none, and it was a keypair that let the actor in: that is no person.
     """
     async with core.db.read() as db:
         kept = await db.scalar(select(User.password_hash).where(User.id == actor.user_id))
-    if kept is None:
-        # Who only comes by way of an identity provider has none.
-        return
+        if kept is None:
+            # Who only comes by way of an identity provider has none.
+            by_person = select(Login.id).where(Login.id == actor.login_id, Login.keypair_id.is_(None))
+            if await db.scalar(by_person) is None:
+                raise Forbidden("A keypair does not set up a second factor. Log in as a person.")
+            return
     attempt = f"change:{actor.user_id}"
     wait = await core.rates.take(attempt, _ATTEMPTS, _MINUTE)
     if wait is not None:

@@ -25,7 +25,7 @@ from services.auth.factors import SecondFactor
 from services.bus import AnyHint, Revoked
 from services.core import Core
 from services.db.tables import Domain, Keypair, Login, RetiredRefreshToken, User
-from services.errors import BadInput, NotFound, Unauthenticated
+from services.errors import BadInput, Forbidden, NotFound, Unauthenticated
 from services.inputs import normal_email
 from services.keys import Keys, digest
 from services.options import EMAIL_VERIFICATION
@@ -109,9 +109,9 @@ async def confirm_login(
     """
     attempt = await attempts.at_code(core, await factors.owner(core, ticket))
     async with core.db.write() as db:
-        user = await factors.prove(core, db, ticket, code)
+        user, keypair_id = await factors.prove(core, db, ticket, code)
         await attempt.succeeded(db)
-        return await open_login(core, db, user, address=address, user_agent=user_agent)
+        return await open_login(core, db, user, address=address, user_agent=user_agent, keypair_id=keypair_id)
 
 
 async def enter(
@@ -125,11 +125,14 @@ async def enter(
 
 async def login_with_keypair(
     core: Core, access_key: str, secret_key: str, *, address: str, user_agent: str = ""
-) -> LoginResult:
+) -> LoginResult | SecondFactor:
     """Log in with a keypair; its limits count for this login, and the login ends with it.
+
+    A login is a person's, however it begins, so it takes the second factor too; a program signs its requests.
 
     Raises:
         Unauthenticated, RateLimited: as `login`.
+        Forbidden: the user needs a second factor and has none, which a keypair does not set up.
     """
     attempt = await attempts.at_login(core, access_key, network_of(address))
     searched = access_key if access_key.isascii() and access_key.isprintable() else ""
@@ -148,8 +151,15 @@ async def login_with_keypair(
     if found is None or not (matches and found[0].active and found[1].active and found[2]):
         raise Unauthenticated("Access key and secret key do not match. Check both, or ask an administrator.")
     keypair, user, _ = found
+    if standing.must_set_up_totp(core, user):
+        raise Forbidden(
+            "Administrators need a second factor here, and you have none yet. Log in by password and set one up.",
+            help="Call `login`, `startTotp`, then `confirmTotp`; or sign requests with the keypair.",
+        )
     async with core.db.write() as db:
         await attempt.succeeded(db)
+        if user.totp_confirmed_at is not None:
+            return factors.ask(core, db, user, keypair.id)
         return await open_login(core, db, user, address=address, user_agent=user_agent, keypair_id=keypair.id)
 
 

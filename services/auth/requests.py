@@ -76,10 +76,7 @@ async def count_operation(core: Core, actor: Actor) -> None:
         Unauthenticated: the login has ended since.
         RateLimited: the keypair has had its requests.
     """
-    if actor.login_id:
-        found = await standing.of_login(core, actor.login_id, actor.user_id)
-    else:
-        found = await standing.of_user(core, actor.user_id)
+    found = await _standing_of(core, actor)
     if found is None:
         raise Unauthenticated("The login has ended. Log in again.")
     await _count(core, found, _untold)
@@ -121,6 +118,21 @@ async def still_stands(core: Core, user_id: str, login_id: str) -> bool:
     if login_id:
         return await standing.of_login(core, login_id, user_id) is not None
     return await standing.of_user(core, user_id) is not None
+
+
+async def still_is(core: Core, actor: Actor) -> bool:
+    """Is who has a connection open still good for what it was opened as? At most `standing_life` old."""
+    found = await _standing_of(core, actor)
+    # Role and memberships end a login by its epoch; who has none is compared.
+    return found is not None and (bool(actor.login_id) or found.actor == actor)
+
+
+async def _standing_of(core: Core, actor: Actor) -> Standing | None:
+    if actor.login_id:
+        return await standing.of_login(core, actor.login_id, actor.user_id)
+    if actor.keypair_id:
+        return await standing.of_keypair(core, actor.keypair_id, actor.user_id)
+    return await standing.of_user(core, actor.user_id)
 
 
 async def keep_books(core: Core) -> None:

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from sqlalchemy import Select, and_, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from services import ids
 from services.bus import AnyHint, Lagged, Revoked
@@ -13,6 +14,8 @@ from services.options import ADMINS_NEED_TOTP
 from services.permissions import Actor
 from services.standings import Standing
 
+#: The keypair that a request was signed with, beside the main one.
+_Signer: Final = aliased(Keypair)
 #: Of an actor without any keypair.
 _DEFAULT_RATE: Final = 1000
 
@@ -40,6 +43,28 @@ async def of_user(core: Core, user_id: str) -> Standing | None:
 
     known, standing = core.standings.get(user_id)
     return standing if known else await core.standings.read(user_id, user_id, read, _life(core))
+
+
+async def of_keypair(core: Core, keypair_id: str, user_id: str) -> Standing | None:
+    """What a keypair that signs requests is worth, None when it is switched off or its user may not come in."""
+
+    async def read() -> Standing | None:
+        async with core.db.read() as db:
+            query = _users().with_only_columns(User).add_columns(_Signer)
+            signs = query.join(_Signer, _Signer.user_id == User.id).where(
+                _Signer.id == keypair_id, _Signer.active
+            )
+            found = (await db.execute(signs)).first()
+            if found is None:
+                return None
+            user, keypair = found
+            actor = await actor_of(core, db, user, keypair_id=keypair.id, login_id="")
+            return Standing(actor, user.epoch, keypair.rate_limit)
+
+    known, standing = core.standings.get(keypair_id)
+    if not known:
+        standing = await core.standings.read(keypair_id, user_id, read, _life(core))
+    return standing if standing and standing.actor.user_id == user_id else None
 
 
 async def read_login(core: Core, db: AsyncSession, login_id: str) -> Standing | None:
@@ -138,10 +163,13 @@ async def actor_of(core: Core, db: AsyncSession, user: User, *, keypair_id: str,
         keypair_id=keypair_id,
         login_id=login_id,
         must_change_password=user.must_change_password,
-        must_set_up_totp=user.role != "USER"
-        and user.totp_confirmed_at is None
-        and core.options.value(ADMINS_NEED_TOTP),
+        must_set_up_totp=must_set_up_totp(core, user),
     )
+
+
+def must_set_up_totp(core: Core, user: User) -> bool:
+    """Is it somebody who needs a second factor, and has none?"""
+    return user.role != "USER" and user.totp_confirmed_at is None and core.options.value(ADMINS_NEED_TOTP)
 
 
 async def lock_superadmins(db: AsyncSession, *, but_user: str = "", but_domain: str = "") -> int:

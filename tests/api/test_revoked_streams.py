@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from server import graphql_ws
+from server.client import Credentials
 from services import auth, users
 from services.core import Core
 from services.standings import StandingBook
-from tests.api.clients import serving
-from tests.factories import PASSWORD, Factories
+from tests.api.clients import URL, Caller, codes, serving
+from tests.factories import PASSWORD, SECRET_KEY, Factories
 
 #: Waited for what must come; nothing is measured.
 PATIENCE = 60
@@ -63,3 +64,18 @@ async def test_a_subscription_ends_with_its_users_standing(
         assert message["code"] == 4403
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
+
+
+async def test_a_program_opens_a_connection_by_a_signature_and_no_login(
+    core: Core, make: Factories, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await make.user()
+    await make.totp(user)
+    keypair = await make.keypair(user=user)
+    signs = Credentials(URL, keypair.access_key, SECRET_KEY)
+    question = "{ viewer { user { id } keypair { id } } }"
+    async with serving(core, tmp_path, monkeypatch) as app:
+        answer = await Caller(app, token := signs.sign("GET", "/graphql", b"")).first_event(question)
+        assert answer["data"]["viewer"] == {"user": {"id": user.id}, "keypair": {"id": keypair.id}}
+        for refused in (token, signs.sign("POST", "/graphql", b""), signs.sign("GET", "/other", b"")):
+            assert codes(await Caller(app, refused).first_event(question)) == {"UNAUTHENTICATED"}

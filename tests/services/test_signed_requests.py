@@ -245,3 +245,26 @@ async def test_counts_survive_a_database_that_is_away(core: Core, make: Factorie
 async def _main(core: Core, user: User) -> Keypair:
     async with core.db.read() as db:
         return (await db.scalars(select(Keypair).where(Keypair.id == user.main_keypair_id))).one()
+
+
+@pytest.mark.parametrize("why", ["keypair", "user", "role", "nothing"])
+async def test_a_connection_that_was_opened_by_a_signature_lasts_as_long_as_it_means_the_same(
+    core: Core, make: Factories, clock: Clock, why: str
+) -> None:
+    user, keypair, forger = await signer(core, make, rate_limit=2)
+    actor = await send(core, forger.good())
+    assert await auth.still_is(core, actor)
+    async with core.db.write() as db:
+        if why == "keypair":
+            (await db.get_one(Keypair, keypair.id)).active = False
+        elif why == "user":
+            (await db.get_one(User, user.id)).active = False
+        elif why == "role":
+            (await db.get_one(User, user.id)).role = "DOMAIN_ADMIN"
+    core.standings.forget(user.id)
+    assert await auth.still_is(core, actor) is (why == "nothing")
+    if why == "nothing":
+        # The limit is that of the keypair, not of the main one.
+        await auth.count_operation(core, actor)
+        with pytest.raises(RateLimited):
+            await auth.count_operation(core, actor)

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import re
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from xml.etree import ElementTree
 
@@ -12,13 +13,14 @@ import pytest
 import zxingcpp
 from sqlalchemy import select, update
 
-from services import auth, users
+from services import auth, identities, keypairs, sshkeys, users
 from services.auth import SecondFactor, devices, factors, totp
 from services.core import Core
 from services.db.tables import Mail, RecoveryCode, User
 from services.errors import BadInput, Conflict, Forbidden, NotFound, RateLimited, Unauthenticated
+from services.keypairs import KeypairSpec
 from services.options import ADMINS_NEED_TOTP
-from tests.factories import PASSWORD, Clock, Factories
+from tests.factories import PASSWORD, SECRET_KEY, Clock, Factories
 from tests.services.auth.visits import ADDRESS, NEW_PASSWORD, log_in
 
 
@@ -333,3 +335,65 @@ async def test_the_qr_code_says_the_url(core: Core, make: Factories) -> None:
     assert drawn[:4].min() == drawn[:, :4].min() == 255
     picture = np.kron(drawn, np.ones((4, 4), dtype=np.uint8))
     assert [one.text for one in zxingcpp.read_barcodes(picture)] == [started.url]
+
+
+async def test_a_login_by_keypair_takes_the_second_factor_too(
+    core: Core, make: Factories, clock: Clock
+) -> None:
+    user, secret, _ = await enrolled(core, make, clock)
+    keypair = await make.keypair(user=user)
+    asked = await auth.login_with_keypair(core, keypair.access_key, SECRET_KEY, address=ADDRESS)
+    assert isinstance(asked, SecondFactor)
+    result = await confirm(core, asked.ticket, code_of(secret, clock))
+    assert result.actor.keypair_id == keypair.id
+    clock.advance(timedelta(seconds=totp.STEP))
+    asked = await auth.login_with_keypair(core, keypair.access_key, SECRET_KEY, address=ADDRESS)
+    assert isinstance(asked, SecondFactor)
+    await keypairs.deactivate(core, make.actor(user), [keypair.id])
+    with pytest.raises(Unauthenticated):
+        await confirm(core, asked.ticket, code_of(secret, clock))
+
+
+async def test_who_needs_a_second_factor_and_has_none_makes_nothing_that_outlives_it(
+    core: Core, make: Factories
+) -> None:
+    admin = await make.user(role="DOMAIN_ADMIN")
+    keypair = await make.keypair(user=admin)
+    core.options.replace({ADMINS_NEED_TOTP.key: True})
+    with pytest.raises(Forbidden, match="second factor"):
+        await auth.login_with_keypair(core, keypair.access_key, SECRET_KEY, address=ADDRESS)
+    result = await log_in(core, admin)
+    assert isinstance(result, auth.LoginResult)
+    actor = result.actor
+    signed = replace(actor, login_id="", keypair_id=keypair.id)
+    identity = await make.identity(user=admin)
+    for held in (actor, signed):
+        for refused in (
+            keypairs.create(core, held, KeypairSpec(admin.id)),
+            keypairs.activate(core, held, [keypair.id]),
+            auth.change_password(core, held, PASSWORD, NEW_PASSWORD),
+            sshkeys.generate(core, held, "ED25519"),
+            sshkeys.replace(core, held, []),
+            identities.unlink(core, held, identity.id),
+            factors.regenerate(core, held, "000000"),
+        ):
+            try:
+                outcome = await refused
+            except Forbidden:
+                continue
+            assert isinstance(outcome, list)
+            assert [type(one.error) for one in outcome] == [Forbidden]
+
+
+async def test_a_keypair_sets_up_no_second_factor_of_who_has_no_password(core: Core, make: Factories) -> None:
+    user = await make.user()
+    keypair = await make.keypair(user=user)
+    async with core.db.write() as db:
+        (await db.get_one(User, user.id)).password_hash = None
+    by_keypair = await auth.login_with_keypair(core, keypair.access_key, SECRET_KEY, address=ADDRESS)
+    assert isinstance(by_keypair, auth.LoginResult)
+    for actor in (by_keypair.actor, make.actor(user)):
+        with pytest.raises(Forbidden):
+            await factors.start(core, actor, None)
+    person = await make.login(user=user)
+    assert await factors.start(core, make.actor(user, login_id=person.id), None)

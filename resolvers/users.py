@@ -61,6 +61,7 @@ class UserMutations:
             dry_run=input.dry_run,
             skip_existing=input.skip_existing,
             generate_passwords=input.generate_passwords,
+            mail_links=input.mail_links,
         )
         found = await imports.import_users(core, info.context.viewer, spec)
         return imported.ImportUsersPayload.of(found, f"{core.settings.public_url}/welcome#")

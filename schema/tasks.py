@@ -36,6 +36,7 @@ class TaskKind(Enum):
         "CLEAN_UP_IMAGES", description="Removes images from nodes where nobody used them."
     )
     INSTALL_IMAGES = strawberry.enum_value("INSTALL_IMAGES", description="Brings images to nodes.")
+    IMPORT_USERS = strawberry.enum_value("IMPORT_USERS", description="Makes the users of a file.")
 
 
 @strawberry.enum(description="Where a task stands.")

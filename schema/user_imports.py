@@ -5,6 +5,7 @@ from enum import Enum
 import strawberry
 
 from schema.fields import said
+from schema.tasks import Task
 from schema.users import Role, User
 from services import imports
 
@@ -27,10 +28,11 @@ class ImportUsersInput:
         "Leave users alone whose address is there already; else such a row is wrong.", default=False
     )
     generate_passwords: bool = said(
-        "Make up a password, to be changed at the first login, for each who has none in the file, at most 50; "
+        "Make up a password, to be changed at the first login, for each who has none in the file; "
         "else they choose one by a link.",
         default=False,
     )
+    mail_links: bool = said("Mail the links to choose a password, instead of answering them.", default=False)
 
 
 @strawberry.type(description="What is wrong with a cell of an imported file.")
@@ -74,7 +76,10 @@ class ImportedUser:
 
 @strawberry.type(description="What was done with a file of users, or would be.")
 class ImportUsersPayload:
-    done: bool = said("False: it was a dry run, and nothing was made.")
+    done: bool = said("False: it was a dry run, and nothing was made; or `task` is to make them.")
+    task: Task | None = said(
+        "What makes the users of a file with more than 50 passwords, all of them or none; null: nothing is left to do."
+    )
     problems: list[ImportProblem] = said(
         "What is wrong, in the order of lines; only of a dry run, else it is an error."
     )
@@ -84,6 +89,7 @@ class ImportUsersPayload:
     def of(cls, found: imports.Import, welcome: str) -> "ImportUsersPayload":
         return cls(
             done=found.done,
+            task=None if found.task is None else Task.of(found.task),
             problems=[
                 ImportProblem(line=one.line, column=one.column, message=one.message) for one in found.problems
             ],

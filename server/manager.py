@@ -29,6 +29,7 @@ from services import (
     calls,
     closing,
     images,
+    import_tasks,
     leases,
     mails,
     registries,
@@ -154,7 +155,9 @@ async def _opened(config: Config, manager_id: str, *, alone: bool) -> AsyncGener
     links = AgentLinks(core)
     commands = Commands(core, links)
     dispatcher = Dispatcher(core)
-    runner = background.Runner(core, [images.INSTALL, images.CLEAN_UP, registries.RESCAN])
+    runner = background.Runner(
+        core, [images.INSTALL, images.CLEAN_UP, registries.RESCAN, import_tasks.IMPORT]
+    )
     await _admit(core, config, first_run)
     sender = mails.Sender(core, mails.Configured(core.options, config.data_dir / "outbox"))
     _forever, _every = partial(_run_forever, core.metrics), partial(_run_every, core.metrics)

@@ -3,8 +3,9 @@
     email,name,full_name,description,role,groups,policy,password
 
 The first line names the columns, in any order; only `email` has to be there. Groups are names of the domain's groups,
-separated by blanks, semicolons or `|`; the policy is a name. Who has no password gets a link to choose one. What is in the
-file goes into cells of other people's spreadsheets again, so texts that would be formulas there are refused (CWE-1236).
+separated by blanks, semicolons or `|`; the policy is a name. Who has no password gets a link to choose one, in the answer or
+by mail. Hashing one takes 40 ms, so a file with many passwords is checked at once and made by a task
+(`services/import_tasks.py`): its hashes first, then all users in one transaction. What is in the file goes into cells of other people's spreadsheets again, so texts that would be formulas there are refused (CWE-1236).
 """
 
 import asyncio
@@ -16,22 +17,35 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import domains, groups, idempotency, ids, inputs, keypairs, passwords, permissions
+from services import (
+    domains,
+    groups,
+    idempotency,
+    ids,
+    inputs,
+    keypairs,
+    mails,
+    passwords,
+    permissions,
+    tasks,
+)
 from services.auth import change
 from services.core import Core
-from services.db.tables import Group, ResourcePolicy, User
-from services.errors import BadInput, Conflict, Problems
+from services.db.tables import Group, ResourcePolicy, Task, User
+from services.errors import BadInput, BerthError, Conflict, Problems
 from services.permissions import RANK, Actor
 
 COLUMNS: Final = ("email", "name", "full_name", "description", "role", "groups", "policy", "password")
 MOST_CHARACTERS: Final = 512 * 1024
 MOST_ROWS: Final = 1000
-#: Hashing one takes 40 ms; the rest get links.
+#: So many are hashed while somebody waits for the answer; more by a task.
 MOST_PASSWORDS: Final = 50
+KIND: Final = "IMPORT_USERS"
 _MOST_PROBLEMS: Final = 200
 _FORMULA: Final = re.compile(r"[=+@\t\r-].")
 _SEPARATORS: Final = re.compile(r"[\s;|]+")
@@ -47,6 +61,8 @@ class ImportSpec:
     skip_existing: bool = False
     #: Make up passwords, to be changed at the first login, for those who have none in the file; else they get links.
     generate_passwords: bool = False
+    #: Mail the links to choose a password, instead of answering them.
+    mail_links: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +101,8 @@ class Import:
     rows: Sequence[Row]
     problems: Sequence[Wrong]
     done: bool
+    #: What does it, where it takes long.
+    task: Task | None = None
 
 
 @dataclass(frozen=True)
@@ -106,36 +124,90 @@ class _Broken(Exception):
 
 
 async def import_users(core: Core, actor: Actor, spec: ImportSpec) -> Import:
-    """Make all users of a file in one transaction, or (`dry_run`) say what that would do.
+    """Make all users of a file in one transaction, or (`dry_run`) say what that would do. With many passwords in the file a
+    task makes them, and the answer has what it will do.
 
     Raises:
         BadInput: a row is wrong, and it is no dry run; the fields are named `input.csv.LINE.COLUMN`. Nothing is made.
         NotFound, Forbidden, Conflict: somebody else made one of the users at the same moment.
     """
     permissions.require_role(actor, "importUsers")
+    rows, problems = await look(core, actor, spec)
+    if spec.dry_run:
+        return Import(rows, problems[:_MOST_PROBLEMS], done=False)
+    _refuse(problems)
+    given = given_passwords(rows)
+    if len(given) > MOST_PASSWORDS:
+        return Import(rows, (), done=False, task=await _start(core, actor, spec, len(given)))
+    hashed = await asyncio.gather(*map(passwords.hash_password, given.values()))
+    try:
+        async with core.db.write() as db:
+            await make(core, db, actor, spec, rows, dict(zip(given, hashed, strict=True)))
+    except IntegrityError as error:
+        raise taken(error) from error
+    return Import(rows, (), done=True)
+
+
+async def look(core: Core, actor: Actor, spec: ImportSpec) -> tuple[list[Row], list[Wrong]]:
+    """The rows of a file, with passwords made up where that is asked for, and all that is wrong with them.
+
+    Raises:
+        NotFound, Forbidden.
+    """
     rows, problems = read(spec.csv)
     _check_passwords(spec, rows, problems)
     async with core.db.read() as db:
         await domains.require(db, actor, spec.domain_id, "importUsers")
         problems += _against(spec, rows, await _known(db, spec, rows))
-    problems.sort(key=lambda wrong: wrong.line)
-    if spec.dry_run:
-        return Import(rows, problems[:_MOST_PROBLEMS], done=False)
-    _refuse(problems)
+    return rows, sorted(problems, key=lambda wrong: wrong.line)
+
+
+def given_passwords(rows: Sequence[Row]) -> dict[int, str]:
+    """Line → the password that the file has, of who is to be made."""
+    return {
+        row.line: row.password
+        for row in rows
+        if row.password is not None and not row.skipped and not row.generated
+    }
+
+
+async def make(
+    core: Core,
+    db: AsyncSession,
+    actor: Actor,
+    spec: ImportSpec,
+    rows: Sequence[Row],
+    hashes: Mapping[int, str],
+) -> None:
+    """Make the users of a file within a transaction, if nothing has come to be wrong with it since it was looked at.
+
+    Args:
+        hashes: of the passwords in the file, by line.
+
+    Raises:
+        BadInput, NotFound, Forbidden. IntegrityError: somebody else was quicker; see `taken`.
+    """
+    await domains.require(db, actor, spec.domain_id, "importUsers")
+    known = await _known(db, spec, rows)
+    _refuse(_against(spec, rows, known))
     new = [row for row in rows if not row.skipped]
-    secret = {row.line: row.password for row in new if row.password is not None}
-    hashed = await asyncio.gather(*map(passwords.hash_password, secret.values()))
-    hashes = dict(zip(secret, hashed, strict=True))
-    taken = Conflict("One of the addresses was taken just now. Nothing was imported; try again.")
-    try:
-        async with core.db.write() as db:
-            await domains.require(db, actor, spec.domain_id, "importUsers")
-            known = await _known(db, spec, rows)
-            _refuse(_against(spec, rows, known))
-            await _make(core, db, spec, [row for row in rows if not row.skipped], known, hashes)
-    except IntegrityError as error:
-        raise idempotency.clash(error, taken) from error
-    return Import(rows, (), done=True)
+    if given_passwords(new).keys() - hashes.keys():
+        raise Conflict("A user of the file was deleted just now. Nothing was imported; try again.")
+    drawn = {row.line: passwords.keep_drawn(row.password) for row in new if row.generated and row.password}
+    await _make(core, db, spec, new, known, {**drawn, **hashes})
+
+
+def taken(error: IntegrityError) -> BerthError:
+    return idempotency.clash(
+        error, Conflict("One of the addresses was taken just now. Nothing was imported; try again.")
+    )
+
+
+async def _start(core: Core, actor: Actor, spec: ImportSpec, count: int) -> Task:
+    sealed = core.keys.seal(msgspec.json.encode(spec).decode(), KIND)
+    return await tasks.start(
+        core, actor, KIND, {"spec": sealed.hex()}, message=f"{count} passwords are hashed first."
+    )
 
 
 def read(text: str) -> tuple[list[Row], list[Wrong]]:
@@ -249,9 +321,16 @@ def _check_passwords(spec: ImportSpec, rows: Sequence[Row], problems: list[Wrong
         for row in rows:
             if row.password is None:
                 row.password, row.generated = _made_up(), True
-    if sum(row.password is not None for row in rows) > MOST_PASSWORDS:
+    long = sum(row.password is not None and not row.generated for row in rows) > MOST_PASSWORDS
+    shown = any(row.generated or (row.password is None and not spec.mail_links) for row in rows)
+    if long and shown:
         problems.append(
-            Wrong(0, "password", f"At most {MOST_PASSWORDS} users with passwords at once; others get links.")
+            Wrong(
+                0,
+                "password",
+                f"A file with more than {MOST_PASSWORDS} passwords is imported in the background, where nothing can be "
+                "shown: give everybody a password, or have links mailed to the others.",
+            )
         )
 
 
@@ -331,6 +410,7 @@ async def _make(
             total_slots={},
             max_concurrent_sessions=None,
             ssh_public_keys=[],
+            language="en",
             epoch=0,
             created_at=at,
         )
@@ -343,7 +423,13 @@ async def _make(
         db.add(keypair)
         user.main_keypair_id = keypair.id
         if row.line not in hashes:
-            row.ticket = change.add_password_ticket(core, db, user.id)
+            ticket = change.add_password_ticket(core, db, user.id)
+            if spec.mail_links:
+                life = core.settings.password_ticket_life
+                link = f"/welcome#{ticket}"
+                db.add(mails.make(core, "ACCOUNT_MADE", user.email, user.language, link=link, life=life))
+            else:
+                row.ticket = ticket
     members = [(known.groups[name].id, user.id) for row, user in made for name in row.group_names]
     await groups.join(db, members)
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
@@ -18,12 +18,16 @@ MAX_BYTES: Final = 1024
 
 #: OWASP Password Storage Cheat Sheet: m=19 MiB, t=2, p=1.
 _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
+#: For what we drew ourselves: 96 bits are not guessed, however fast one may guess.
+_LIGHT: Final = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1, type=Type.ID)
 #: A hash of nothing anybody knows, checked where there is none: an unknown user takes as long as a known one.
 _DUMMY: Final = _HASHER.hash(os.urandom(32))
 _THREADS: Final = max(1, min(4, os.cpu_count() or 1))
 #: Hashes under way or waiting; beyond it, logins are put off rather than piled up.
 _MOST_WAITING: Final = 200
 _POOL: Final = ThreadPoolExecutor(_THREADS, thread_name_prefix="argon2")
+#: For what nobody waits for.
+_BULK: Final = ThreadPoolExecutor(1, thread_name_prefix="argon2-bulk")
 
 T = TypeVar("T")
 
@@ -67,6 +71,25 @@ async def hash_password(password: str) -> str:
     return await _in_pool(lambda: _HASHER.hash(_normal(password)))
 
 
+def keep_drawn(password: str) -> str:
+    """The PHC string of a password of 96 random bits or more, in a fraction of a millisecond. It is `outdated`, so the first
+    login hashes it as any other; until then checking it takes as long as checking any."""
+    return _LIGHT.hash(_normal(password))
+
+
+async def hash_many(given: Sequence[str], told: Callable[[int], None]) -> list[str]:
+    """The PHC strings of many passwords, by one thread beside those of logins, which do not wait for it.
+
+    Args:
+        told: is given how many are done, after each.
+    """
+    loop, hashes = asyncio.get_running_loop(), list[str]()
+    for password in given:
+        hashes.append(await loop.run_in_executor(_BULK, _HASHER.hash, _normal(password)))
+        told(len(hashes))
+    return hashes
+
+
 async def verify(password: str, kept: str | None) -> bool:
     """Is it the password? With nothing kept it takes just as long, and is not.
 
@@ -88,11 +111,18 @@ def _verify(password: str, kept: str | None) -> bool:
         given = b""
     # What is too long cannot be right, but takes the time all the same.
     possible = len(given) <= MAX_BYTES
+    matches = _matches(kept or _DUMMY, given[:MAX_BYTES])
+    if kept is not None and f"$m={_LIGHT.memory_cost}," in kept:
+        # Who was never logged in does not answer faster.
+        _matches(_DUMMY, given[:MAX_BYTES])
+    return matches and possible and kept is not None
+
+
+def _matches(kept: str, given: bytes) -> bool:
     try:
-        _HASHER.verify(kept or _DUMMY, given[:MAX_BYTES])
+        return _HASHER.verify(kept, given)
     except (Argon2Error, InvalidHash):
         return False
-    return possible and kept is not None
 
 
 def _normal(password: str) -> str:

@@ -85,6 +85,24 @@ KINDS: Final[dict[str, dict[str, Template]]] = {
             ),
         ),
     },
+    "ACCOUNT_MADE": {
+        "en": Template(
+            "Your account at Berth",
+            ("An administrator has made an account for you at {site}; this address is your name there.",),
+            "Choose a password",
+            (
+                "The link works once, within {hours} hours. After that, have another mailed on the login page.",
+            ),
+        ),
+        "ko": Template(
+            "Berth 계정이 만들어졌습니다",
+            ("관리자가 {site}에 계정을 만들었습니다. 이 이메일 주소로 로그인합니다.",),
+            "비밀번호 설정",
+            (
+                "이 링크는 {hours}시간 안에 한 번만 사용할 수 있습니다. 그 후에는 로그인 화면에서 새 링크를 요청하세요.",
+            ),
+        ),
+    },
     "ADDRESS_IN_USE": {
         "en": Template(
             "You have an account at Berth",

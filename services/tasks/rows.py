@@ -111,7 +111,7 @@ async def cancel(core: Core, actor: Actor, task_id: str) -> Task:
             raise Conflict("The task has ended already.")
         row.cancel_requested = True
         if row.status == "PENDING":
-            row.status, row.ended_at = "CANCELLED", core.now()
+            row.status, row.ended_at, row.arguments = "CANCELLED", core.now(), {}
     await core.bus.publish(TaskChanged(task_id=row.id))
     return row
 

@@ -116,6 +116,8 @@ class Run:
                     .where(Task.id == self.id)
                     .values(
                         status=status,
+                        # Nobody begins it again; there may be secrets in them.
+                        arguments={},
                         error_code=code,
                         error_message=_storable(message, _LONGEST_MESSAGE),
                         ended_at=self.core.now(),

@@ -29,8 +29,13 @@ WITHOUT_TARGET = {
     "updateSettings",
 }
 #: Fields that are empty here: who is asked for a second factor has a test of its own, nothing was below the image's
-#: minimum, nothing was wrong with a file, and nothing beyond the first event is waited for.
-EMPTY = {"LoginPayload.secondFactor", "CreateSessionPayload.raised", "ImportUsersPayload.problems"}
+#: minimum, nothing was wrong with a file and it had few passwords, and nothing beyond the first event is waited for.
+EMPTY = {
+    "LoginPayload.secondFactor",
+    "CreateSessionPayload.raised",
+    "ImportUsersPayload.problems",
+    "ImportUsersPayload.task",
+}
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """ids of identities
 
-Revision: 0030
+Revision: 0027
 Revises: 0024
 """
 
@@ -9,8 +9,8 @@ from alembic import op
 from services import ids
 from services.db.types import UtcDateTime
 
-revision = '0030'
-down_revision = '0024'
+revision = '0027'
+down_revision = '0026'
 branch_labels = None
 depends_on = None
 

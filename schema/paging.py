@@ -64,7 +64,9 @@ class Connection(Generic[T]):
             end_cursor=page.cursors[-1] if page.cursors else None,
         )
 
-    @strawberry.field(description="How many rows the whole list has, counted up to 10,000.")
+    @strawberry.field(
+        description="How many rows the whole list has, counted up to 10,000 (in a list within another: 1,000)."
+    )
     async def total_count(self) -> int:
         return (await self.total()).count
 

@@ -3,12 +3,12 @@
 import base64
 import binascii
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, FromClause, Select, and_, func, literal, or_, select, true
+from sqlalchemy import ColumnElement, FromClause, Select, and_, func, literal, or_, select, true, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -21,6 +21,8 @@ MAX_PAGE = 100
 DEFAULT_PAGE = 20
 #: Above so many rows a total is no longer counted exactly.
 COUNT_LIMIT = 10_000
+#: The same for each total of many: those of the lists within the rows of a page.
+COUNT_LIMIT_WITHIN = 1_000
 
 #: What no database keeps in a text.
 _UNSTORABLE = "\0"
@@ -58,7 +60,7 @@ class Page(Generic[Row]):
 @dataclass(frozen=True)
 class Total:
     count: int
-    #: False: there are more than `COUNT_LIMIT`, and `count` is that limit.
+    #: False: there are more than were counted, and `count` is how many that was.
     exact: bool
 
 
@@ -86,18 +88,25 @@ async def fetch_each(
     parent_ids: Sequence[str],
     order: Sequence[Order],
     args: PageArgs,
+    *,
+    child: InstrumentedAttribute[Any] | None = None,
 ) -> dict[str, Page[Row]]:
     """As `fetch`, for each value of `parent` by itself: all pages in one statement, in which no parent's other rows are
-    read where an index gives the order."""
+    read where an index gives the order.
+
+    Args:
+        child: the row's id beside `parent` in the table that links them: in this order its index has them.
+    """
     size, backwards = _size(args)
     keys = _keys(table, order)
     directions = [_direction(key, backwards) for key in keys]
     identity: Any = keys[-1].column
+    linked = [replace(key, column=child) if child and key.column is identity else key for key in keys]
     parents = _parents(db, parent_ids)
     within = (
-        query.where(parent == parents.c.id, *_bounds(keys, args))
+        query.where(*_within(parent, parents, child), *_bounds(linked, args))
         .with_only_columns(identity.label("row_id"))
-        .order_by(*directions)
+        .order_by(*(_direction(key, backwards) for key in linked))
         .limit(size + 1)
         .correlate(parents)
     )
@@ -123,15 +132,32 @@ async def fetch_each(
 
 
 async def count_each(
-    db: AsyncSession, query: Select[Row], parent: InstrumentedAttribute[Any], parent_ids: Sequence[str]
+    db: AsyncSession,
+    query: Select[Any],
+    parent: InstrumentedAttribute[Any],
+    parent_ids: Sequence[str],
+    *,
+    child: InstrumentedAttribute[Any] | None = None,
 ) -> dict[str, Total]:
-    """As `count`, for each value of `parent` by itself: all in one statement."""
+    """As `count`, for each value of `parent` by itself, up to `COUNT_LIMIT_WITHIN`: all in one statement."""
     parents = _parents(db, parent_ids)
-    ones = query.where(parent == parents.c.id).with_only_columns(literal(1), maintain_column_froms=True)
-    limited = ones.order_by(None).limit(COUNT_LIMIT + 1).correlate(parents).subquery()
+    ones = query.where(*_within(parent, parents, child))
+    ones = ones.with_only_columns(literal(1), maintain_column_froms=True)
+    limited = ones.order_by(None).limit(COUNT_LIMIT_WITHIN + 1).correlate(parents).subquery()
     number = select(func.count()).select_from(limited).correlate(parents).scalar_subquery()
     found = await db.execute(select(parents.c.id, number))
-    return {parent_id: Total(min(number, COUNT_LIMIT), number <= COUNT_LIMIT) for parent_id, number in found}
+    most = COUNT_LIMIT_WITHIN
+    return {parent_id: Total(min(number, most), number <= most) for parent_id, number in found}
+
+
+def _within(
+    parent: InstrumentedAttribute[Any], parents: FromClause, child: InstrumentedAttribute[Any] | None
+) -> list[ColumnElement[bool]]:
+    """The row is of a parent. Where parents are very unlike in size, PostgreSQL takes the largest for typical, and would
+    read all rows in the order of their ids until there are enough of a small one: hence the second condition, which says
+    nothing more, but has only the index of the pair to begin with."""
+    same: list[ColumnElement[bool]] = [parent == parents.c.id]
+    return same if child is None else [*same, tuple_(parent, child) >= tuple_(parents.c.id, literal(""))]
 
 
 def _parents(db: AsyncSession, parent_ids: Sequence[str]) -> FromClause:
@@ -191,11 +217,23 @@ def _nullable(key: Order) -> bool:
 
 def _bounds(keys: Sequence[Order], args: PageArgs) -> list[ColumnElement[bool]]:
     bounds: list[ColumnElement[bool]] = []
-    if args.after:
-        bounds.append(_beyond(keys, _read_cursor(keys, args.after, "after"), after=True))
-    if args.before:
-        bounds.append(_beyond(keys, _read_cursor(keys, args.before, "before"), after=False))
+    for cursor, name in ((args.after, "after"), (args.before, "before")):
+        if cursor:
+            values = _read_cursor(keys, cursor, name)
+            if len(keys) > 1:
+                bounds += _not_behind(keys[0], values[0], after=name == "after")
+            bounds.append(_beyond(keys, values, after=name == "after"))
     return bounds
+
+
+def _not_behind(key: Order, value: Any, *, after: bool) -> list[ColumnElement[bool]]:
+    """What `_beyond` says of the first column alone: from it a database knows where in an index to begin. None where
+    nulls may follow, for of these it would have to look in two places."""
+    if value is None:
+        return []
+    if key.descending == after:
+        return [] if _nullable(key) else [key.column <= value]
+    return [key.column >= value]
 
 
 def _beyond(keys: Sequence[Order], values: Sequence[Any], *, after: bool) -> ColumnElement[bool]:

@@ -10,7 +10,7 @@ from services.db.tables import User
 from services.errors import BadInput
 from services.groups import GroupFilter
 from services.keypairs import KeypairFilter
-from services.paging import Order, PageArgs
+from services.paging import Order, PageArgs, Total
 from services.permissions import Actor
 from services.sessions import SessionFilter
 from services.users import UserFilter
@@ -103,3 +103,16 @@ async def test_a_page_that_cannot_be_is_refused(core: Core, make: Factories) -> 
 
 def shown(page: Any) -> Any:
     return [row.id for row in page.rows], list(page.cursors), page.has_next, page.has_previous
+
+
+async def test_no_more_rows_of_a_parent_are_counted_than_are_told(
+    core: Core, make: Factories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.paging.COUNT_LIMIT_WITHIN", 3)
+    large, small = await make.group(), await make.group()
+    for _ in range(5):
+        await make.member(await make.user(), large)
+    await make.member(await make.user(), small)
+    admin, within = await make.superadmin(), [large.id, small.id]
+    totals = await nested.totals(core, admin, nested.LISTS["users", "group_id"], within)
+    assert totals == {large.id: Total(3, exact=False), small.id: Total(1, exact=True)}

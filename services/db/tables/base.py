@@ -3,8 +3,10 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, LargeBinary, MetaData, String
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy import BigInteger, Index, LargeBinary, MetaData, String, UnaryExpression, inspect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute
+from sqlalchemy.sql import operators
 
 from services.db.types import Document, UtcDateTime
 
@@ -36,3 +38,23 @@ class Base(DeclarativeBase):
         list[str]: Document,
         list[Any]: Document,
     }
+
+
+class NullsFirst(UnaryExpression[Any]):
+    """A column of an index in the order of `services/paging.py`, where nulls are the smallest. So they are on SQLite by
+    itself, which takes no word for it; PostgreSQL needs to be told."""
+
+    inherit_cache = True
+
+    def __init__(self, column: InstrumentedAttribute[Any]) -> None:
+        super().__init__(inspect(column).expression, modifier=operators.nulls_first_op)
+
+
+@compiles(NullsFirst, "sqlite")
+def _as_it_is(element: NullsFirst, compiler: Any, **options: Any) -> str:  # pyright: ignore[reportUnusedFunction]
+    return compiler.process(element.element, **options)
+
+
+def index_nulls_first(column: InstrumentedAttribute[Any], then: InstrumentedAttribute[Any]) -> None:
+    """An index for the order of a list by a column that may be null."""
+    Index(f"ix_{column.class_.__tablename__}_{column.key}_{then.key}", NullsFirst(column), then)

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, ForeignKey, Index, LargeBinary, String, Te
 from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Mapped, mapped_column
 
-from services.db.tables.base import Base, Slots, now
+from services.db.tables.base import Base, Slots, index_nulls_first, now
 from services.db.types import Document, Serial
 
 FINAL = ("TERMINATED", "CANCELLED", "ERROR")
@@ -52,6 +52,8 @@ class Session(Base):
         Index(None, "user_id", "id"),
         Index(None, "group_id", "id"),
         Index(None, "domain_id", "id"),
+        # An order of the list of all, as those below. What a session gets when it is placed is in none of them.
+        Index(None, "name", "id"),
         Index("ix_sessions_end", "ends_at", sqlite_where=_ENDS, postgresql_where=_ENDS),
         Index("ix_sessions_network", "network", sqlite_where=_HAS_NETWORK, postgresql_where=_HAS_NETWORK),
         {"postgresql_with": {"fillfactor": 50}},
@@ -123,6 +125,10 @@ class Session(Base):
     phase_deadline: Mapped[datetime | None]
     #: Set while its node is lost.
     unreachable_since: Mapped[datetime | None]
+
+
+index_nulls_first(Session.started_at, Session.id)
+index_nulls_first(Session.terminated_at, Session.id)
 
 
 #: Those that have not ended.

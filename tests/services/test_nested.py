@@ -111,8 +111,8 @@ async def test_no_more_rows_of_a_parent_are_counted_than_are_told(
     monkeypatch.setattr("services.paging.COUNT_LIMIT_WITHIN", 3)
     large, small = await make.group(), await make.group()
     for _ in range(5):
-        await make.member(await make.user(), large)
-    await make.member(await make.user(), small)
+        await make.member(large, await make.user())
+    await make.member(small, await make.user())
     admin, within = await make.superadmin(), [large.id, small.id]
     totals = await nested.totals(core, admin, nested.LISTS["users", "group_id"], within)
     assert totals == {large.id: Total(3, exact=False), small.id: Total(1, exact=True)}

@@ -1,6 +1,6 @@
 """The cycle of one resource group in plain Python, with any plug-ins."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from scheduler import explanations
@@ -67,6 +67,8 @@ class GroupCycle:
         self._pool = Pool(self.agents, slots, device_slot)
         self._kinds: dict[_KindKey, _Kind] = {}
         self._queue: list[Request] = []
+        self._reasons: dict[tuple[Shape, int, tuple[str, ...]], Reason] = {}
+        self._places: dict[tuple[Shape, int], Reason] = {}
         self._failure: SchedulerFailed | None = None
         self._backfill = backfill
         self._reservation: Reservation | None = None
@@ -106,18 +108,37 @@ class GroupCycle:
     def placements(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         return iter(self._placements.items())
 
-    def waiting(self) -> Iterator[tuple[str, Waiting]]:
-        reasons: dict[tuple[Shape, int, tuple[str, ...]], Reason] = {}
-        places: dict[tuple[Shape, int], Reason] = {}
+    def placed_requests(self) -> Iterator[tuple[Request, tuple[str, ...]]]:
+        for request in self.requests if self._placements else ():
+            agents = self._placements.get(request.session_id)
+            if agents is not None:
+                yield request, agents
+
+    @property
+    def left(self) -> int:
+        return len(self._queue)
+
+    def waiting(self, first: int = 0, last: int | None = None) -> Iterator[tuple[str, Waiting]]:
+        for position, request in enumerate(self._queue[first:last], first + 1):
+            yield request.session_id, self._waiting(position, request)
+
+    def among(self, session_ids: Collection[str]) -> Iterator[tuple[str, Waiting]]:
         for position, request in enumerate(self._queue, 1):
-            if self._failure:
-                yield request.session_id, Waiting(position, self._failure)
-                continue
-            key = (request.shape, request.kernels, request.scopes)
-            reason = reasons.get(key)
-            if reason is None:
-                reason = reasons[key] = self._reason(request, places)
-            yield request.session_id, Waiting(position, reason, self._starts_in(request))
+            if request.session_id in session_ids:
+                yield request.session_id, self._waiting(position, request)
+
+    def heads(self, count: int) -> Iterator[tuple[Request, Waiting]]:
+        for position, request in enumerate(self._queue[:count], 1):
+            yield request, self._waiting(position, request)
+
+    def _waiting(self, position: int, request: Request) -> Waiting:
+        if self._failure:
+            return Waiting(position, self._failure)
+        key = (request.shape, request.kernels, request.scopes)
+        reason = self._reasons.get(key)
+        if reason is None:
+            reason = self._reasons[key] = self._reason(request)
+        return Waiting(position, reason, self._starts_in(request))
 
     def _decide(self, request: Request, index: Index) -> bool:
         brief = self._reservation is not None and self._reservation.outlives(request)
@@ -169,14 +190,14 @@ class GroupCycle:
     def _charges(self, request: Request) -> list[Charge]:
         return self._ledger.charges(request.scopes, request.shape.needs, request.kernels)
 
-    def _reason(self, request: Request, places: dict[tuple[Shape, int], Reason]) -> Reason:
+    def _reason(self, request: Request) -> Reason:
         shape, kernels = request.shape, request.kernels
         limit = self._ledger.shortage(self._charges(request))
         if limit is not None:
             return self._ledger.reason(limit)
-        place = places.get((shape, kernels))
+        place = self._places.get((shape, kernels))
         if place is None:
-            place = places[shape, kernels] = self._no_place(shape, kernels)
+            place = self._places[shape, kernels] = self._no_place(shape, kernels)
         return place
 
     def _no_place(self, shape: Shape, kernels: int) -> Reason:

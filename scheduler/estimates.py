@@ -96,14 +96,16 @@ def estimated(snapshot: Snapshot, made: Plan, groups: Collection[str]) -> dict[s
         made: the plan of the snapshot.
         groups: resource groups whose heads get reservations.
     """
-    if all(kernel.remaining is None for kernel in snapshot.running) and not made.placements:
+    if all(kernel.remaining is None for kernel in snapshot.running) and all(
+        request.max_duration is None for request, _ in made.placed_requests()
+    ):
         return {}
     members = Counter([agent.resource_group for agent in snapshot.agents if agent.schedulable])
-    queue = _waiting(snapshot, made, {group for group in groups if members[group] <= LOOKS})
-    lines = _Lines(snapshot, made, {request.resource_group for request in queue})
+    queue = _waiting(made, {group for group in groups if members[group] <= LOOKS})
+    lines = _Lines(snapshot, made, {request.resource_group for request, _ in queue})
     ledger = _ledger(snapshot, made)
     found = dict[str, Waiting]()
-    for request in queue:
+    for request, waiting in queue:
         charges = ledger.charges(request.scopes, request.shape.needs, request.kernels)
         if ledger.shortage(charges):
             continue  # those before it will have brought it to a limit
@@ -112,9 +114,7 @@ def estimated(snapshot: Snapshot, made: Plan, groups: Collection[str]) -> dict[s
             break
         if start:  # 0: what it waits for is not in the rows, such as room in one piece
             ledger.add(charges)
-            found[request.session_id] = msgspec.structs.replace(
-                made.waiting[request.session_id], starts_in=start
-            )
+            found[request.session_id] = msgspec.structs.replace(waiting, starts_in=start)
     return found
 
 
@@ -149,8 +149,8 @@ class _Lines:
         for kernel in snapshot.running:
             if kernel.remaining is not None and kernel.agent in self._lines:
                 self._lines[kernel.agent].change(kernel.remaining, kernel.held)
-        for request in snapshot.requests:
-            for agent in made.placements.get(request.session_id, ()):
+        for request, placed in made.placed_requests():
+            for agent in placed:
                 if agent in self._lines:
                     self._take(request, agent, 1, 0)
 
@@ -195,17 +195,14 @@ class _Lines:
                 kind.stale.add(agent)
 
 
-def _waiting(snapshot: Snapshot, made: Plan, groups: Collection[str]) -> list[Request]:
+def _waiting(made: Plan, groups: Collection[str]) -> list[tuple[Request, Waiting]]:
     """Those of the groups that wait for room, the heads of all queues first, so that each has its share of the looks."""
     waiting = [
-        one
-        for one in snapshot.requests
-        if one.resource_group in groups
-        and (found := made.waiting.get(one.session_id)) is not None
-        and found.position <= MOST
-        and _waits_for_room(found)
+        (request, found)
+        for request, found in made.heads(MOST)
+        if request.resource_group in groups and _waits_for_room(found)
     ]
-    waiting.sort(key=lambda one: (made.waiting[one.session_id].position, one.session_id))
+    waiting.sort(key=lambda one: (one[1].position, one[0].session_id))
     return waiting
 
 
@@ -220,9 +217,8 @@ def _waits_for_room(waiting: Waiting) -> bool:
 def _ledger(snapshot: Snapshot, made: Plan) -> Ledger:
     """What scopes have after the plan."""
     ledger = Ledger(snapshot.slots, snapshot.limits)
-    for request in snapshot.requests:
-        if request.session_id in made.placements:
-            ledger.add(ledger.charges(request.scopes, request.shape.needs, request.kernels))
+    for request, _ in made.placed_requests():
+        ledger.add(ledger.charges(request.scopes, request.shape.needs, request.kernels))
     return ledger
 
 

@@ -5,12 +5,14 @@ people. `msgspec.to_builtins(reason)` is a plain dictionary with its `code`; `ms
 the way back.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import chain
 from typing import Protocol
 
 import msgspec
+
+from scheduler.queues import Request
 
 
 class _Reason(msgspec.Struct, frozen=True, kw_only=True, tag_field="code"):
@@ -122,22 +124,64 @@ class Waiting(msgspec.Struct, frozen=True):
 
 
 class Decided(Protocol):
-    """One resource group after its cycle."""
+    """One resource group after its cycle. Why a session waits is found out when it is asked for."""
 
     def placements(self) -> Iterable[tuple[str, tuple[str, ...]]]:
         """(session, agents) in the order of decisions."""
         ...
 
-    def waiting(self) -> Iterable[tuple[str, Waiting]]:
-        """(session, why it waits) for each that was not placed, in its order."""
+    def placed_requests(self) -> Iterable[tuple[Request, tuple[str, ...]]]:
+        """The same with the requests."""
+        ...
+
+    @property
+    def left(self) -> int:
+        """How many were not placed."""
+        ...
+
+    def waiting(self, first: int = 0, last: int | None = None) -> Iterable[tuple[str, Waiting]]:
+        """(session, why it waits) of those that were not placed, in their order, from the first place to before the last."""
+        ...
+
+    def among(self, session_ids: Collection[str]) -> Iterable[tuple[str, Waiting]]:
+        """The same for those of some sessions that were not placed."""
+        ...
+
+    def heads(self, count: int) -> Iterable[tuple[Request, Waiting]]:
+        """The first that were not placed."""
         ...
 
 
 class Plan:
-    """Each waiting session of the snapshot is in exactly one of the two, which are made when they are first read."""
+    """Each waiting session of the snapshot is in exactly one of the two, which are made when they are first read.
+
+    With very many that wait one asks only for some of them: to say why costs some microseconds for each.
+    """
 
     def __init__(self, groups: Sequence[Decided]) -> None:
         self._groups = groups
+
+    @property
+    def left(self) -> int:
+        """How many wait."""
+        return sum([group.left for group in self._groups])
+
+    def between(self, first: int, last: int) -> Iterator[tuple[str, Waiting]]:
+        """Those that wait from the first place to before the last, one resource group behind the other."""
+        for group in self._groups:
+            yield from group.waiting(max(first, 0), max(last, 0))
+            first, last = first - group.left, last - group.left
+
+    def among(self, session_ids: Collection[str]) -> Iterator[tuple[str, Waiting]]:
+        """Those of some sessions that wait."""
+        return chain.from_iterable(group.among(session_ids) for group in self._groups)
+
+    def heads(self, count: int) -> Iterator[tuple[Request, Waiting]]:
+        """The first that wait in each resource group."""
+        return chain.from_iterable(group.heads(count) for group in self._groups)
+
+    def placed_requests(self) -> Iterator[tuple[Request, tuple[str, ...]]]:
+        return chain.from_iterable(group.placed_requests() for group in self._groups)
 
     @cached_property
     def placements(self) -> dict[str, tuple[str, ...]]:

@@ -141,6 +141,23 @@ class Queue:
     def __len__(self) -> int:
         return len(self.session_ids)
 
+    def request(self, session: int) -> Request:
+        """One of them as an object."""
+        seconds = self.max_duration[session]
+        return Request(
+            session_id=self.session_ids[session],
+            resource_group=self.resource_groups.value(session),
+            shape=self.shapes[self.shape[session]],
+            kernels=self.kernels[session],
+            image_id=self.images.value(session),
+            scopes=self.scopes.value(session),
+            queued=self.queued[session],
+            priority=self.priority[session],
+            user=self.users.value(session),
+            group=self.groups.value(session),
+            max_duration=None if seconds == UNKNOWN else seconds,
+        )
+
     def requests(self) -> tuple[Request, ...]:
         """One object a session, for plug-ins."""
         columns = zip(

@@ -162,13 +162,13 @@ class Dispatcher:
                 self._fence = None
                 return False
             committed += len(done)
-        await self._tell(view, planned.waiting, moving=committed > 0)
+        await self._tell(view, made.waiting | planned.estimates, moving=committed > 0)
         metrics = self._core.metrics
         metrics.cycles.observe(time.perf_counter() - began)
         for decision, number in (
             ("PLACED", committed),
             ("OVERTAKEN", len(placements) - committed),
-            ("WAITING", len(planned.waiting)),
+            ("WAITING", made.left),
         ):
             metrics.decisions.labels(decision).inc(number)
         # What was planned and not committed was overtaken: plan it again on what is true now.

@@ -35,8 +35,8 @@ _LONGEST_MESSAGE: Final = 500
 @dataclass(frozen=True)
 class Planned:
     plan: Plan
-    #: The plan's, with estimates of their starts.
-    waiting: dict[str, Waiting]
+    #: Of those that wait, the ones of whose start something is known.
+    estimates: dict[str, Waiting]
     #: Resource group that was planned → what is wrong with its scheduler.
     faults: dict[str, SchedulerFailed | None]
 
@@ -91,7 +91,7 @@ class Planner:
         made = Plan([decided[group_id] for group_id in waiting])
         patient = {one for one in waiting if groups[one].backfill and faults[one] is None}
         estimates = await asyncio.to_thread(estimated, snapshot, made, patient) if patient else {}
-        return Planned(made, made.waiting | estimates, faults)
+        return Planned(made, estimates, faults)
 
     async def _apart(self, snapshot: Snapshot, group: ResourceGroup) -> dict[str, Decided]:
         """One resource group, in its own time."""
@@ -176,7 +176,7 @@ def _failed(snapshot: Snapshot, group: ResourceGroup, failure: SchedulerFailed) 
 
 def _fault(decided: Decided) -> SchedulerFailed | None:
     """A resource group at fault places nothing, and all its sessions say why."""
-    _, first = next(iter(decided.waiting()), ("", None))
+    _, first = next(iter(decided.waiting(0, 1)), ("", None))
     return first.reason if first and isinstance(first.reason, SchedulerFailed) else None
 
 

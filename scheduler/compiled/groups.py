@@ -1,12 +1,14 @@
 """The cycle of one resource group, compiled; it decides as `scheduler.cycles` does."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from functools import cached_property
 from typing import Final, cast
 
 import numpy as np
 
 from scheduler import explanations
 from scheduler.compiled.boards import with_devices
+from scheduler.compiled.jit import Ints
 from scheduler.compiled.loops import Asks, Parties
 from scheduler.compiled.runs import Ends, Ground
 from scheduler.compiled.tables import (
@@ -28,6 +30,7 @@ from scheduler.limits import Ledger
 from scheduler.placers import Pack, Spread
 from scheduler.plan import Reason, Waiting
 from scheduler.protocols import Placer, Sequencer
+from scheduler.queues import Request
 from scheduler.reservations import Reservation
 from scheduler.sequencers import Drf, Fifo, Lifo, inverse_capacity
 from scheduler.snapshot import Snapshot
@@ -98,6 +101,8 @@ class CompiledCycle:
         self._groups = groups
         self._resource_group = resource_group
         self._members = members
+        self._reasons: dict[tuple[int, int, int], Reason] = {}
+        self._places: dict[tuple[int, int], Reason] = {}
         self._sessions = np.flatnonzero(
             view(queue.resource_groups.codes) == queue.resource_groups.values[resource_group]
         )
@@ -155,47 +160,77 @@ class CompiledCycle:
         return Ends.of(known, len(self._groups.snapshot.slots))
 
     def placements(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        queue, outcome = self._groups.snapshot.queue, self._outcome
-        names = [agent.id for agent in self._members.at_work]
-        chosen = outcome.agents.tolist()
-        for session, begin in zip(outcome.tried.tolist(), outcome.begin.tolist(), strict=True):
-            if begin >= 0:
-                places = chosen[begin : begin + queue.kernels[session]]
-                yield queue.session_ids[session], tuple([names[place] for place in places])
+        session_ids = self._groups.snapshot.queue.session_ids
+        for session, agents in self._placed():
+            yield session_ids[session], agents
 
-    def waiting(self) -> Iterator[tuple[str, Waiting]]:
-        queue, outcome = self._groups.snapshot.queue, self._outcome
-        reasons: dict[tuple[int, int, int], Reason] = {}
-        places: dict[tuple[int, int], Reason] = {}
-        waiting = outcome.tried[outcome.begin < 0].tolist()
-        reservation = self._reservation()
-        for position, session in enumerate(waiting, 1):
-            key = (queue.shape[session], queue.kernels[session], queue.scopes.codes[session])
-            reason = reasons.get(key)
-            if reason is None:
-                reason = reasons[key] = self._reason(session, places)
-            session_id = queue.session_ids[session]
-            starts_in = (
-                reservation.starts_in if reservation and session_id == reservation.session_id else None
-            )
-            yield session_id, Waiting(position, reason, starts_in)
+    def placed_requests(self) -> Iterator[tuple[Request, tuple[str, ...]]]:
+        queue = self._groups.snapshot.queue
+        for session, agents in self._placed():
+            yield queue.request(session), agents
 
+    def _placed(self) -> Iterator[tuple[int, tuple[str, ...]]]:
+        kernels, outcome = self._groups.snapshot.queue.kernels, self._outcome
+        agents = self._members.at_work
+        which = np.flatnonzero(outcome.begin >= 0)
+        chosen = outcome.agents.tolist() if which.size else []
+        for session, begin in zip(outcome.tried[which].tolist(), outcome.begin[which].tolist(), strict=True):
+            places = chosen[begin : begin + kernels[session]]
+            yield session, tuple([agents[place].id for place in places])
+
+    @property
+    def left(self) -> int:
+        return self._left.size
+
+    @cached_property
+    def _left(self) -> Ints:
+        """Those that were not placed, in their order."""
+        return self._outcome.tried[self._outcome.begin < 0]
+
+    def waiting(self, first: int = 0, last: int | None = None) -> Iterator[tuple[str, Waiting]]:
+        session_ids = self._groups.snapshot.queue.session_ids
+        for position, session in enumerate(self._left[first:last].tolist(), first + 1):
+            yield session_ids[session], self._waiting(position, session)
+
+    def among(self, session_ids: Collection[str]) -> Iterator[tuple[str, Waiting]]:
+        known = self._groups.snapshot.queue.session_ids
+        asked = np.array([session for session, name in enumerate(known) if name in session_ids], np.int64)
+        for place in np.flatnonzero(np.isin(self._left, asked)).tolist():
+            session = int(self._left[place])
+            yield known[session], self._waiting(place + 1, session)
+
+    def heads(self, count: int) -> Iterator[tuple[Request, Waiting]]:
+        queue = self._groups.snapshot.queue
+        for position, session in enumerate(self._left[:count].tolist(), 1):
+            yield queue.request(session), self._waiting(position, session)
+
+    def _waiting(self, position: int, session: int) -> Waiting:
+        queue, reservation = self._groups.snapshot.queue, self._reservation
+        key = (queue.shape[session], queue.kernels[session], queue.scopes.codes[session])
+        reason = self._reasons.get(key)
+        if reason is None:
+            reason = self._reasons[key] = self._reason(session)
+        if reservation and queue.session_ids[session] == reservation.session_id:
+            return Waiting(position, reason, reservation.starts_in)
+        return Waiting(position, reason)
+
+    @cached_property
     def _reservation(self) -> Reservation | None:
         head = self._ground.head
         if head is None:
             return None
         return Reservation(self._groups.snapshot.queue.session_ids[head.session], head.starts_at, {})
 
-    def _reason(self, session: int, places: dict[tuple[int, int], Reason]) -> Reason:
+    def _reason(self, session: int) -> Reason:
         queue, ledger = self._groups.snapshot.queue, self._groups.ledger
         shape, kernels = queue.shape[session], queue.kernels[session]
         scopes = queue.scopes.value(session)
         limit = ledger.shortage(ledger.charges(scopes, queue.shapes[shape].needs, kernels))
         if limit is not None:
             return ledger.reason(limit)
-        place = places.get((shape, kernels))
+        place = self._places.get((shape, kernels))
         if place is None:
-            place = places[shape, kernels] = self._no_place(shape, kernels)
+            place = self._places[shape, kernels] = self._no_place(shape, kernels)
         return place
 
     def _no_place(self, shape: int, kernels: int) -> Reason:
@@ -209,7 +244,7 @@ class CompiledCycle:
             snapshot.queue.shapes[shape],
             tuple(classes.wants[classes.column[shape]].tolist()),
             kernels,
-            self._reservation(),
+            self._reservation,
             lambda: self._ground.survey(shape, kernels),
         )
 

@@ -151,6 +151,24 @@ def test_it_decides_as_the_obvious_implementation_does(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+@given(snapshots(), schedulers, st.integers(0, 8), st.integers(0, 8))
+def test_of_those_that_wait_some_can_be_asked_for(
+    engine: Engine, snapshot: Snapshot, scheduler: Scheduler, first: int, last: int
+) -> None:
+    made = plan(snapshot, everywhere(scheduler, snapshot), engine)
+    waiting = list(made.waiting.items())
+    assert made.left == len(waiting)
+    assert list(made.between(first, last)) == waiting[first:last]
+    some = {session for session, _ in waiting[first::2]}
+    assert list(made.among(some)) == waiting[first::2]
+    heads = [(request.session_id, one) for request, one in made.heads(last)]
+    assert heads == [(session, one) for session, one in waiting if one.position <= last]
+    placed = {request: made.placements[request.session_id] for request, _ in made.placed_requests()}
+    assert dict(made.placed_requests()) == placed
+    assert placed.keys() == {one for one in snapshot.requests if one.session_id in made.placements}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 @settings(max_examples=300)
 @given(snapshots_of_devices(), schedulers)
 def test_devices_are_given_as_the_obvious_implementation_gives_them(

@@ -60,6 +60,21 @@ class Coded(Generic[T]):
     def add(self, value: T) -> None:
         self.codes.append(self.values.setdefault(value, len(self.values)))
 
+    def remove(self, session: int) -> None:
+        """Take one out; the last has its place then."""
+        self.codes[session] = self.codes[-1]
+        self.codes.pop()
+
+    def copy(self) -> "Coded[T]":
+        made: Coded[T] = Coded()
+        made.values, made.codes = dict(self.values), self.codes[:]
+        return made
+
+    def present(self) -> list[T]:
+        """Those that some session has."""
+        codes = set(self.codes)
+        return [value for value, code in self.values.items() if code in codes]
+
     def value(self, session: int) -> T:
         return self._list[self.codes[session]]
 
@@ -73,7 +88,7 @@ class Coded(Generic[T]):
 
 
 class Queue:
-    """Requests by columns, one entry a session in each. It is filled once and then only read."""
+    """Requests by columns, one entry a session in each. One that is part of a snapshot is only read."""
 
     def __init__(self) -> None:
         self.session_ids: list[str] = []
@@ -90,6 +105,8 @@ class Queue:
         self.groups: Coded[str] = Coded()
         #: Seconds, or `UNKNOWN`.
         self.max_duration = array("q")
+        #: Each entry was looked at when it came: no id is there twice, and all amounts are as they must be.
+        self.sound = False
 
     @classmethod
     def of(cls, requests: Iterable[Request]) -> "Queue":
@@ -137,6 +154,26 @@ class Queue:
         self.users.add(user)
         self.groups.add(group)
         self.max_duration.append(UNKNOWN if max_duration is None else max_duration)
+
+    def remove(self, session: int) -> None:
+        """Take one out; the last has its place then."""
+        self.session_ids[session] = self.session_ids[-1]
+        self.session_ids.pop()
+        for column in (self.shape, self.kernels, self.queued, self.priority, self.max_duration):
+            column[session] = column[-1]
+            column.pop()
+        for coded in (self.resource_groups, self.images, self.scopes, self.users, self.groups):
+            coded.remove(session)
+
+    def copy(self) -> "Queue":
+        """One that stays as it is when this one changes."""
+        made = Queue()
+        made.session_ids, made.shapes, made.sound = self.session_ids[:], self.shapes[:], self.sound
+        made.shape, made.kernels, made.queued = self.shape[:], self.kernels[:], self.queued[:]
+        made.priority, made.max_duration = self.priority[:], self.max_duration[:]
+        made.resource_groups, made.images = self.resource_groups.copy(), self.images.copy()
+        made.scopes, made.users, made.groups = self.scopes.copy(), self.users.copy(), self.groups.copy()
+        return made
 
     def __len__(self) -> int:
         return len(self.session_ids)

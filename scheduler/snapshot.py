@@ -77,27 +77,31 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     device_slot: str = ""
 
     def __post_init__(self) -> None:
-        queue = self.queue
         _unique("slot", self.slots)
         _unique("agent", [agent.id for agent in self.agents])
-        _unique("session", queue.session_ids)
         _unique("limit", [(limit.scope, limit.slot) for limit in self.limits])
         width = len(self.slots)
         for agent in self.agents:
             if len(agent.capacity) != width or len(agent.free) != width:
                 raise ValueError(f"agent {agent.id!r}: its rows must have {width} amounts")
-        for shape in queue.shapes:
+        for shape in self.queue.shapes:
             if len(shape.needs) != width or min(shape.needs, default=0) < 0:
                 raise ValueError(f"a shape must have {width} amounts, none negative: {shape.needs}")
+        if not self.queue.sound:
+            self._check_queue()
+        known = {agent.id for agent in self.agents} if self.running else set[str]()
+        for kernel in self.running:
+            if len(kernel.held) != width or kernel.agent not in known:
+                raise ValueError(f"what runs on {kernel.agent!r} must have {width} amounts and a known agent")
+
+    def _check_queue(self) -> None:
+        queue = self.queue
+        _unique("session", queue.session_ids)
         if min(queue.kernels, default=1) < 1:
             session_id = next(
                 one for one, kernels in zip(queue.session_ids, queue.kernels, strict=True) if kernels < 1
             )
             raise ValueError(f"session {session_id!r} has no kernel")
-        known = {agent.id for agent in self.agents} if self.running else set[str]()
-        for kernel in self.running:
-            if len(kernel.held) != width or kernel.agent not in known:
-                raise ValueError(f"what runs on {kernel.agent!r} must have {width} amounts and a known agent")
 
     @cached_property
     def requests(self) -> tuple[Request, ...]:
@@ -221,30 +225,33 @@ class SnapshotBuilder:
     def build(self) -> Snapshot:
         names = tuple(sorted(self._slots))
         self._queue.shapes = [
-            Shape(_row(names, amounts), architectures, designated)
+            Shape(row_of(names, amounts), architectures, designated)
             for amounts, architectures, designated in self._drafts
         ]
         return Snapshot(
             slots=names,
             device_slot=self._device_slot,
-            agents=tuple([_with_rows(names, *entry) for entry in self._agents]),
+            agents=tuple([with_rows(names, *entry) for entry in self._agents]),
             queue=self._queue,
             limits=tuple(self._limits),
             running=tuple(
-                [msgspec.structs.replace(kernel, held=_row(names, slots)) for kernel, slots in self._running]
+                [
+                    msgspec.structs.replace(kernel, held=row_of(names, slots))
+                    for kernel, slots in self._running
+                ]
             ),
         )
 
 
-def _row(names: Sequence[str], amounts: Mapping[str, int]) -> Row:
+def row_of(names: Sequence[str], amounts: Mapping[str, int]) -> Row:
     return tuple([amounts.get(name, 0) for name in names])
 
 
-def _with_rows(
+def with_rows(
     names: Sequence[str], view: AgentView, capacity: Mapping[str, int], used: Mapping[str, int]
 ) -> AgentView:
-    row = _row(names, capacity)
-    free = tuple([most - taken for most, taken in zip(row, _row(names, used), strict=True)])
+    row = row_of(names, capacity)
+    free = tuple([most - taken for most, taken in zip(row, row_of(names, used), strict=True)])
     return msgspec.structs.replace(view, capacity=row, free=free)
 
 

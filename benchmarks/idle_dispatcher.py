@@ -44,7 +44,7 @@ async def measure(kind: str, url: str, options: argparse.Namespace) -> None:
     first = (time.perf_counter() - began) * 1e3
 
     async def idle() -> None:
-        assert not await dispatcher.cycle(woken=False)
+        assert not await dispatcher.cycle(())
 
     async def nothing() -> None:
         async with core.db.read() as db:

@@ -83,7 +83,13 @@ class Revoked(Hint, frozen=True, tag="revoked"):
 
 
 class Wake(Hint, frozen=True, tag="wake"):
-    """There may be work for the dispatcher."""
+    """There may be work for the dispatcher. What leaves a row in a timeline is found there; what does not is named."""
+
+    #: To be looked at again, where one of them has changed.
+    session_id: str = ""
+    agent_id: str = ""
+    #: Something else has, such as a limit: all is to be looked at again.
+    anew: bool = False
 
 
 class Deliver(Hint, frozen=True, tag="deliver"):

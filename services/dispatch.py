@@ -1,7 +1,7 @@
 """The dispatcher: one manager at a time turns what waits into placements.
 
-    woken ─▶ lease ─▶ snapshot ─▶ scheduler.plan ─▶ commit (fenced; limits checked again under locks) ─▶ commands
-                                        └─▶ reasons of those left waiting
+    woken ─▶ lease ─▶ what has changed ─▶ scheduler.plan ─▶ commit (fenced; limits checked again under locks) ─▶ commands
+                        (`services.kept`)        └─▶ reasons of those left waiting
 
 Planning reads without locks and may be overtaken; committing takes the rows' locks, checks versions and limits, and
 leaves what no longer holds in the queue for the next cycle. So limits hold at every committed state, whatever else runs.
@@ -9,78 +9,44 @@ leaves what no longer holds in the queue for the next cycle. So limits hold at e
 
 import asyncio
 import logging
-import math
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Collection, Mapping
+from datetime import timedelta
+from itertools import islice
 from typing import Any, Final
 
-from sqlalchemy import bindparam, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import bindparam, update
 
 from scheduler import fast
 from scheduler.fast import Fast
-from scheduler.plan import SchedulerFailed, Waiting
-from scheduler.plugins import backfill_options
-from scheduler.snapshot import Snapshot, SnapshotBuilder
-from services import gangs, leases, limits, marks, occupancy
+from scheduler.plan import Plan, SchedulerFailed, Waiting
+from services import leases
 from services.bus import Lagged, Queue, SessionChanged, Wake
 from services.commits import Placement, commit
 from services.core import Core
-from services.db.tables import (
-    Agent,
-    AgentImage,
-    Image,
-    Kernel,
-    ResourceGroup,
-    Session,
-    Slots,
-    in_status,
-)
-from services.pieces import Pieces
-from services.planning import Planner, as_stored
-from services.sessions import gates, terms
+from services.db.tables import ResourceGroup, Session
+from services.kept import Kept
+from services.planning import Planned, Planner, as_stored, built_in
 from services.sessions.batches import cancel_hopeless
-from services.sessions.lifecycle import PLACED
-from services.sessions.reasons import Away, Turns, Writer
+from services.sessions.reasons import Turns, Writer
 
 log = logging.getLogger(__name__)
 
 LEASE: Final = "dispatch"
 _LEASE_LIFE: Final = timedelta(seconds=10)
 _RENEW_EVERY: Final = 3.0
-#: Sessions looked at in one cycle, oldest first.
+#: Sessions looked at in one cycle, oldest first, where a sequencer or a placer takes its time for each.
 _BATCH: Final = 10_000
-#: Sequencers that do not ask whose is what runs, placers that do not ask what it is.
-_NO_SHARES: Final = ("fifo", "lifo")
-_NO_MIX: Final = ("pack", "spread")
 #: Sessions committed in one transaction.
 _COMMIT: Final = 1000
 #: Reasons written in one cycle.
 _REASONS: Final = 500
-
-
-@dataclass
-class _View:
-    """What a cycle read, beside the scheduler's own snapshot."""
-
-    snapshot: Snapshot
-    versions: dict[str, int] = field(default_factory=dict[str, int])
-    reasons: dict[str, dict[str, Any] | None] = field(default_factory=dict[str, dict[str, Any] | None])
-    groups: dict[str, ResourceGroup] = field(default_factory=dict[str, ResourceGroup])
-    #: Resource group → agents that take work: id, architecture, what is free of them.
-    free: dict[str, list[tuple[str, str, Slots]]] = field(
-        default_factory=dict[str, list[tuple[str, str, Slots]]]
-    )
-    networks: list[gangs.Network] = field(default_factory=list[gangs.Network])
-    #: Sessions that could go to several nodes, had these a network between them.
-    unconnected: set[str] = field(default_factory=set[str])
-    #: Session → its resource group.
-    queues: dict[str, str] = field(default_factory=dict[str, str])
-    #: Resource group → its agents that take no work.
-    away: dict[str, Away] = field(default_factory=dict[str, Away])
+#: Sessions that are asked in a cycle whether their reason has changed, and in one that has nothing else to do; and of the
+#: head of each queue.
+_ASKED: Final = 1000
+_ASKED_AT_REST: Final = 5000
+_HEADS: Final = 100
 
 
 class Dispatcher:
@@ -90,8 +56,11 @@ class Dispatcher:
         self._core = core
         self._fast: Fast | None = None
         self._fence: int | None = None
-        self._marks = marks.NOTHING
+        self._kept = Kept(core)
         self._turns = Turns(_REASONS)
+        #: So many of those that wait have not been asked yet whether their reason has changed; where to go on.
+        self._unasked = 0
+        self._place = 0
         self._planner = Planner(core)
 
     async def run(self) -> None:
@@ -102,11 +71,11 @@ class Dispatcher:
         warming = asyncio.create_task(self._warm())
         try:
             async with self._core.bus.subscribe(Wake) as hints:
-                woken = True
+                woken: list[Wake] | None = None
                 while True:
                     if await self.take_duty():
-                        while await self.cycle(woken=woken):
-                            pass
+                        while await self.cycle(woken):
+                            woken = []
                     woken = await _woken(hints)
         finally:
             warming.cancel()
@@ -122,7 +91,9 @@ class Dispatcher:
 
     async def take_duty(self) -> bool:
         """Take or renew the duty. False while another manager has it."""
-        self._fence = await leases.acquire(self._core, LEASE, _LEASE_LIFE)
+        before, self._fence = self._fence, await leases.acquire(self._core, LEASE, _LEASE_LIFE)
+        if self._fence != before:
+            self._kept.drop()
         self._core.metrics.dispatching.set(self._fence is not None)
         return self._fence is not None
 
@@ -131,54 +102,72 @@ class Dispatcher:
         if self._fence is not None:
             await leases.release(self._core, LEASE)
 
-    async def cycle(self, *, woken: bool = True) -> bool:
+    async def cycle(self, hints: Collection[Wake] | None = None) -> bool:
         """Plan and commit once. Returns whether another cycle may place more right away.
 
         Args:
-            woken: something is known to have changed. Else that is looked up first, which costs the same however many wait.
+            hints: what woke it; without any the timelines say whether something has changed, which costs the same
+                however many wait. None: anything may have changed.
         """
         if self._fence is None:
             return False
-        now = await marks.read(self._core, self._marks)
-        if not woken and now == self._marks and not self._marks.outdated(self._core.now()):
+        kept = self._kept
+        if hints is None:
+            kept.drop()
+        news = await kept.look(hints or ())
+        if kept.ended:
+            kept.ended = False
+            if await cancel_hopeless(self._core):
+                kept.ended = True
+                return True
+        if not (news or self._unasked):
             return False
-        if await cancel_hopeless(self._core):
-            return True
-        self._marks = await marks.keep(self._core, now)
         began = time.perf_counter()
-        view = await _read(self._core)
-        if not view.versions:
+        snapshot = kept.build(most=None if self._quick() else _BATCH)
+        if not len(snapshot.queue):
+            self._unasked = 0
             return False
-        planned = await self._planner.plan(view.snapshot, view.groups, self._fast)
+        planned = await self._planner.plan(snapshot, kept.groups, self._fast)
         made = planned.plan
-        await self._note_faults(view, planned.faults)
-        committed = 0
-        placements = list(made.placements.items())
-        for start in range(0, len(placements), _COMMIT):
-            part = placements[start : start + _COMMIT]
-            ordered = {one: Placement(view.versions[one], agents) for one, agents in part}
-            done = await commit(self._core, LEASE, self._fence, ordered, view.networks)
-            if done is None:
-                self._fence = None
-                return False
-            committed += len(done)
-        await self._tell(view, made.waiting | planned.estimates, moving=committed > 0)
+        await self._note_faults(planned.faults)
+        committed = await self._commit(made)
+        if committed is None:
+            self._fence = None
+            return False
+        await self._tell(planned, news=news, moving=committed > 0)
+        overtaken = len(made.placements) - committed
+        if overtaken:
+            # What was planned and not committed was overtaken: plan it again on what is true now.
+            kept.drop()
         metrics = self._core.metrics
         metrics.cycles.observe(time.perf_counter() - began)
-        for decision, number in (
-            ("PLACED", committed),
-            ("OVERTAKEN", len(placements) - committed),
-            ("WAITING", made.left),
-        ):
+        for decision, number in (("PLACED", committed), ("OVERTAKEN", overtaken), ("WAITING", made.left)):
             metrics.decisions.labels(decision).inc(number)
-        # What was planned and not committed was overtaken: plan it again on what is true now.
-        return committed < len(placements) and committed > 0
+        return overtaken > 0 and committed > 0
 
-    async def _note_faults(self, view: _View, faults: Mapping[str, SchedulerFailed | None]) -> None:
+    def _quick(self) -> bool:
+        """Is a long queue no burden for any of its sequencers and placers?"""
+        return self._fast is not None and all(map(built_in, self._kept.groups.values()))
+
+    async def _commit(self, made: Plan) -> int | None:
+        """How many sessions were placed; None: the duty is another manager's."""
+        core, kept, fence = self._core, self._kept, self._fence
+        placements = list(made.placements.items())
+        committed = 0
+        for start in range(0, len(placements), _COMMIT):
+            part = placements[start : start + _COMMIT]
+            ordered = {one: Placement(kept.waiting[one].version, agents) for one, agents in part}
+            done = None if fence is None else await commit(core, LEASE, fence, ordered, kept.networks)
+            if done is None:
+                return None
+            committed += len(done)
+        return committed
+
+    async def _note_faults(self, faults: Mapping[str, SchedulerFailed | None]) -> None:
         """Keep with each resource group what is wrong with its scheduler, where that has changed."""
         core, changed = self._core, list[dict[str, Any]]()
         for group_id, fault in faults.items():
-            group = view.groups[group_id]
+            group = self._kept.groups[group_id]
             stored = as_stored(fault, group.scheduler_fault, core.now())
             if stored == group.scheduler_fault:
                 continue
@@ -197,15 +186,24 @@ class Dispatcher:
                     .values(scheduler_fault=bindparam("fault")),
                     changed,
                 )
+        for one in changed:
+            self._kept.groups[one["group"]].scheduler_fault = one["fault"]
 
-    async def _tell(self, view: _View, waiting: Mapping[str, Waiting], *, moving: bool) -> None:
-        """Tell those left waiting why, where that is news; in one statement."""
-        core, writer = self._core, Writer(self._core.now(), view.away, view.queues, view.unconnected)
-        news = writer.news(waiting.items(), view.reasons)
-        chosen = self._turns.choose(news, waiting, moving=moving)
+    async def _tell(self, planned: Planned, *, news: bool, moving: bool) -> None:
+        """Tell those left waiting why, where that is news; in one statement.
+
+        Not everybody is asked in each cycle: those at the heads of queues, those that have just come, and of the others
+        as many as can be, one part after the other. At rest it is more of them.
+        """
+        core, kept = self._core, self._kept
+        asked = self._asked(planned, most=_ASKED if news else _ASKED_AT_REST, news=news)
+        stored = {session_id: kept.reason(session_id) for session_id in asked}
+        queues = {session_id: kept.waiting[session_id].resource_group_id for session_id in asked}
+        writer = Writer(core.now(), kept.away, queues, kept.unconnected)
+        chosen = self._turns.choose(writer.news(asked.items(), stored), kept.waiting, moving=moving)
         if self._turns.left:
             # The others are told by the next cycle, also if nothing changes until then.
-            self._marks = marks.NOTHING
+            self._unasked = planned.plan.left
         if not chosen:
             return
         async with core.db.write() as db:
@@ -216,7 +214,27 @@ class Dispatcher:
                 [{"session": one.session_id, "reason": one.document} for one in chosen],
             )
         for one in chosen:
+            kept.told(one.session_id, one.document)
             await core.bus.publish(SessionChanged(session_id=one.session_id))
+
+    def _asked(self, planned: Planned, *, most: int, news: bool) -> dict[str, Waiting]:
+        """Those that are asked in this cycle whether their reason has changed."""
+        made, fresh = planned.plan, self._kept.fresh
+        if news:
+            self._unasked = made.left
+        if made.left <= most:
+            found = made.waiting
+        else:
+            if self._place >= made.left:
+                self._place = 0
+            found = dict(made.between(self._place, self._place + most))
+            self._place += most
+            found |= {request.session_id: one for request, one in made.heads(_HEADS)}
+            if fresh:
+                found |= made.among(set(islice(fresh, most)))
+        self._unasked = max(self._unasked - most, 0)
+        fresh.difference_update(found)
+        return found | planned.estimates
 
 
 async def _compile() -> None:
@@ -230,173 +248,13 @@ async def _compile() -> None:
             await compiling.wait()
 
 
-async def _woken(hints: Queue[Wake]) -> bool:
-    """Wait for a hint, or until it is time to look. Returns whether there was one, or may have been."""
+async def _woken(hints: Queue[Wake]) -> list[Wake] | None:
+    """Wait for hints, or until it is time to look. Returns them; None: some may have been lost."""
     try:
         async with asyncio.timeout(_RENEW_EVERY):
-            await anext(hints)
-        hints.drain()
+            first = await anext(hints)
     except TimeoutError:
-        return False
+        return []
     except Lagged:
-        return True
-    return True
-
-
-async def _read(core: Core) -> _View:
-    """Read all that a plan depends on."""
-    build = SnapshotBuilder()
-    view, now = _View(Snapshot(slots=())), core.now()
-    async with core.db.read() as db:
-        waiting: Sequence[Any] = (
-            await db.execute(
-                terms.joined(select(Session, Image.architecture, *terms.LIFETIME))
-                .join(Image, Image.id == Session.image_id)
-                .where(in_status(["PENDING"]), gates.passed(now))
-                .order_by(Session.priority.desc(), Session.id)
-                .limit(_BATCH)
-            )
-        ).all()
-        if not waiting:
-            return view
-        view.groups = {group.id: group for group in await db.scalars(select(ResourceGroup))}
-        sizes = await _read_agents(db, build, view, [gangs.each(session) for session, *_ in waiting])
-        asked = {session.resource_group_id for session, *_ in waiting}
-        await _read_running(db, build, sizes, [view.groups[one] for one in sorted(asked)], now)
-        await _read_limits(db, build, view, [session for session, *_ in waiting])
-    for session, architecture, *lifetimes in waiting:
-        view.versions[session.id] = session.version
-        view.reasons[session.id] = session.pending_reason
-        free = view.free.get(session.resource_group_id, ())
-        ask = gangs.ask(session, sizes.needs(gangs.each(session)), free, architecture, view.networks)
-        if ask.unconnected:
-            view.unconnected.add(session.id)
-        view.queues[session.id] = session.resource_group_id
-        build.request(
-            session.id,
-            resource_group=session.resource_group_id,
-            slots=ask.slots,
-            kernels=ask.kernels,
-            architectures=[architecture],
-            image_id=session.image_id,
-            designated=ask.designated,
-            scopes=limits.scopes(session),
-            queued=int(max(session.created_at, session.starts_at or session.created_at).timestamp() * 1e6),
-            priority=session.priority,
-            user=session.user_id,
-            group=session.group_id,
-            max_duration=_longest(session.max_duration_seconds, session.idle_exempt, lifetimes),
-        )
-    view.snapshot = build.build()
-    return view
-
-
-async def _read_agents(
-    db: AsyncSession, build: SnapshotBuilder, view: _View, asked: Sequence[Slots]
-) -> Pieces:
-    known = (await db.scalars(select(Agent).where(Agent.status != "TERMINATED"))).all()
-    view.away = _away(known)
-    agents = [agent for agent in known if agent.status == "ALIVE"]
-    used = await occupancy.of(db, [agent.id for agent in agents])
-    images: dict[str, list[str]] = {}
-    for agent_id, image_id in await db.execute(select(AgentImage.agent_id, AgentImage.image_id)):
-        images.setdefault(agent_id, []).append(image_id)
-    sizes = Pieces(asked, agents)
-    view.networks = gangs.networks(agents)
-    for agent in agents:
-        capacity, taken = sizes.of(agent, used.get(agent.id, {}))
-        if agent.schedulable:
-            left = {slot: amount - taken.get(slot, 0) for slot, amount in capacity.items()}
-            view.free.setdefault(agent.resource_group_id, []).append((agent.id, agent.architecture, left))
-        build.agent(
-            agent.id,
-            resource_group=agent.resource_group_id,
-            architecture=agent.architecture,
-            capacity=capacity,
-            used=taken,
-            schedulable=agent.schedulable,
-            images=images.get(agent.id, ()),
-        )
-    return sizes
-
-
-def _away(agents: Iterable[Agent]) -> dict[str, Away]:
-    found: dict[str, list[int]] = {}
-    for agent in agents:
-        counts = found.setdefault(agent.resource_group_id, [0, 0])
-        counts[0] += agent.status == "ALIVE" and not agent.schedulable
-        counts[1] += agent.status == "LOST"
-    return {group_id: Away(*counts) for group_id, counts in found.items()}
-
-
-def _assumed(groups: Iterable[ResourceGroup]) -> dict[str, int]:
-    """Resource group → seconds for which what has no known end is taken to run on."""
-    found = {
-        group.id: backfill_options(group.backfill_options).assumed_duration_seconds
-        for group in groups
-        if group.backfill and group.backfill_options
-    }
-    return {group_id: seconds for group_id, seconds in found.items() if seconds}
-
-
-async def _read_running(
-    db: AsyncSession, build: SnapshotBuilder, sizes: Pieces, groups: Sequence[ResourceGroup], now: datetime
-) -> None:
-    """What each user and group has of the agents of these resource groups, and for how long at most.
-
-    Where whose it is makes no difference, only what is known to end (by its own maximum duration or by the longest that
-    sessions may run), or taken to.
-    """
-    assumed = _assumed(groups)
-    plain = [
-        one.id
-        for one in groups
-        if one.sequencer in _NO_SHARES and one.placer in _NO_MIX and one.id not in assumed
-    ]
-    ends = or_(Session.max_duration_seconds.is_not(None), *(seconds > 0 for seconds in terms.LIFETIME))
-    rows: Any = await db.execute(
-        terms.joined(
-            select(
-                Agent.id,
-                Agent.resource_group_id,
-                Kernel.slots,
-                Session.user_id,
-                Session.group_id,
-                Session.started_at,
-                Session.max_duration_seconds,
-                Session.idle_exempt,
-                *terms.LIFETIME,
-            )
-            .join(Session, Session.id == Kernel.session_id)
-            .join(Agent, Agent.id == Kernel.agent_id)
-        ).where(
-            Kernel.status.in_(PLACED),
-            Agent.status == "ALIVE",
-            Agent.resource_group_id.in_([one.id for one in groups]),
-            or_(Agent.resource_group_id.not_in(plain), ends),
-        )
-    )
-    for agent_id, nodes, held, user_id, group_id, started_at, duration, exempt, *lifetimes in rows:
-        longest = _longest(duration, exempt, lifetimes)
-        if longest is None:
-            remaining = assumed.get(nodes)
-        else:
-            ran = (now - started_at).total_seconds() if started_at else 0
-            remaining = max(0, math.ceil(longest - ran))
-        build.running(agent_id, slots=sizes.needs(held), user=user_id, group=group_id, remaining=remaining)
-
-
-def _longest(duration: int | None, exempt: bool, lifetimes: Sequence[int]) -> int | None:
-    """Seconds that a session runs at most, as things stand."""
-    lifetime = None if exempt else terms.lifetime(lifetimes)
-    return min((one for one in (duration, lifetime) if one is not None), default=None)
-
-
-async def _read_limits(
-    db: AsyncSession, build: SnapshotBuilder, view: _View, sessions: Sequence[Session]
-) -> None:
-    found = await limits.of_sessions(db, sessions)
-    used = await occupancy.of(db, found)
-    for scope_id, limit in found.items():
-        for slot, cap in limit.slots.items():
-            build.limit(scope_id, slot, used=used.get(scope_id, {}).get(slot, 0), cap=cap)
+        return None
+    return [first, *hints.drain()]

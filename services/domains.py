@@ -130,7 +130,7 @@ async def edit(core: Core, actor: Actor, domain_id: str, changes: DomainChanges)
     if changes.active is not None:
         await _tell(core, domain)
     # What waits may fit now.
-    await core.bus.publish(Wake())
+    await core.bus.publish(Wake(anew=True))
     return domain
 
 

@@ -10,10 +10,10 @@ a node of theirs can make one.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from services.bus import AnyHint, Deliver
-from services.db.tables import Agent, Session, Slots
+from services.db.tables import Agent, Slots
 from services.errors import Problems
 
 MODES: Final = ("SINGLE_NODE", "MULTI_NODE")
@@ -22,6 +22,21 @@ MOST: Final = 60
 
 #: An agent's id, architecture and what is free of it.
 Node = tuple[str, str, Slots]
+
+
+class Asking(Protocol):
+    """What of a session says where it may go."""
+
+    @property
+    def slots(self) -> Slots: ...
+    @property
+    def cluster_size(self) -> int: ...
+    @property
+    def cluster_mode(self) -> str: ...
+    @property
+    def designated_agent_id(self) -> str | None: ...
+    @property
+    def failed_agent_ids(self) -> Sequence[str]: ...
 
 
 @dataclass(frozen=True)
@@ -59,7 +74,7 @@ def total(amounts: Mapping[str, int], size: int) -> Slots:
     return {slot: amount * size for slot, amount in amounts.items()}
 
 
-def each(session: Session) -> Slots:
+def each(session: Asking) -> Slots:
     """Of one kernel."""
     return share(session.slots, session.cluster_size)
 
@@ -107,8 +122,17 @@ def to_tell(known: Sequence[Network], placed: Iterable[tuple[str, ...]]) -> list
     return [Deliver(agent_id=maker) for maker in sorted(makers)]
 
 
+def depends_on_room(session: Asking) -> bool:
+    """Does what it asks for depend on what nodes have free?"""
+    if session.designated_agent_id:
+        return False
+    return bool(session.failed_agent_ids) or (
+        session.cluster_size > 1 and session.cluster_mode == "MULTI_NODE"
+    )
+
+
 def ask(
-    session: Session,
+    session: Asking,
     needs: Slots,
     nodes: Sequence[Node],
     architecture: str,
@@ -138,7 +162,7 @@ def ask(
     return Ask(elsewhere.kernels, elsewhere.slots, elsewhere.designated or [node[0] for node in others])
 
 
-def _ask(session: Session, needs: Slots, suitable: Sequence[Node], connected: Sequence[Network]) -> Ask:
+def _ask(session: Asking, needs: Slots, suitable: Sequence[Node], connected: Sequence[Network]) -> Ask:
     size = session.cluster_size
     together = Ask(1, total(needs, size), None)
     if size == 1 or session.cluster_mode == "SINGLE_NODE":

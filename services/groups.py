@@ -146,7 +146,7 @@ async def edit(core: Core, actor: Actor, group_id: str, changes: GroupChanges) -
             _set_active(core, group, active=changes.active, end_sessions=changes.end_sessions)
     await closing.begin(core, group)
     # What waits may fit now.
-    await core.bus.publish(Wake())
+    await core.bus.publish(Wake(anew=True))
     return group
 
 

@@ -164,7 +164,7 @@ async def edit(core: Core, actor: Actor, keypair_id: str, changes: KeypairChange
         raise Conflict("The resource policy was deleted just now. Choose another one.") from error
     core.standings.forget(keypair.user_id)
     # What waits may fit now.
-    await core.bus.publish(Wake())
+    await core.bus.publish(Wake(anew=True))
     return keypair
 
 

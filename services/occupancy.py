@@ -119,7 +119,11 @@ async def change(db: AsyncSession, amounts: Mapping[tuple[str, str], int]) -> No
 async def of(db: AsyncSession, scope_ids: Iterable[str]) -> dict[str, Slots]:
     """Scope → slot → what is taken now."""
     result: dict[str, Slots] = {}
-    rows = await db.execute(select(Occupancy).where(Occupancy.scope_id.in_(list(scope_ids))))
-    for row in rows.scalars():
-        result.setdefault(row.scope_id, {})[row.slot] = row.used
+    rows = await db.execute(
+        select(Occupancy.scope_id, Occupancy.slot, Occupancy.used).where(
+            bulk.among(db, Occupancy.scope_id, list(scope_ids))
+        )
+    )
+    for scope_id, slot, used in rows:
+        result.setdefault(scope_id, {})[slot] = used
     return result

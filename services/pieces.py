@@ -44,6 +44,11 @@ class Pieces:
                     sizes.setdefault(slot, set()).add(_size(request[slot]))
         self._sizes = {slot: _thinned(sorted(found)) for slot, found in sizes.items()}
 
+    @property
+    def sizes(self) -> Mapping[str, list[int]]:
+        """Slot → the sizes of its pieces."""
+        return self._sizes
+
     def needs(self, amounts: Slots) -> Slots:
         """What a request asks for, with what it takes of each size."""
         more = {

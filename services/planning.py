@@ -79,8 +79,8 @@ class Planner:
         Args:
             groups: all that have waiting sessions, and maybe others.
         """
-        waiting = sorted(snapshot.queue.resource_groups.values)
-        foreign = [one for one in waiting if not _built_in(groups[one])]
+        waiting = sorted(snapshot.queue.resource_groups.present())
+        foreign = [one for one in waiting if not built_in(groups[one])]
         ours = {one: groups[one] for one in waiting if one not in foreign}
         decided: dict[str, Decided] = {}
         if ours:
@@ -139,7 +139,8 @@ def as_stored(
     return {**found, "since": since}
 
 
-def _built_in(group: ResourceGroup) -> bool:
+def built_in(group: ResourceGroup) -> bool:
+    """Are its sequencer and its placer ours?"""
     return sequencers.built_in(group.sequencer) and placers.built_in(group.placer)
 
 

@@ -150,7 +150,7 @@ async def edit(core: Core, actor: Actor, policy_id: str, changes: PolicyChanges)
         if changes.allowed_storage_hosts is not UNSET:
             policy.allowed_storage_hosts = _listed(changes.allowed_storage_hosts)
     # What waits may fit now.
-    await core.bus.publish(Wake())
+    await core.bus.publish(Wake(anew=True))
     return policy
 
 
@@ -180,7 +180,7 @@ async def assign(core: Core, actor: Actor, policy_id: str, keypair_ids: Sequence
     for row in rows:
         core.standings.forget(row.user_id)
     # What waits may fit now.
-    await core.bus.publish(Wake())
+    await core.bus.publish(Wake(anew=True))
     found = {row.id: row for row in rows}
     return [found[keypair_id] for keypair_id in wanted]
 

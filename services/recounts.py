@@ -69,7 +69,7 @@ async def recalculate(core: Core, actor: Actor, *, dry_run: bool = False) -> lis
                 "usage of %s, %s: corrected from %d to %d", one.scope_id, one.slot, one.before, one.after
             )
         # What waits may fit now.
-        await core.bus.publish(Wake())
+        await core.bus.publish(Wake(anew=True))
     return corrections
 
 

@@ -247,7 +247,7 @@ async def edit(
             "backfill",
         )
         _change_plugins(group, changes)
-    await core.bus.publish(Wake())
+    await core.bus.publish(Wake(anew=True))
     return group
 
 
@@ -284,7 +284,7 @@ async def grant(
         group = await _noun.take(db, actor, resource_group_id, "grantResourceGroup")
         await _check_known(db, grantee_ids)
         await add_grants(db, group.id, grantee_ids)
-    await core.bus.publish(Wake())
+    await core.bus.publish(Wake(anew=True))
     return group
 
 

@@ -403,7 +403,7 @@ def _change_limits(
     if changes.max_concurrent_sessions is not UNSET:
         user.max_concurrent_sessions = changes.max_concurrent_sessions
     # What waits may fit now.
-    hints.append(Wake())
+    hints.append(Wake(anew=True))
 
 
 def _check_role(role: str, problems: Problems) -> None:

@@ -89,7 +89,7 @@ class AgentLinks:
         self._connections[agent_id] = connection
         self.strays.pop(agent_id, None)
         await publish(core, changes)
-        for hint in (Deliver(agent_id=agent_id), Wake()):
+        for hint in (Deliver(agent_id=agent_id), Wake(agent_id=agent_id)):
             await core.bus.publish(hint)
         settings = core.settings
         return Welcome(
@@ -185,7 +185,7 @@ class AgentLinks:
                 await observe.keep_log(db, agent_id, report)
             case protocol.ImagesChanged() as report:
                 await images.take(db, agent_id, report.images)
-                changes.hints += [AgentChanged(agent_id=agent_id), Wake()]
+                changes.hints += [AgentChanged(agent_id=agent_id), Wake(agent_id=agent_id)]
         return None
 
     async def _judge_missing(

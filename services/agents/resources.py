@@ -40,7 +40,7 @@ async def change(core: Core, agent_id: str, epoch: int, said: Resources) -> None
         if (agent.hardware, agent.slots) == (hardware, amounts):
             return
         agent.hardware, agent.slots = hardware, amounts
-    for hint in (AgentChanged(agent_id=agent_id), Wake()):
+    for hint in (AgentChanged(agent_id=agent_id), Wake(agent_id=agent_id)):
         await core.bus.publish(hint)
 
 

@@ -39,13 +39,9 @@ def succeeded(session: Session) -> bool:
     return session.status == "TERMINATED" and session.reason_code == _BY_ITSELF and session.exit_code == 0
 
 
-def passed(now: datetime) -> ColumnElement[bool]:
-    """Sessions that nothing holds back."""
-    return and_(
-        or_(Session.starts_at.is_(None), Session.starts_at <= now),
-        or_(Session.retry_at.is_(None), Session.retry_at <= now),
-        ~_depends_where(_UNMET),
-    )
+def waits() -> ColumnElement[bool]:
+    """Sessions that depend on one that has not succeeded."""
+    return _depends_where(_UNMET)
 
 
 def hopeless() -> ColumnElement[bool]:

@@ -199,7 +199,8 @@ async def settle(
         amounts |= {(scope_id, SESSIONS): -1 for scope_id in limits.counting_sessions(session)}
     await occupancy.change(db, amounts)
     if released:
-        changes.hints.append(Wake())
+        # Its row in the timeline says so only where its status has changed as well.
+        changes.hints.append(Wake(session_id=session.id))
     if len(after) > 1:
         _tell_of_members(session, before, after, changes)
     if status == session.status:

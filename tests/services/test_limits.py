@@ -18,6 +18,7 @@ from services.db.migrate import MIGRATIONS
 from services.db.tables import Kernel, Occupancy, ResourceGroup, ResourcePolicy, Session, User
 from services.dispatch import Dispatcher
 from services.errors import Forbidden, QuotaExceeded
+from services.kept import Kept
 from services.limits import KERNELS, Limit
 from services.occupancy import SESSIONS
 from services.permissions import Actor
@@ -291,13 +292,13 @@ async def test_no_limit_is_exceeded_at_any_committed_state(
     async def always(*_: object) -> bool:
         return True
 
-    async def nothing(*_: object) -> None:
+    def nothing(*_: object) -> None:
         return None
 
     monkeypatch.setattr(leases, "holds", always)
     monkeypatch.setattr(dispatch_module, "_COMMIT", 2)
     if planned == "as if there were none":
-        monkeypatch.setattr(dispatch_module, "_read_limits", nothing)
+        monkeypatch.setattr(Kept, "_enter_scope", nothing)
     chance = random.Random(seed)
     found, made, actors = await crowd(core, chance)
     ending = chance.sample(made, len(made) // 3)

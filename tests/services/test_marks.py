@@ -17,7 +17,7 @@ from tests.services.world import World
 async def settled(world: World) -> Dispatcher:
     """A dispatcher that has looked at everything and knows that nothing has changed since."""
     dispatcher = await world.dispatch()
-    while await dispatcher.cycle(woken=False):
+    while await dispatcher.cycle(()):
         pass
     return dispatcher
 
@@ -31,7 +31,7 @@ async def test_where_nothing_has_changed_a_cycle_is_one_statement_however_many_w
         await world.launch(actor, cpu="3")
     dispatcher = await settled(world)
     with count_statements(core) as statements:
-        assert not await dispatcher.cycle(woken=False)
+        assert not await dispatcher.cycle(())
     assert len([one for one in statements if one.startswith("SELECT")]) == 1
 
 
@@ -40,7 +40,7 @@ async def test_a_session_whose_hint_was_lost_is_placed_by_an_idle_cycle(core: Co
     actor, _ = await world.user(), await world.agent()
     dispatcher = await settled(world)
     made = await world.launch(actor)
-    await dispatcher.cycle(woken=False)
+    await dispatcher.cycle(())
     assert (await world.session(made.id)).status == "SCHEDULED"
 
 
@@ -53,7 +53,7 @@ async def test_an_idle_cycle_places_what_waited_for_a_session_that_has_ended(
     dispatcher = await settled(world)
     assert (await world.session(second.id)).status == "PENDING"
     await sessions.terminate(core, actor, [first.id], force=True)
-    await dispatcher.cycle(woken=False)
+    await dispatcher.cycle(())
     assert (await world.session(second.id)).status == "SCHEDULED"
 
 
@@ -66,10 +66,10 @@ async def test_a_moment_that_was_waited_for_comes_also_for_an_idle_dispatcher(
     dispatcher = await settled(world)
     clock.advance(timedelta(seconds=4))
     await dispatcher.take_duty()
-    await dispatcher.cycle(woken=False)
+    await dispatcher.cycle(())
     assert (await world.session(made.id)).status == "PENDING"
     clock.advance(timedelta(seconds=1))
-    await dispatcher.cycle(woken=False)
+    await dispatcher.cycle(())
     assert (await world.session(made.id)).status == "SCHEDULED"
 
 
@@ -84,7 +84,7 @@ async def test_what_leaves_no_row_is_found_after_half_a_minute(core: Core, clock
         await db.execute(delete(SessionEvent).where(SessionEvent.session_id != made.id))
     clock.advance(timedelta(seconds=31))
     await dispatcher.take_duty()
-    await dispatcher.cycle(woken=False)
+    await dispatcher.cycle(())
     assert (await world.session(made.id)).status == "SCHEDULED"
 
 
@@ -102,6 +102,6 @@ async def test_a_row_with_a_lower_number_that_is_seen_later_counts_as_a_change(
     other = await world.launch(actor)
     async with core.db.write() as db:
         await db.execute(delete(SessionEvent).where(SessionEvent.session_id == other.id))
-        await db.execute(insert(SessionEvent).values(id=number + 5, **values))
-    await dispatcher.cycle(woken=False)
+        await db.execute(insert(SessionEvent).values({**values, "id": number + 5, "session_id": other.id}))
+    await dispatcher.cycle(())
     assert (await world.session(other.id)).status == "SCHEDULED"

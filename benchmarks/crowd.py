@@ -6,6 +6,7 @@ import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
@@ -72,7 +73,7 @@ class Crowd:
                     "resource_group_id": self.resource_group,
                     "image_id": self.image,
                     "slots": shape if cpu is None else {**shape, "cpu": cpu},
-                    "created_at": now,
+                    "created_at": now - timedelta(microseconds=count - number),
                 }
             )
         kernels = [{"id": ids.new("knl"), "session_id": one["id"], "slots": one["slots"]} for one in sessions]

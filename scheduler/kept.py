@@ -69,7 +69,6 @@ class KeptSnapshot:
         #: With their rows.
         self._views: dict[str, AgentView] = {}
         self._queue = Queue()
-        self._queue.sound = True
         #: Session → its place in the columns.
         self._places: dict[str, int] = {}
         self._shapes = _Shapes()
@@ -210,6 +209,7 @@ class KeptSnapshot:
             queue=self._queue.copy() if most is None or len(self) <= most else self._first(most),
             limits=tuple(self._limits.values()),
             running=tuple(self._running(remaining)),
+            sound=True,
         )
 
     def _renew_rows(self) -> None:
@@ -240,7 +240,7 @@ class KeptSnapshot:
             key=itemgetter(0, 1),
         )
         made = Queue()
-        made.shapes, made.sound = queue.shapes[:], True
+        made.shapes = queue.shapes[:]
         for _, session_id, place in keys[:most]:
             one = queue.request(place)
             made.add(

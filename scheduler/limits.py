@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Final, NamedTuple
 
 from scheduler.plan import LimitReached
@@ -26,7 +27,6 @@ class Ledger:
         columns = {slot: column for column, slot in enumerate(slots)}
         columns[SESSIONS] = -1
         self._limits = limits
-        self._cells = {(limit.scope, limit.slot): cell for cell, limit in enumerate(limits)}
         self.used = array("q", [limit.used for limit in limits])
         caps = [limit.cap for limit in limits]
         self.caps = array("q", [UNLIMITED if cap is None or cap > UNLIMITED else cap for cap in caps])
@@ -36,6 +36,10 @@ class Ledger:
             column = columns.get(limit.slot)
             if column is not None:
                 self.cells.setdefault(limit.scope, []).extend((column, cell))
+
+    @cached_property
+    def _cells(self) -> dict[tuple[str, str], int]:
+        return {(limit.scope, limit.slot): cell for cell, limit in enumerate(self._limits)}
 
     def used_of(self, scope: str, slot: str) -> int:
         cell = self._cells.get((scope, slot))

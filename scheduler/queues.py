@@ -105,8 +105,6 @@ class Queue:
         self.groups: Coded[str] = Coded()
         #: Seconds, or `UNKNOWN`.
         self.max_duration = array("q")
-        #: Each entry was looked at when it came: no id is there twice, and all amounts are as they must be.
-        self.sound = False
 
     @classmethod
     def of(cls, requests: Iterable[Request]) -> "Queue":
@@ -168,7 +166,7 @@ class Queue:
     def copy(self) -> "Queue":
         """One that stays as it is when this one changes."""
         made = Queue()
-        made.session_ids, made.shapes, made.sound = self.session_ids[:], self.shapes[:], self.sound
+        made.session_ids, made.shapes = self.session_ids[:], self.shapes[:]
         made.shape, made.kernels, made.queued = self.shape[:], self.kernels[:], self.queued[:]
         made.priority, made.max_duration = self.priority[:], self.max_duration[:]
         made.resource_groups, made.images = self.resource_groups.copy(), self.images.copy()

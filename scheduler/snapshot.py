@@ -75,8 +75,14 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     running: tuple[Running, ...] = ()
     #: The slot that devices give in fractions, of which agents may tell by device. See `scheduler.devices`.
     device_slot: str = ""
+    #: Who made it has looked at each part when it came, so that it need not be done for all of them each time.
+    sound: bool = False
 
     def __post_init__(self) -> None:
+        if not self.sound:
+            self._check()
+
+    def _check(self) -> None:
         _unique("slot", self.slots)
         _unique("agent", [agent.id for agent in self.agents])
         _unique("limit", [(limit.scope, limit.slot) for limit in self.limits])
@@ -87,8 +93,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         for shape in self.queue.shapes:
             if len(shape.needs) != width or min(shape.needs, default=0) < 0:
                 raise ValueError(f"a shape must have {width} amounts, none negative: {shape.needs}")
-        if not self.queue.sound:
-            self._check_queue()
+        self._check_queue()
         known = {agent.id for agent in self.agents} if self.running else set[str]()
         for kernel in self.running:
             if len(kernel.held) != width or kernel.agent not in known:

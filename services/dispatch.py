@@ -40,13 +40,14 @@ _RENEW_EVERY: Final = 3.0
 _BATCH: Final = 10_000
 #: Sessions committed in one transaction.
 _COMMIT: Final = 1000
-#: Reasons written in one cycle.
-_REASONS: Final = 500
-#: Sessions that are asked in a cycle whether their reason has changed, and in one that has nothing else to do; and of the
-#: head of each queue.
-_ASKED: Final = 1000
+#: Sessions that are asked in a cycle whether their reason has changed, and of how many it is written; the same of a cycle
+#: that has nothing else to do.
+_ASKED: Final = 500
+_REASONS: Final = 100
 _ASKED_AT_REST: Final = 5000
-_HEADS: Final = 100
+_REASONS_AT_REST: Final = 1000
+#: Of the head of each queue so many are asked in each.
+_HEADS: Final = 50
 
 
 class Dispatcher:
@@ -57,7 +58,7 @@ class Dispatcher:
         self._fast: Fast | None = None
         self._fence: int | None = None
         self._kept = Kept(core)
-        self._turns = Turns(_REASONS)
+        self._turns = Turns()
         #: So many of those that wait have not been asked yet whether their reason has changed; where to go on.
         self._unasked = 0
         self._place = 0
@@ -68,7 +69,7 @@ class Dispatcher:
 
         The compiled scheduler is warmed beside the first cycles, which plain Python decides the same way.
         """
-        warming = asyncio.create_task(self._warm())
+        warming = asyncio.create_task(self.warm())
         try:
             async with self._core.bus.subscribe(Wake) as hints:
                 woken: list[Wake] | None = None
@@ -81,7 +82,8 @@ class Dispatcher:
             warming.cancel()
             await asyncio.wait([warming])
 
-    async def _warm(self) -> None:
+    async def warm(self) -> None:
+        """Have the compiled scheduler, where there is one; until then plain Python decides the same."""
         if fast.needs_compiling():
             try:
                 await _compile()
@@ -115,11 +117,11 @@ class Dispatcher:
         if hints is None:
             kept.drop()
         news = await kept.look(hints or ())
-        if kept.ended:
-            kept.ended = False
-            if await cancel_hopeless(self._core):
-                kept.ended = True
-                return True
+        dependents, kept.dependents = kept.dependents, set()
+        if await cancel_hopeless(self._core, dependents):
+            # There may be more of them than one call looks at.
+            kept.dependents = None
+            return True
         if not (news or self._unasked):
             return False
         began = time.perf_counter()
@@ -196,11 +198,13 @@ class Dispatcher:
         as many as can be, one part after the other. At rest it is more of them.
         """
         core, kept = self._core, self._kept
-        asked = self._asked(planned, most=_ASKED if news else _ASKED_AT_REST, news=news)
+        most, written = (_ASKED, _REASONS) if news else (_ASKED_AT_REST, _REASONS_AT_REST)
+        asked = self._asked(planned, most=most, news=news)
         stored = {session_id: kept.reason(session_id) for session_id in asked}
         queues = {session_id: kept.waiting[session_id].resource_group_id for session_id in asked}
         writer = Writer(core.now(), kept.away, queues, kept.unconnected)
-        chosen = self._turns.choose(writer.news(asked.items(), stored), kept.waiting, moving=moving)
+        reasons = writer.news(asked.items(), stored)
+        chosen = self._turns.choose(reasons, kept.waiting, moving=moving, most=written)
         if self._turns.left:
             # The others are told by the next cycle, also if nothing changes until then.
             self._unasked = planned.plan.left

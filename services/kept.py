@@ -52,8 +52,8 @@ class Kept:
         self._marks = Marks()
         self._known = False
         self._until = core.now()
-        #: Has a session ended since this was last set to False?
-        self.ended = True
+        #: Those that depend on a session which has ended since this was last emptied; None: any may.
+        self.dependents: set[str] | None = None
         self._clear()
 
     def _clear(self) -> None:
@@ -86,6 +86,8 @@ class Kept:
         #: Session → seconds that what it runs runs at most, since when; None: not yet.
         self._ends: dict[str, tuple[int, datetime | None]] = {}
         self._assumed: dict[str, int] = {}
+        #: Resource group → its agents that take no work.
+        self.away: dict[str, Away] = {}
         self._plain: set[str] = set()
         self._snapshot = KeptSnapshot()
 
@@ -112,16 +114,6 @@ class Kept:
             await self._read_all()
         self._known = True
         return news or due
-
-    @property
-    def away(self) -> dict[str, Away]:
-        """Resource group → its agents that take no work."""
-        found: dict[str, list[int]] = {}
-        for agent in self._agents.values():
-            counts = found.setdefault(agent.resource_group_id, [0, 0])
-            counts[0] += agent.status == "ALIVE" and not agent.schedulable
-            counts[1] += agent.status == "LOST"
-        return {group_id: Away(*counts) for group_id, counts in found.items()}
 
     def reason(self, session_id: str) -> dict[str, Any] | None:
         """Why a session waits, as it is stored."""
@@ -151,7 +143,7 @@ class Kept:
         core, began = self._core, time.perf_counter()
         await self._marks.begin(core)
         self._clear()
-        self.ended = True
+        self.dependents = None
         async with core.db.read() as db:
             self.groups = await readings.groups(db)
             self._sort_groups()
@@ -172,7 +164,7 @@ class Kept:
                 self._asked[_asks_for(one)] += 1
         self._agents = {agent.id: agent for agent in agents}
         self._sizes = self._pieces()
-        self.networks = gangs.networks(agent for agent in agents if agent.status == "ALIVE")
+        self._survey()
         for agent in agents:
             self._enter_agent(agent)
         self._hold(placed)
@@ -204,8 +196,10 @@ class Kept:
             return False
         async with self._core.db.read() as db:
             if ended:
-                self.ended = True
-                sessions = sessions | set(await readings.dependents(db, ended))
+                dependents = set(await readings.dependents(db, ended))
+                sessions = sessions | dependents
+                if self.dependents is not None:
+                    self.dependents |= dependents
             waiting = (
                 [one async for part in readings.waiting(db, ids=sessions) for one in part] if sessions else []
             )
@@ -262,9 +256,7 @@ class Kept:
         if (agents or asked != set(self._asked)) and self._pieces().sizes != self._sizes.sizes:
             return False
         if agents:
-            self.networks = gangs.networks(
-                agent for agent in self._agents.values() if agent.status == "ALIVE"
-            )
+            self._survey()
         for agent_id in nodes:
             if agent_id in self._agents:
                 self._enter_agent(self._agents[agent_id])
@@ -367,6 +359,16 @@ class Kept:
             schedulable=agent.schedulable,
             images=self._images.get(agent.id, frozenset()),
         )
+
+    def _survey(self) -> None:
+        """What is said of all agents together."""
+        self.networks = gangs.networks(agent for agent in self._agents.values() if agent.status == "ALIVE")
+        found: dict[str, list[int]] = {}
+        for agent in self._agents.values():
+            counts = found.setdefault(agent.resource_group_id, [0, 0])
+            counts[0] += agent.status == "ALIVE" and not agent.schedulable
+            counts[1] += agent.status == "LOST"
+        self.away = {group_id: Away(*counts) for group_id, counts in found.items()}
 
     def _remove_agent(self, agent_id: str) -> None:
         for nodes in self._nodes.values():

@@ -120,7 +120,7 @@ async def waiting(
         query = query.where(bulk.among(db, Session.id, list(ids)))
     if most is not None:
         query = query.order_by(Session.priority.desc(), Session.id).limit(most)
-    async for part in _parts(db, query):
+    async for part in _parts(db, query, many=ids is None):
         yield [
             Pending._make(
                 (
@@ -169,7 +169,7 @@ async def kernels(
     else:
         ends = or_(Session.max_duration_seconds.is_not(None), *(seconds > 0 for seconds in terms.LIFETIME))
         query = query.where(Kernel.status.in_(PLACED), or_(Session.resource_group_id.not_in(plain), ends))
-    async for part in _parts(db, query):
+    async for part in _parts(db, query, many=sessions is None):
         yield [
             Placed._make((*row[:9], _amounts(row[9]), row[10], longest(row[11], row[12], row[13:])))
             for row in part
@@ -212,7 +212,10 @@ def longest(duration: int | None, exempt: bool, lifetimes: Iterable[int]) -> int
     return min((one for one in (duration, lifetime) if one is not None), default=None)
 
 
-async def _parts(db: AsyncSession, query: Any) -> AsyncGenerator[Sequence[Any]]:
+async def _parts(db: AsyncSession, query: Any, *, many: bool) -> AsyncGenerator[Sequence[Any]]:
+    if not many:
+        yield (await db.execute(query)).all()
+        return
     rows = await db.stream(query)
     async for part in rows.partitions(_PART):
         yield part

@@ -1,11 +1,12 @@
 """Ends that come of themselves: of a session that has run for as long as it may, and of one that waits in vain."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.core import Core
+from services.db import bulk
 from services.db.tables import FINAL, Session, SessionDependency, in_status
 from services.sessions import gates, lifecycle
 from services.sessions.lifecycle import Changes, Reason
@@ -26,10 +27,13 @@ async def end_overlong(core: Core) -> int:
     return await _end_each(core, "RUNNING", due, reason)
 
 
-async def cancel_hopeless(core: Core) -> int:
+async def cancel_hopeless(core: Core, ids: Collection[str] | None = None) -> int:
     """Cancel what depends on a session that has ended without success. Returns how many sessions.
 
     Those that depend on them in turn are found by the next call.
+
+    Args:
+        ids: those that may; None: all are looked at.
     """
 
     async def reason(db: AsyncSession, session: Session) -> Reason | None:
@@ -46,7 +50,7 @@ async def cancel_hopeless(core: Core) -> int:
         return Reason("DEPENDENCY_FAILED", why)
 
     due = select(Session.id).where(gates.hopeless()).order_by(Session.id)
-    return await _end_each(core, "PENDING", due, reason)
+    return await _end_each(core, "PENDING", due, reason, ids)
 
 
 async def _end_each(
@@ -54,13 +58,19 @@ async def _end_each(
     status: str,
     due: Select[str],
     reason: Callable[[AsyncSession, Session], Awaitable[Reason | None]],
+    ids: Collection[str] | None = None,
 ) -> int:
     """End sessions of a status that are due, each in a transaction of its own. Returns how many.
 
     Args:
         reason: why a session ends, seen when it is locked; None: it is no longer due.
+        ids: of these alone.
     """
+    if ids is not None and not ids:
+        return 0
     async with core.db.read() as db:
+        if ids is not None:
+            due = due.where(bulk.among(db, Session.id, list(ids)))
         found = (await db.scalars(due.where(in_status([status])).limit(_MOST))).all()
     count = 0
     for session_id in found:

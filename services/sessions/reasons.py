@@ -67,31 +67,29 @@ def held_back(code: str) -> Document:
 
 
 class Turns:
-    """Whom to tell first when more is new than one cycle writes: those told longest ago, so that everybody's turn comes.
+    """Whom to tell first when more is new than one cycle writes: those told longest ago, so that everybody's turn comes."""
 
-    Args:
-        most: sessions told in one cycle.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self) -> None:
         self._cycle = 0
         self._told: dict[str, int] = {}
         #: Was there more than was chosen last?
         self.left = False
 
-    def choose(self, news: Iterable[News], waiting: Collection[str], *, moving: bool) -> list[News]:
+    def choose(
+        self, news: Iterable[News], waiting: Collection[str], *, moving: bool, most: int
+    ) -> list[News]:
         """Those of this cycle.
 
         Args:
             waiting: all that wait.
             moving: sessions have been placed, so that positions have changed and will again: what is nearly right waits.
+            most: sessions told in this cycle.
         """
         self._cycle += 1
         known = list(news)
         found = [one for one in known if one.rank < 2 or not moving]
         found.sort(key=lambda one: (one.rank, self._told.get(one.session_id, 0), one.document["position"]))
-        chosen = found[: self._most]
+        chosen = found[:most]
         self.left = len(chosen) < len(known)
         if len(self._told) > 2 * len(waiting):
             self._told = {key: cycle for key, cycle in self._told.items() if key in waiting}

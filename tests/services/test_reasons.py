@@ -88,19 +88,19 @@ def test_an_estimate_that_is_counted_from_another_moment_is_the_same() -> None:
 
 
 def test_everybodys_turn_comes_however_often_the_front_changes() -> None:
-    turns, waiting = Turns(2), [f"ses_{number}" for number in range(6)]
+    turns, waiting = Turns(), [f"ses_{number}" for number in range(6)]
     seen: set[str] = set()
     for _ in range(3):
         found = [News(one, {"position": place}, 1) for place, one in enumerate(waiting, 1)]
-        seen |= {one.session_id for one in turns.choose(found, waiting, moving=True)}
+        seen |= {one.session_id for one in turns.choose(found, waiting, moving=True, most=2)}
     assert seen == set(waiting)
 
 
 def test_what_is_nearly_right_is_told_when_the_queue_is_at_rest() -> None:
-    turns, nearly = Turns(2), [News("ses_1", {"position": 97}, 2)]
-    assert turns.choose(nearly, ["ses_1"], moving=True) == []
+    turns, nearly = Turns(), [News("ses_1", {"position": 97}, 2)]
+    assert turns.choose(nearly, ["ses_1"], moving=True, most=2) == []
     assert turns.left
-    assert turns.choose(nearly, ["ses_1"], moving=False) == nearly
+    assert turns.choose(nearly, ["ses_1"], moving=False, most=2) == nearly
     assert not turns.left
 
 

@@ -138,13 +138,11 @@ class Dispatcher:
             return False
         await self._tell(planned, news=news, moving=committed > 0)
         overtaken = len(made.placements) - committed
-        if overtaken:
-            # What was planned and not committed was overtaken: plan it again on what is true now.
-            kept.drop()
         metrics = self._core.metrics
         metrics.cycles.observe(time.perf_counter() - began)
         for decision, number in (("PLACED", committed), ("OVERTAKEN", overtaken), ("WAITING", made.left)):
             metrics.decisions.labels(decision).inc(number)
+        # What was planned and not committed was overtaken: plan it again on what is true now.
         return overtaken > 0 and committed > 0
 
     def _quick(self) -> bool:
@@ -163,6 +161,8 @@ class Dispatcher:
             if done is None:
                 return None
             committed += len(done)
+            for session_id in ordered.keys() - set(done):
+                kept.doubt(session_id, ordered[session_id].agents)
         return committed
 
     async def _note_faults(self, faults: Mapping[str, SchedulerFailed | None]) -> None:
@@ -228,15 +228,16 @@ class Dispatcher:
             self._unasked = made.left
         if made.left <= most:
             found = made.waiting
+            self._unasked = 0
         else:
             if self._place >= made.left:
                 self._place = 0
             found = dict(made.between(self._place, self._place + most))
             self._place += most
+            self._unasked = max(self._unasked - len(found), 0)
             found |= {request.session_id: one for request, one in made.heads(_HEADS)}
             if fresh:
                 found |= made.among(set(islice(fresh, most)))
-        self._unasked = max(self._unasked - most, 0)
         fresh.difference_update(found)
         return found | planned.estimates
 

@@ -57,6 +57,8 @@ class Kept:
         self._clear()
 
     def _clear(self) -> None:
+        #: To be read again, whether or not they have changed.
+        self._doubted = (set[str](), set[str]())
         self.groups: dict[str, ResourceGroup] = {}
         #: All that wait, those included that something holds back.
         self.waiting: dict[str, Pending] = {}
@@ -95,6 +97,14 @@ class Kept:
         """Forget everything."""
         self._known = False
 
+    def doubt(self, session_id: str, agents: Iterable[str]) -> None:
+        """A session could not be placed on agents as it was planned: all that has to do with it is read again."""
+        if (one := self.waiting.get(session_id)) is not None:
+            for scope_id in scopes(one):
+                self._limits.pop(scope_id, None)
+        self._doubted[0].add(session_id)
+        self._doubted[1].update(agents)
+
     async def look(self, hints: Collection[Wake]) -> bool:
         """Bring it up to date. Returns whether there was something new, or a moment has come that was waited for."""
         known, self._known = self._known, False
@@ -105,8 +115,9 @@ class Kept:
             await self._read_all()
             self._known = True
             return True
-        sessions = changed.sessions | {hint.session_id for hint in hints if hint.session_id}
-        agents = changed.agents | {hint.agent_id for hint in hints if hint.agent_id}
+        doubted, self._doubted = self._doubted, (set(), set())
+        sessions = changed.sessions | {hint.session_id for hint in hints if hint.session_id} | doubted[0]
+        agents = changed.agents | {hint.agent_id for hint in hints if hint.agent_id} | doubted[1]
         news = bool(sessions or agents)
         due = bool(self._moments and self._moments[0][0] <= now)
         sound = not news or await self._read_some(sessions, agents, changed.ended)

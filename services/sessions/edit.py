@@ -4,7 +4,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from services import inputs, permissions, subjects
-from services.bus import SessionChanged
+from services.bus import SessionChanged, Wake
 from services.core import Core
 from services.db.tables import FINAL, Session
 from services.errors import Conflict, NotFound, Problems
@@ -36,5 +36,6 @@ async def edit(core: Core, actor: Actor, session_id: str, *, name: str) -> Sessi
             session.version += 1
     except IntegrityError as error:
         raise Conflict(f"There already is a live session named {name!r}.", path="input.name") from error
-    await core.bus.publish(SessionChanged(session_id=session_id))
+    for hint in (SessionChanged(session_id=session_id), Wake(session_id=session_id)):
+        await core.bus.publish(hint)
     return session

@@ -1,7 +1,9 @@
 """Test objects: say only what matters, the rest is plain. Amounts in small round numbers."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
+import msgspec
 import pytest
 
 from scheduler import fast
@@ -166,3 +168,28 @@ class EvenSequencer:
 
 def _owner(request: Request) -> str:
     return request.scopes[0] if request.scopes else ""
+
+
+def described(snapshot: Snapshot) -> list[object]:
+    """What it says, however slots are numbered."""
+
+    def row(values: Iterable[int]) -> dict[str, int]:
+        return {slot: value for slot, value in zip(snapshot.slots, values, strict=True) if value}
+
+    def told(one: Any, *rows: str) -> str:
+        fields = {name: getattr(one, name) for name in one.__struct_fields__}
+        return repr(sorted({**fields, **{name: row(fields[name]) for name in rows}}.items()))
+
+    requests = [
+        repr(sorted(row(r.shape.needs).items()))
+        + repr((r.shape.architectures, r.shape.designated))
+        + told(msgspec.structs.replace(r, shape=msgspec.structs.replace(r.shape, needs=())))
+        for r in snapshot.requests
+    ]
+    return [
+        sorted(requests),
+        sorted(told(one, "capacity", "free") for one in snapshot.agents),
+        sorted(told(one, "held") for one in snapshot.running),
+        sorted(map(repr, snapshot.limits)),
+        sorted(snapshot.queue.resource_groups.present()),
+    ]

@@ -1,16 +1,15 @@
 """A snapshot that is kept and changed is the one that would be made anew."""
 
 import random
-from collections.abc import Iterable
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.kept import KeptSnapshot
-from scheduler.snapshot import Snapshot, SnapshotBuilder
+from scheduler.snapshot import SnapshotBuilder
+from tests.scheduler.builders import described
 
 SLOTS = ("cpu", "mem", "cuda")
 
@@ -45,31 +44,6 @@ def agent(chance: random.Random) -> dict[str, Any]:
         "schedulable": chance.random() < 0.8,
         "images": frozenset(chance.sample("ij", chance.randint(0, 2))),
     }
-
-
-def plain(snapshot: Snapshot) -> list[object]:
-    """What it says, however slots are numbered."""
-
-    def row(values: Iterable[int]) -> dict[str, int]:
-        return {slot: value for slot, value in zip(snapshot.slots, values, strict=True) if value}
-
-    def told(one: Any, *rows: str) -> str:
-        fields = {name: getattr(one, name) for name in one.__struct_fields__}
-        return repr(sorted({**fields, **{name: row(fields[name]) for name in rows}}.items()))
-
-    requests = [
-        repr(sorted(row(r.shape.needs).items()))
-        + repr((r.shape.architectures, r.shape.designated))
-        + told(msgspec.structs.replace(r, shape=msgspec.structs.replace(r.shape, needs=())))
-        for r in snapshot.requests
-    ]
-    return [
-        sorted(requests),
-        sorted(told(one, "capacity", "free") for one in snapshot.agents),
-        sorted(told(one, "held") for one in snapshot.running),
-        sorted(map(repr, snapshot.limits)),
-        sorted(snapshot.queue.resource_groups.present()),
-    ]
 
 
 @given(st.integers(0, 2**32), st.integers(1, 300))
@@ -119,7 +93,7 @@ def test_it_is_the_snapshot_that_would_be_made_anew(seed: int, steps: int) -> No
     for scope, one in limits.items():
         anew.limit(*scope, **one)
     made = kept.build({name: one[2] for name, one in held.items() if one[2] is not None})
-    assert plain(made) == plain(anew.build())
+    assert described(made) == described(anew.build())
     assert len(kept) == len(sessions)
     assert all(name in kept for name in sessions)
 

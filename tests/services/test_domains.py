@@ -58,7 +58,7 @@ async def test_an_edit_changes_what_is_given_and_wakes_the_dispatcher(core: Core
     domain = await make.domain(description="old", total_slots={"cpu": 1000})
     async with core.bus.subscribe(Wake) as heard:
         await domains.edit(core, admin, domain.id, DomainChanges(total_slots=[("mem", "1024")]))
-        assert heard.drain() == [Wake()]
+        assert heard.drain() == [Wake(anew=True)]
     changed: Domain = await make.fresh(domain)
     assert (changed.name, changed.description, changed.total_slots) == (domain.name, "old", {"mem": 1024})
     await domains.edit(core, admin, domain.id, DomainChanges(name="renamed", description="new"))

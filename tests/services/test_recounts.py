@@ -54,7 +54,7 @@ async def test_each_wrong_row_is_corrected_and_told_and_a_second_time_there_is_n
     assert not await ledger_is_true(core)
     async with core.bus.subscribe(Wake) as heard:
         corrected = await recounts.recalculate(core, admin)
-        assert heard.drain() == [Wake()]
+        assert heard.drain() == [Wake(anew=True)]
     assert corrected == foreseen
     assert {(one.scope_id[:3], one.slot, one.before, one.after) for one in corrected} == {
         ("grp", "cpu", 99_000, 2500),

@@ -27,7 +27,7 @@ async def test_one_is_made_changed_and_deleted(core: Core, make: Factories) -> N
     await resource_groups.grant(core, admin, group.id, [admin.user_id])
     async with core.bus.subscribe(Wake) as heard:
         await resource_groups.edit(core, admin, group.id, ResourceGroupChanges(active=False))
-        assert heard.drain() == [Wake()]
+        assert heard.drain() == [Wake(anew=True)]
     changed: ResourceGroup = await make.fresh(group)
     assert (changed.active, changed.placer_options) == (False, {"prefer_cached_images": False})
     assert changed.lost_session_grace_seconds == 60

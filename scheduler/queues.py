@@ -72,7 +72,7 @@ class Coded(Generic[T]):
 
     def present(self) -> list[T]:
         """Those that some session has."""
-        codes = set(self.codes)
+        codes = set(self.codes) if len(self.values) > 1 else set(self.codes[:1])
         return [value for value, code in self.values.items() if code in codes]
 
     def value(self, session: int) -> T:

@@ -42,7 +42,7 @@ _BATCH: Final = 10_000
 _COMMIT: Final = 1000
 #: Sessions that are asked in a cycle whether their reason has changed, and of how many it is written; the same of a cycle
 #: that has nothing else to do.
-_ASKED: Final = 500
+_ASKED: Final = 200
 _REASONS: Final = 100
 _ASKED_AT_REST: Final = 5000
 _REASONS_AT_REST: Final = 1000
@@ -204,6 +204,7 @@ class Dispatcher:
         queues = {session_id: kept.waiting[session_id].resource_group_id for session_id in asked}
         writer = Writer(core.now(), kept.away, queues, kept.unconnected)
         reasons = writer.news(asked.items(), stored)
+        moving |= news and planned.plan.left > most
         chosen = self._turns.choose(reasons, kept.waiting, moving=moving, most=written)
         if self._turns.left:
             # The others are told by the next cycle, also if nothing changes until then.

@@ -1,10 +1,11 @@
 """The cycle of one resource group, compiled; it decides as `scheduler.cycles` does."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from typing import Final, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from scheduler import explanations
 from scheduler.compiled.boards import with_devices
@@ -38,6 +39,11 @@ from scheduler.snapshot import Snapshot
 #: Exactly these: one derived from them may do anything.
 _SEQUENCERS: Final[frozenset[type]] = frozenset((Fifo, Lifo, Drf))
 _PLACERS: Final[frozenset[type]] = frozenset((Pack, Spread, Fragmentation))
+
+
+#: For so many values it is faster to compare with each than to sort.
+_FEW: Final = 16
+Bools = npt.NDArray[np.bool_]
 
 
 def built_in(sequencer: Sequencer, placer: Placer) -> bool:
@@ -85,6 +91,16 @@ class Groups:
             return True
         column = slots.index(slot)
         return all(agent.devices or not agent.capacity[column] for agent in members.at_work)
+
+
+def _either(column: Ints, values: Sequence[int]) -> Bools:
+    """Where one of the values is."""
+    if len(values) > _FEW:
+        return np.isin(column, np.array(values, np.int64))
+    found = np.zeros(column.size, np.bool_)
+    for value in values:
+        found |= column == value
+    return found
 
 
 class CompiledCycle:
@@ -194,8 +210,14 @@ class CompiledCycle:
 
     def among(self, session_ids: Collection[str]) -> Iterator[tuple[str, Waiting]]:
         known = self._groups.snapshot.queue.session_ids
-        asked = np.array([session for session, name in enumerate(known) if name in session_ids], np.int64)
-        for place in np.flatnonzero(np.isin(self._left, asked)).tolist():
+        asked: list[int] = []
+        for session in range(len(known) - 1, -1, -1):
+            # Those that are asked for have mostly come last.
+            if len(asked) == len(session_ids):
+                break
+            if known[session] in session_ids:
+                asked.append(session)
+        for place in np.flatnonzero(_either(self._left, asked)).tolist():
             session = int(self._left[place])
             yield known[session], self._waiting(place + 1, session)
 

@@ -42,7 +42,10 @@ def turns(
 ) -> Ints:
     """Sessions by priority, then age, then id."""
     priority, queued = priority[sessions], queued[sessions]
-    order = np.lexsort((-queued if newest_first else queued, -priority))
+    age = -queued if newest_first else queued
+    # A stable sort takes next to no time where nearly all are in turn already, as those of one priority mostly are.
+    alone = not priority.size or bool((priority == priority[0]).all())
+    order = np.argsort(age, kind="stable") if alone else np.lexsort((age, -priority))
     priority, queued, sessions = priority[order], queued[order], sessions[order]
     alike = (priority[1:] == priority[:-1]) & (queued[1:] == queued[:-1])
     if alike.any():

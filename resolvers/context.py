@@ -104,6 +104,8 @@ class _List:
     total: Callable[..., Awaitable[Total]]
     where: Any
     of: Any
+    #: What a search finds, for both; None: each looks itself.
+    find: Callable[..., Awaitable[Any]] | None = None
 
 
 #: Of what is not there to be listed.
@@ -132,8 +134,8 @@ def _groups(*, user_id: str | None = None, **more: Any) -> groups.GroupFilter:
 _LISTS: Final[dict[str, _List]] = {
     "domains": _List(domains.page, domains.total, domains.DomainFilter, Domain),
     "groups": _List(groups.page, groups.total, _groups, Group),
-    "users": _List(users.page, users.total, users.UserFilter, User),
-    "keypairs": _List(keypairs.page, keypairs.total, keypairs.KeypairFilter, Keypair),
+    "users": _List(users.page, users.total, users.UserFilter, User, users.find),
+    "keypairs": _List(keypairs.page, keypairs.total, keypairs.KeypairFilter, Keypair, keypairs.find),
     "policies": _List(policies.page, policies.total, policies.PolicyFilter, ResourcePolicy),
     "announcements": _List(
         announcements.page, announcements.total, announcements.AnnouncementFilter, Announcement
@@ -148,11 +150,11 @@ _LISTS: Final[dict[str, _List]] = {
         identity_providers.page, identity_providers.total, identity_providers.ProviderFilter, IdentityProvider
     ),
     "invitations": _List(invitations.page, invitations.total, invitations.InvitationFilter, Invitation),
-    "mails": _List(mails.page, mails.total, mails.MailFilter, Mail),
+    "mails": _List(mails.page, mails.total, mails.MailFilter, Mail, mails.find),
     "registries": _List(registries.page, registries.total, registries.RegistryFilter, Registry),
     "tasks": _List(tasks.page, tasks.total, tasks.TaskFilter, Task),
-    "sessions": _List(sessions.page, sessions.total, sessions.SessionFilter, Session),
-    "audits": _List(audits.page, audits.total, audits.AuditFilter, AuditEvent),
+    "sessions": _List(sessions.page, sessions.total, sessions.SessionFilter, Session, sessions.find),
+    "audits": _List(audits.page, audits.total, audits.AuditFilter, AuditEvent, audits.find),
     "kernels": _List(_page_kernels, _total_kernels, _KernelsOn, Kernel),
 }
 
@@ -306,16 +308,25 @@ class RequestContext:
         listed = _LISTS[what]
         wanted = listed.where(**given)
         memory: dict[str, Any] = {}
+        looking = asyncio.Lock()
+
+        async def found() -> dict[str, Any]:
+            if listed.find is None or not given.get("search"):
+                return {}
+            async with looking:
+                if "found" not in memory:
+                    memory["found"] = await listed.find(self.core, wanted)
+            return {"found": memory["found"]}
 
         async def read() -> tuple[Page[Any], list[Any]]:
             if "page" not in memory:
-                found = await listed.page(self.core, self.viewer, wanted, order, args)
-                memory["page"] = found, [listed.of.of(row) for row in found.rows]
+                page = await listed.page(self.core, self.viewer, wanted, order, args, **await found())
+                memory["page"] = page, [listed.of.of(row) for row in page.rows]
             return memory["page"]
 
         async def total() -> Total:
             if "total" not in memory:
-                memory["total"] = await listed.total(self.core, self.viewer, wanted)
+                memory["total"] = await listed.total(self.core, self.viewer, wanted, **await found())
             return memory["total"]
 
         return Connection[Any](read=read, total=total)

@@ -90,7 +90,9 @@ class KeypairFilter:
     user_id: strawberry.ID | None = said("Only those of this user.", default=None)
     policy_id: strawberry.ID | None = said("Only those with this policy.", default=None)
     search: str | None = said(
-        "Part of the access key or the user's e-mail address, or the beginning of the id.", default=None
+        "Part of the access key, or of its user's e-mail address or names (of less than three letters, the beginning), or the "
+        "beginning of either's id.",
+        default=None,
     )
 
 

@@ -55,7 +55,10 @@ class Mail(Node):
 
 @strawberry.input(description="Which mails; all given conditions hold together.")
 class MailFilter:
-    search: str | None = said("Part of the recipient's address, or the beginning of the id.", default=None)
+    search: str | None = said(
+        "Part of the recipient's address (of less than three letters, its beginning), or the beginning of the id.",
+        default=None,
+    )
     status: MailStatus | None = said("Only those of this status.", default=None)
 
 

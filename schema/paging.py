@@ -65,7 +65,7 @@ class Connection(Generic[T]):
         )
 
     @strawberry.field(
-        description="How many rows the whole list has, counted up to 10,000 (in a list within another: 1,000)."
+        description="How many rows the whole list has, counted up to 10,000; a search through a long list up to 2,000, a list within another up to 1,000."
     )
     async def total_count(self) -> int:
         return (await self.total()).count

@@ -120,7 +120,8 @@ class User(Node):
 @strawberry.input(description="Which users; all given conditions hold together.")
 class UserFilter:
     search: str | None = said(
-        "Part of the e-mail address or a name, or the beginning of the id.", default=None
+        "Part of the e-mail address or a name (of less than three letters, its beginning), or the beginning of the id.",
+        default=None,
     )
     active: bool | None = said("Only active (true) or deactivated (false) ones.", default=None)
     role: Role | None = said("Only those of this role.", default=None)

@@ -18,10 +18,12 @@ from sqlalchemy import ColumnElement, delete, or_, select
 from services import ids, inputs, slots, trail
 from services.core import Core
 from services.db.tables import AuditEvent, AuditTarget
+from services.db.texts import contains_ascii
 from services.errors import BerthError
 from services.filters import Conditions, equal
 from services.nouns import Noun
 from services.options import AUDIT_RETENTION
+from services.searches import Search
 from services.together import Together
 from services.trail import Change, Content, Entry
 
@@ -64,12 +66,21 @@ def _conditions(where: AuditFilter) -> Conditions:
         *([] if where.target is None else [_about(inputs.searchable(where.target))]),
         *([] if where.since is None else [AuditEvent.id >= ids.floor("evt", where.since)]),
         *([] if where.until is None else [AuditEvent.id < ids.floor("evt", where.until)]),
-        *([] if not where.search else [_search(inputs.searchable(where.search))]),
     ]
 
 
-_noun = Noun(AuditEvent, "evt", _conditions)
-page, total, many, get = _noun.page, _noun.total, _noun.many, _noun.get
+def _reading(text: str) -> ColumnElement[bool]:
+    """All events are read: an index of the parts of their arguments would cost each mutation more than it may."""
+    begins = (AuditEvent.action, AuditEvent.address, AuditEvent.request_id)
+    return or_(
+        *(contains_ascii(column, text, begins=True) for column in begins),
+        AuditEvent.id.startswith(text.lower(), autoescape=True),
+        contains_ascii(AuditEvent.content, text),
+    )
+
+
+_noun = Noun(AuditEvent, "evt", _conditions, search=Search(AuditEvent, "evt", reading=_reading))
+find, page, total, many, get = _noun.find, _noun.page, _noun.total, _noun.many, _noun.get
 
 
 def content(row: AuditEvent) -> Content:
@@ -160,15 +171,6 @@ async def _delete(core: Core, where: Sequence[ColumnElement[bool]]) -> int:
 def _about(target: str) -> ColumnElement[bool]:
     beside = select(AuditTarget.event_id).where(AuditTarget.target_id == target)
     return or_(AuditEvent.target_id == target, AuditEvent.id.in_(beside))
-
-
-def _search(text: str) -> ColumnElement[bool]:
-    begins = (AuditEvent.action, AuditEvent.address, AuditEvent.request_id)
-    return or_(
-        *(column.istartswith(text, autoescape=True) for column in begins),
-        AuditEvent.id.startswith(text.lower(), autoescape=True),
-        AuditEvent.content.icontains(text, autoescape=True),
-    )
 
 
 def _value(name: str, value: Any) -> str | None:

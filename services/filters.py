@@ -1,14 +1,17 @@
 """The conditions that filters are made of. A field that was not given asks for nothing: each of these is then empty."""
 
+import re
 from collections.abc import Collection
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import ColumnElement, SQLColumnExpression, or_, select
 
 from services import inputs
+from services.db.texts import contains
 
 #: All hold together.
 Conditions: TypeAlias = list[ColumnElement[bool]]
+_ID: Final = re.compile(r"[a-z]{3}_[0-9a-z]*")
 
 
 def equal(column: SQLColumnExpression[Any], value: object) -> Conditions:
@@ -37,11 +40,19 @@ def searched(
     text: str | None, row_id: SQLColumnExpression[str], *texts: SQLColumnExpression[str]
 ) -> Conditions:
     """The text, with no wildcards in it, is part of one of `texts` in any case, or the beginning of the id."""
-    if not text:
+    if not text or not (text := inputs.searchable(text).strip()):
         return []
-    text = inputs.searchable(text)
-    inside = [column.icontains(text, autoescape=True) for column in texts]
-    return [or_(*inside, row_id.startswith(text.lower(), autoescape=True))]
+    inside = [contains(column, text) for column in texts]
+    beginning = beginning_of_id(text)
+    return [
+        or_(*inside, *([] if beginning is None else [row_id.startswith(beginning, autoescape=True)])),
+    ]
+
+
+def beginning_of_id(text: str) -> str | None:
+    """A text as it is in ids (lower case), if one may begin so. No shorter than what all of a kind begin with."""
+    lower = text.lower()
+    return lower if _ID.fullmatch(lower) else None
 
 
 def _storable(value: object) -> object:

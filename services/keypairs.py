@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from sqlalchemy import delete as delete_from
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -16,11 +16,12 @@ from services.bus import Revoked, Wake
 from services.core import Core
 from services.db.tables import Keypair, Nonce, ResourcePolicy, Session, User
 from services.errors import Conflict, Forbidden, NotFound, Problems
-from services.filters import Conditions, equal, searched
+from services.filters import Conditions, equal
 from services.nouns import Noun
 from services.outcomes import Outcome, each
 from services.permissions import Actor, Reach
 from services.policies import DEFAULT
+from services.searches import Search
 
 ACCESS_KEY: Final = re.compile(r"[A-Z0-9]{16,64}")
 #: HMAC-SHA256 wants at least 32 bytes (RFC 7518 §3.2).
@@ -39,7 +40,7 @@ class KeypairFilter:
     user_id: str | None = None
     policy_id: str | None = None
     active: bool | None = None
-    #: Part of the access key or of the user's e-mail address, or the beginning of an id.
+    #: Part of the access key, or of the user's e-mail address or names, or the beginning of an id of either.
     search: str | None = None
 
 
@@ -85,21 +86,12 @@ def _conditions(where: KeypairFilter) -> Conditions:
         *equal(Keypair.user_id, where.user_id),
         *equal(Keypair.policy_id, where.policy_id),
         *equal(Keypair.active, where.active),
-        *_searched(where.search),
     ]
 
 
-def _searched(text: str | None) -> Conditions:
-    """By the access key, and whose it is. The users are looked for once, and not with each keypair."""
-    owned = searched(text, User.id, User.email)
-    if not owned:
-        return []
-    here = searched(text, Keypair.id, Keypair.access_key)
-    return [or_(*here, Keypair.user_id.in_(select(User.id).where(*owned)))]
-
-
-_noun = Noun(Keypair, "key", _conditions)
-page, total, many, get = _noun.page, _noun.total, _noun.many, _noun.get
+_search = Search(Keypair, "key", owner=(Keypair.user_id, Search(User, "usr")))
+_noun = Noun(Keypair, "key", _conditions, search=_search)
+find, page, total, many, get = _noun.find, _noun.page, _noun.total, _noun.many, _noun.get
 
 
 async def create(core: Core, actor: Actor, spec: KeypairSpec) -> NewKeypair:

@@ -9,18 +9,19 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import Select, True_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from services import idempotency, ids, inputs, paging, permissions, subjects
+from services import idempotency, ids, inputs, paging, permissions, searches, subjects
 from services.core import Core
 from services.db.tables import Base
 from services.errors import Conflict, NotFound
 from services.filters import Conditions
 from services.paging import Order, Page, PageArgs, Total
 from services.permissions import Actor
+from services.searches import Found, Search
 
 Row = TypeVar("Row", bound=Base)
 Filter = TypeVar("Filter")
@@ -41,28 +42,62 @@ class Noun(Generic[Row, Filter]):
     Args:
         prefix: of its ids (`services.ids.KINDS`).
         conditions: its filter as SQL.
+        search: how the filter's `search` is answered, which is then not among the conditions; None: they have it.
     """
 
-    def __init__(self, table: type[Row], prefix: str, conditions: Callable[[Filter], Conditions]) -> None:
+    def __init__(
+        self,
+        table: type[Row],
+        prefix: str,
+        conditions: Callable[[Filter], Conditions],
+        *,
+        search: Search | None = None,
+    ) -> None:
         self._table = table
         self._prefix = prefix
         self._conditions = conditions
+        self._search = search
+
+    async def find(self, core: Core, where: Filter) -> Found | None:
+        """What the filter's search finds in a long table, for a page and its total to ask for it once."""
+        async with core.db.read() as db:
+            return await self._find(db, where)
 
     async def page(
-        self, core: Core, actor: Actor, where: Filter, order: Sequence[Order], args: PageArgs
+        self,
+        core: Core,
+        actor: Actor,
+        where: Filter,
+        order: Sequence[Order],
+        args: PageArgs,
+        *,
+        found: Found | None = None,
     ) -> Page[Row]:
         """One page of what the actor may see and the filter lets through.
+
+        Args:
+            found: by `find`; None: it is asked now.
 
         Raises:
             BadInput: a size is out of bounds, or a cursor is not of this list.
         """
         async with core.db.read() as db:
-            return await paging.fetch(db, self._query(actor, where), self._table, order, args)
+            query, found = self._query(actor, where), found or await self._find(db, where)
+            if found is not None:
+                query = query.where(found.holds(db, self._id))
+            return await paging.fetch(db, query, self._table, order, args)
 
-    async def total(self, core: Core, actor: Actor, where: Filter) -> Total:
-        """How many there are of what the actor may see and the filter lets through."""
+    async def total(self, core: Core, actor: Actor, where: Filter, *, found: Found | None = None) -> Total:
+        """How many there are of what the actor may see and the filter lets through; of a search through long tables no
+        more than `searches.FEW` are counted."""
         async with core.db.read() as db:
-            return await paging.count(db, self._query(actor, where))
+            query, found = self._query(actor, where), found or await self._find(db, where)
+            if found is None:
+                return await paging.count(db, query)
+            if not self._narrows(actor, where):
+                most = searches.FEW
+                return Total(most, exact=False) if found.ids is None else Total(len(found.ids), exact=True)
+            return await paging.count(db, query.where(found.holds(db, self._id)), searches.FEW)
 
     async def many(self, core: Core, actor: Actor, row_ids: Sequence[str]) -> dict[str, Row]:
         """Rows by id; what does not exist or is not the actor's to see is left out."""
@@ -141,11 +176,20 @@ class Noun(Generic[Row, Filter]):
     def _query(self, actor: Actor, where: Filter) -> Select[Row]:
         return select(self._table).where(permissions.visible(actor, self._table), *self._conditions(where))
 
+    async def _find(self, db: AsyncSession, where: Filter) -> Found | None:
+        text: str = (self._search and where.search) or ""  # pyright: ignore
+        return await self._search.find(db, text) if self._search and text.strip() else None
+
+    def _narrows(self, actor: Actor, where: Filter) -> bool:
+        """Does anything but the search narrow the list?"""
+        seen = permissions.visible(actor, self._table)
+        return not isinstance(seen, True_) or bool(self._conditions(where))
+
     def _well_formed(self, row_ids: Sequence[str]) -> list[str]:
         return [row_id for row_id in dict.fromkeys(row_ids) if ids.kind(row_id) == self._prefix]
 
     @property
-    def _id(self) -> ColumnElement[str]:
+    def _id(self) -> InstrumentedAttribute[str]:
         return self._table.id  # pyright: ignore
 
     @property
@@ -170,8 +214,9 @@ class Named(Noun[Row, Filter]):
         conditions: Callable[[Filter], Conditions],
         *,
         within: InstrumentedAttribute[str] | None = None,
+        search: Search | None = None,
     ) -> None:
-        super().__init__(table, prefix, conditions)
+        super().__init__(table, prefix, conditions, search=search)
         self._within = within
 
     async def create(

@@ -183,13 +183,14 @@ def _page(rows: list[Row], keys: Sequence[Order], size: int, backwards: bool, ar
     )
 
 
-async def count(db: AsyncSession, query: Select[Row]) -> Total:
-    """Count a query's rows, up to `COUNT_LIMIT`."""
+async def count(db: AsyncSession, query: Select[Row], most: int | None = None) -> Total:
+    """Count a query's rows, up to `most` (by default `COUNT_LIMIT`)."""
+    most = COUNT_LIMIT if most is None else most
     # The tables are kept although no column of theirs is asked for: without a condition on one they would be gone.
     ones = query.with_only_columns(literal(1), maintain_column_froms=True)
-    limited = ones.order_by(None).limit(COUNT_LIMIT + 1).subquery()
+    limited = ones.order_by(None).limit(most + 1).subquery()
     number = (await db.scalar(select(func.count()).select_from(limited))) or 0
-    return Total(min(number, COUNT_LIMIT), number <= COUNT_LIMIT)
+    return Total(min(number, most), number <= most)
 
 
 def _size(args: PageArgs) -> tuple[int, bool]:

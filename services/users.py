@@ -30,11 +30,12 @@ from services.bus import AnyHint, Wake
 from services.core import Core
 from services.db.tables import IS_LIVE, GroupMember, Keypair, Session, Slots, User
 from services.errors import Conflict, Forbidden, Problems
-from services.filters import Conditions, equal, linked, searched
+from services.filters import Conditions, equal, linked
 from services.mails import LANGUAGES
 from services.nouns import Noun
 from services.outcomes import Outcome, each
 from services.permissions import RANK, Actor, Reach, Subject
+from services.searches import Search
 
 
 @dataclass(frozen=True)
@@ -110,12 +111,11 @@ def _conditions(where: UserFilter) -> Conditions:
         *linked(User.id, GroupMember.user_id, GroupMember.group_id, where.group_id),
         *equal(User.role, where.role),
         *equal(User.active, where.active),
-        *searched(where.search, User.id, User.email, User.name, User.full_name),
     ]
 
 
-_noun = Noun(User, "usr", _conditions)
-page, total, many, get = _noun.page, _noun.total, _noun.many, _noun.get
+_noun = Noun(User, "usr", _conditions, search=Search(User, "usr"))
+find, page, total, many, get = _noun.find, _noun.page, _noun.total, _noun.many, _noun.get
 
 
 async def create(core: Core, actor: Actor, spec: UserSpec) -> NewUser:

@@ -28,7 +28,7 @@ from server.listening import CannotServe, check_exposure, is_loopback, listen, l
 from server.owners import last_url
 from server.paths import credentials_file
 from services import options
-from services.db import migrate
+from services.db import migrate, searching
 from services.db.engine import open_database
 from services.db.tables import Setting
 
@@ -166,6 +166,7 @@ async def database(config: Config) -> list[Finding]:
     try:
         async with engine.engine.connect() as connection:
             found = await connection.run_sync(_revision)
+            unsearched = await connection.run_sync(searching.missing)
             dialect = connection.dialect
             kind = f"{dialect.name} {'.'.join(map(str, dialect.server_version_info or ()))}"
     except (SQLAlchemyError, OSError) as error:
@@ -180,6 +181,13 @@ async def database(config: Config) -> list[Finding]:
             "database",
             f"{kind}, at revision {found}, this release needs {wanted}",
             "The next start migrates it; back it up before.",
+        )
+    if unsearched:
+        return warning(
+            "database",
+            f"{kind}, without trigrams: searches read all {', '.join(unsearched)}",
+            "Install PostgreSQL's contrib modules, and in this database run, as its owner: CREATE EXTENSION pg_trgm; "
+            "the next start of a manager makes the indexes.",
         )
     return ok("database", f"{kind}, revision {found}")
 

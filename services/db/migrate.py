@@ -10,6 +10,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import URL
 
+from services.db import searching
 from services.db.engine import open_database
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -52,6 +53,7 @@ def make_config(connection: Connection | None = None) -> Config:
 
 def _upgrade(connection: Connection) -> None:
     command.upgrade(make_config(connection), "head")
+    searching.install(connection)
 
 
 def _check_foreign_keys(connection: Connection) -> None:

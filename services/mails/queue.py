@@ -13,12 +13,13 @@ from services import ids
 from services.core import Core
 from services.db.tables import Mail, User
 from services.errors import Conflict
-from services.filters import Conditions, equal, searched
+from services.filters import Conditions, equal
 from services.mails import templates
 from services.mails.templates import Content
 from services.nouns import Noun
 from services.outcomes import Outcome, each
 from services.permissions import Actor
+from services.searches import Search
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,11 @@ ORDERS: Final = {"CREATED_AT": Mail.id, "NEXT_AT": Mail.next_at}
 
 
 def _conditions(where: MailFilter) -> Conditions:
-    return [*equal(Mail.status, where.status), *searched(where.search, Mail.id, Mail.recipient)]
+    return equal(Mail.status, where.status)
 
 
-_noun = Noun(Mail, "eml", _conditions)
-page, total, many, get = _noun.page, _noun.total, _noun.many, _noun.get
+_noun = Noun(Mail, "eml", _conditions, search=Search(Mail, "eml"))
+find, page, total, many, get = _noun.find, _noun.page, _noun.total, _noun.many, _noun.get
 
 
 async def write(

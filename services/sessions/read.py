@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from agents.hub import AgentOffline, AgentRefused, CallTimedOut, Stream, Target
@@ -18,11 +18,13 @@ from services import paging, permissions
 from services.bus import Lagged, SessionChanged
 from services.core import Core
 from services.db.tables import FINAL, IS_LIVE, Kernel, KernelLog, Session, SessionEvent, in_status
+from services.db.texts import contains_ascii
 from services.errors import NotFound, Unavailable
 from services.filters import Conditions, equal, linked, searched
 from services.nouns import Noun
 from services.paging import Page, PageArgs, Total
 from services.permissions import Actor
+from services.searches import Search
 from services.sessions.lifecycle import LIVE
 
 _STREAM_DEADLINE: Final = 15.0
@@ -71,10 +73,14 @@ ORDERS: Final = {
 
 def conditions(where: SessionFilter) -> Conditions:
     """The filter as SQL."""
+    return [*searched(where.search, Session.id, Session.name), *_conditions(where)]
+
+
+def _conditions(where: SessionFilter) -> Conditions:
+    """Without the search."""
     return [
         *_in_status(where.status_in),
         *_in_status(CATEGORIES[where.category] if where.category else None),
-        *searched(where.search, Session.id, Session.name),
         *equal(Session.user_id, where.user_id),
         *equal(Session.group_id, where.group_id),
         *equal(Session.domain_id, where.domain_id),
@@ -98,8 +104,13 @@ def _created(where: SessionFilter) -> Conditions:
     return found
 
 
-_noun = Noun(Session, "ses", conditions)
-page, total, many, get = _noun.page, _noun.total, _noun.many, _noun.get
+def _named(text: str) -> ColumnElement[bool]:
+    """By the index of names, read whole: one of their parts would be written anew with each change of a status."""
+    return contains_ascii(Session.name, text)
+
+
+_noun = Noun(Session, "ses", _conditions, search=Search(Session, "ses", reading=_named))
+find, page, total, many, get = _noun.find, _noun.page, _noun.total, _noun.many, _noun.get
 
 
 async def kernels(core: Core, actor: Actor, session_ids: Sequence[str]) -> dict[str, list[Kernel]]:

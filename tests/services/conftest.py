@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 from agents.hub import Hub
 from services.bus import LocalBus
 from services.core import Core
+from services.db import searching
 from services.db.engine import open_database
 from services.db.tables import Base
 from services.keys import Keys
@@ -92,6 +93,7 @@ async def create_tables(url: str) -> None:
     db = open_database(url)
     async with db.engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
+        await connection.run_sync(searching.install)
     if db.dialect == "sqlite":
         async with db.engine.connect() as connection:
             # All of it into the one file that is copied.

@@ -6,6 +6,7 @@ from alembic import context
 from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import JSON
 
+from services.db import searching
 from services.db.tables import Base
 from services.db.types import UtcDateTime
 
@@ -30,6 +31,7 @@ context.configure(
     render_as_batch=True,
     compare_type=True,
     render_item=render_item,
+    include_name=searching.is_described,
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from services import ids
+from services.db import searching
 from services.db.engine import Database, open_database
 from services.db.migrate import MIGRATIONS, upgrade
 from services.db.tables import Base, Domain, Group
@@ -31,7 +32,11 @@ async def asked(url: str, question: Any) -> Any:
 
 
 def differences(connection: Connection) -> list[Any]:
-    options = {"compare_type": True, "compare_server_default": True}
+    options = {
+        "compare_type": True,
+        "compare_server_default": True,
+        "include_name": searching.is_described,
+    }
     return compare_metadata(MigrationContext.configure(connection, opts=options), Base.metadata)
 
 
@@ -81,6 +86,7 @@ async def test_the_database_itself_sees_no_difference(empty_database_url: str) -
     db = open_database(empty_database_url)
     async with db.engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
+        await connection.run_sync(searching.install)
         made = await connection.run_sync(catalogue)
         await connection.run_sync(Base.metadata.drop_all)
     await db.close()

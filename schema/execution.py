@@ -1,7 +1,7 @@
 """Executing whole pages at once: what graphql-core does field by field, compiled once for each selection set.
 
 A page of a hundred rows with ten plain fields is a thousand calls of resolvers that only read an attribute. Here each
-selection set becomes one function that reads all its plain fields, made once for an operation:
+selection set becomes one function that reads all its plain fields, made once for a document:
 
     plain    an attribute or a method without arguments, of a leaf type or of a type of which only such fields are
              selected, and lists of these
@@ -29,6 +29,7 @@ from graphql import (
     GraphQLNonNull,
     GraphQLObjectType,
     GraphQLUnionType,
+    OperationDefinitionNode,
     Undefined,
     get_named_type,
     get_nullable_type,
@@ -73,10 +74,8 @@ class _Wanted:
 
 @dataclass
 class _Plan:
-    """How one selection set of one type is executed."""
+    """How one selection set of one type is executed, whoever asks for it with whatever variables."""
 
-    #: Kept: plans are found by its identity.
-    fields: GroupedFieldSet
     #: Completes the plain and asking fields of an object in a context; the others are None in its result. None: there
     #: are only others.
     read: Callable[[Any, Any], dict[str, Any]] | None
@@ -84,12 +83,18 @@ class _Plan:
     wanted: list[_Wanted] = field(default_factory=list[_Wanted])
 
 
+#: Type, and name and nodes of each field → plan.
+_Plans = dict[tuple[Any, ...], _Plan]
+
+
 class PageExecutor(StrawberryGraphQLCoreExecutionContext):
     """Strawberry's executor, with `execute_fields` and lists by plan."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._plans: dict[int, _Plan] = {}
+        #: By the identity of selection sets, which are kept for that.
+        self._plans: dict[int, tuple[GroupedFieldSet, _Plan]] = {}
+        self._shared = _shared_plans(self.operation)
 
     def build_per_event_executor(self, payload: Any) -> Any:
         """Each event of a subscription collects its own selection sets: their plans must not pile up."""
@@ -120,7 +125,9 @@ class PageExecutor(StrawberryGraphQLCoreExecutionContext):
             )
         if not plan.others:
             return results
-        return self._execute_others(parent_type, source_value, path, plan, results, position_context)
+        return self._execute_others(
+            parent_type, source_value, path, grouped_field_set, plan.others, results, position_context
+        )
 
     def complete_iterable_value(
         self,
@@ -197,18 +204,19 @@ class PageExecutor(StrawberryGraphQLCoreExecutionContext):
         parent_type: GraphQLObjectType,
         source: Any,
         path: Path | None,
-        plan: _Plan,
+        fields: GroupedFieldSet,
+        others: Sequence[str],
         results: dict[str, Any],
         position_context: Any,
     ) -> Any:
         """As graphql-core's `execute_fields`, for the fields that are not plain."""
         awaitable: list[str] = []
         try:
-            for name in plan.others:
+            for name in others:
                 result = self.execute_field(
                     parent_type,
                     source,
-                    plan.fields[name],
+                    fields[name],
                     Path(path, name, parent_type.name),
                     position_context,
                 )
@@ -240,18 +248,26 @@ class PageExecutor(StrawberryGraphQLCoreExecutionContext):
         return None if collected.new_defer_usages else self.plan(named, collected.grouped_field_set)
 
     def plan(self, parent: GraphQLObjectType, fields: GroupedFieldSet) -> _Plan:
-        """How a selection set is executed; made once for an operation."""
-        plan = self._plans.get(id(fields))
-        if plan is None:
-            plan = self._plans[id(fields)] = self._make_plan(parent, fields)
+        """How a selection set is executed; made once for an operation, or for a document that always selects the same."""
+        known = self._plans.get(id(fields))
+        if known is not None:
+            return known[1]
+        if self._shared is None:
+            plan = self._make_plan(parent, fields)
+        else:
+            key = (parent, *((name, *(id(one.node) for one in details)) for name, details in fields.items()))
+            plan = self._shared.get(key)
+            if plan is None:
+                plan = self._shared[key] = self._make_plan(parent, fields)
+        self._plans[id(fields)] = fields, plan
         return plan
 
     def _make_plan(self, parent: GraphQLObjectType, fields: GroupedFieldSet) -> _Plan:
         definition = parent.extensions.get(_DEFINITION)
         if definition is None or (self.middleware_manager and self.middleware_manager.middlewares):
-            return _Plan(fields, None, list(fields))
+            return _Plan(None, list(fields))
         writer = _Writer(self)
-        plan = _Plan(fields, None, [])
+        plan = _Plan(None, [])
         parts: list[str] = []
         for name, details in fields.items():
             part = writer.field(parent, details)
@@ -298,6 +314,23 @@ def origin_of(kind: GraphQLObjectType) -> type:
     """The class whose instances are the objects of a type; values of `Edge[Session]` are of the class `Edge`."""
     definition = kind.extensions[_DEFINITION]
     return (definition.concrete_of or definition).origin
+
+
+#: Plans of operations, by the identity of the latter, which are kept for that.
+_operations: Final[dict[int, tuple[OperationDefinitionNode, _Plans]]] = {}
+_MOST_OPERATIONS: Final = 512
+
+
+def _shared_plans(operation: OperationDefinitionNode) -> _Plans | None:
+    """Plans of an operation, found and added to by everybody who sends it; None: what it selects depends on variables."""
+    if operation.loc is None or "@" in operation.loc.source.body:
+        return None
+    known = _operations.get(id(operation))
+    if known is None:
+        if len(_operations) >= _MOST_OPERATIONS:
+            del _operations[next(iter(_operations))]
+        known = _operations[id(operation)] = operation, {}
+    return known[1]
 
 
 class _Writer:

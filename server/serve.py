@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Generator
 from typing import Final
 
 import uvicorn
+import uvloop
 from alembic.util import CommandError
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
@@ -45,7 +46,8 @@ def run(config: Config, on_ready: Callable[[Config, Manager], Awaitable[None]]) 
         os.umask(0o077)
         settled = config.model_copy(update={"port": taken.getsockname()[1]})
         try:
-            asyncio.run(_serve(settled, taken, on_ready))
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_serve(settled, taken, on_ready))
         except (UnsafeSecrets, BerthError, CommandError) as error:
             raise CannotServe(str(error)) from error
         except (SQLAlchemyError, RedisError, OSError) as error:

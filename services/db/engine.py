@@ -61,7 +61,8 @@ def open_database(url: str | URL, *, pool_size: int = 10) -> Database:
     url = make_url(url)
     if url.get_backend_name() != "sqlite":
         return Database(
-            create_async_engine(url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True)
+            # Those that come and go with each burst would be made and closed all the time.
+            create_async_engine(url, pool_size=2 * pool_size, max_overflow=0, pool_pre_ping=True)
         )
     engine = create_async_engine(url, connect_args={"timeout": 30}, pool_size=pool_size)
     event.listen(engine.sync_engine, "connect", _configure_sqlite)

@@ -8,7 +8,7 @@ the rest.
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from sqlalchemy import (
@@ -32,6 +32,8 @@ from services.db.tables import Base
 
 TEXT: Final[TypeEngine[str]] = Text()
 NUMBER: Final[TypeEngine[int]] = BigInteger()
+
+Row = TypeVar("Row", bound=Base)
 
 
 def on_postgres(db: AsyncSession) -> bool:
@@ -84,16 +86,33 @@ def _array_text(values: Sequence[Any]) -> str:
     return '{"' + '","'.join(texts) + '"}' if texts else "{}"
 
 
+def new(table: type[Row], **given: Any) -> Row:
+    """A row to be inserted with others by its `values`, not by the ORM: that would note each column as a change, which
+    takes longer than all checks of a session. What is not given becomes what it is by default.
+    """
+    row = table()
+    made = {name: default.arg(None) for name, default in _made(table) if name not in given}
+    vars(row).update({**_blank(table), **made, **given})
+    return row
+
+
 def values(row: Base) -> dict[str, Any]:
-    """All columns of a new row, to be inserted with others; what was not set becomes what it is by default."""
-    mapper = inspect(type(row))
-    for name, default in _defaults(type(row)):
-        if name not in row.__dict__:
-            setattr(row, name, default.arg(None) if default.is_callable else default.arg)
-    return {one.key: getattr(row, one.key) for one in mapper.column_attrs}
+    """All columns of a `new` row."""
+    kept = vars(row)
+    return {name: kept[name] for name in _blank(type(row))}
 
 
 @cache
-def _defaults(table: type[Base]) -> list[tuple[str, Any]]:
-    found = [(one.key, one.columns[0].default) for one in inspect(table).column_attrs]
-    return [(name, default) for name, default in found if default is not None]
+def _blank(table: type[Base]) -> dict[str, Any]:
+    """Column → what it is by default, where that is no matter of the moment."""
+    columns = [(one.key, one.columns[0].default) for one in inspect(table).column_attrs]
+    return {
+        name: default.arg if default is not None and default.is_scalar else None for name, default in columns
+    }
+
+
+@cache
+def _made(table: type[Base]) -> list[tuple[str, Any]]:
+    """Defaults that are made anew for each row."""
+    columns = [(one.key, one.columns[0].default) for one in inspect(table).column_attrs]
+    return [(name, default) for name, default in columns if default is not None and default.is_callable]

@@ -361,7 +361,8 @@ def _row(
     image: Image,
 ) -> Session:
     session_id = ids.new("ses")
-    return Session(
+    return bulk.new(
+        Session,
         id=session_id,
         name=plan.name,
         type=spec.type,

@@ -175,6 +175,7 @@ async def _opened(config: Config, manager_id: str, *, alone: bool) -> AsyncGener
         _every(_PURGE_EVERY, "forgetting old tasks", lambda: background.purge(core)),
         _every(_RENEW_EVERY, "renewing leases", links.renew_leases),
         _every(_BOOKS_EVERY, "counting requests", lambda: auth.keep_books(core)),
+        _every(_BOOKS_EVERY, "counting refused attempts", lambda: audits.keep_books(core)),
         _every(_USAGE_EVERY, "adding up what was used", lambda: core.meters.flush(db, core.now())),
         _every(_USAGE_EVERY, "adding up usage", lambda: rollup.roll_up(core)),
         _every(_PURGE_EVERY, "purging old hours of usage", lambda: rollup.purge(core)),

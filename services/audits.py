@@ -32,7 +32,8 @@ log = logging.getLogger(__name__)
 #: What is done so often that it is kept no longer than this, when it was done: renewing a login.
 ROUTINE: Final = "refreshLogin"
 _ROUTINE_LIFE: Final = timedelta(days=7)
-#: Refused attempts of one user, or of one address where nobody is logged in, that are written down a minute.
+#: Refused attempts of one user, or of one address where nobody is logged in, that are written down a minute; of more it is
+#: written how many they were (`services/refusals.py`).
 REFUSED_A_MINUTE: Final = 120
 _MINUTE: Final = 60.0
 _PART: Final = 2000
@@ -120,6 +121,7 @@ async def settle(core: Core, entry: Entry) -> None:
     try:
         if entry.outcome != "DONE" and entry.written is None and not await _room(core, entry):
             log.info("too many refused attempts to write all down: %s by %s", entry.action, entry.address)
+            core.refusals.note(entry.user_id or entry.address, entry)
             return
         intake: Together[Entry, None] = core.rounds.setdefault(
             "audit", Together[Entry, None](partial(_write, core))
@@ -129,6 +131,12 @@ async def settle(core: Core, entry: Entry) -> None:
         log.exception(
             "the audit of %s by %s could not be written: %s", entry.action, entry.user_id, entry.outcome
         )
+
+
+async def keep_books(core: Core) -> None:
+    """A duty of every few seconds: write down how many refused attempts there were beyond those that have rows."""
+    if entries := core.refusals.take(core.now()):
+        await _write(core, entries)
 
 
 async def purge(core: Core) -> int:

@@ -15,6 +15,7 @@ from services.options import OptionBook
 from services.progress import ProgressBook
 from services.ratelimits import LocalCounters, RateCounters, RedisCounters
 from services.redis_bus import RedisBus
+from services.refusals import RefusalBook
 from services.standings import StandingBook
 from services.stats import StatsBook
 from services.together import Together
@@ -77,6 +78,7 @@ class Core:
     metrics: Metrics = field(default_factory=Metrics)
     #: What an administrator sets: `core.options.value(services.options.SIGN_UP_MODE)`.
     options: OptionBook = field(default_factory=OptionBook)
+    refusals: RefusalBook = field(default_factory=RefusalBook)
     activity: ActivityBook = field(default_factory=ActivityBook)
     #: What is done together with whatever else is asked for at the same time, by name.
     rounds: dict[str, Together[Any, Any]] = field(default_factory=dict[str, Together[Any, Any]])

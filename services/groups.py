@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import closing, domains, ids, inputs, permissions, slots
+from services import closing, domains, ids, inputs, permissions, slots, trail
 from services.bus import Wake
 from services.core import Core
 from services.db.engine import insert_into
@@ -189,7 +189,12 @@ async def add_members(core: Core, actor: Actor, group_id: str, user_ids: Sequenc
             raise BadInput(
                 f"{strangers[0]} is of another domain than the group {group.name!r}.", path="input.userIds"
             )
-        await join(db, [(group.id, user.id) for user in users])
+        wanted = [user.id for user in users]
+        there = GroupMember.group_id == group.id, GroupMember.user_id.in_(wanted)
+        known = set(await db.scalars(select(GroupMember.user_id).where(*there)))
+        await join(db, [(group.id, user_id) for user_id in wanted])
+        if new := sorted(set(wanted) - known):
+            trail.note(group.id, "members", None, new)
     _forget(core, user_ids)
     return group
 
@@ -203,11 +208,13 @@ async def remove_members(core: Core, actor: Actor, group_id: str, user_ids: Sequ
     async with core.db.write() as db:
         group = await _noun.take(db, actor, group_id, "removeGroupMembers")
         users = await _users(db, actor, user_ids)
-        await db.execute(
-            delete(GroupMember).where(
-                GroupMember.group_id == group.id, GroupMember.user_id.in_([user.id for user in users])
-            )
+        gone = await db.scalars(
+            delete(GroupMember)
+            .where(GroupMember.group_id == group.id, GroupMember.user_id.in_([user.id for user in users]))
+            .returning(GroupMember.user_id)
         )
+        if left := sorted(gone):
+            trail.note(group.id, "members", left, None)
     _forget(core, user_ids)
     return group
 

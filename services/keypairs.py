@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from sqlalchemy import delete as delete_from
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -170,7 +170,8 @@ async def set_main(core: Core, actor: Actor, keypair_id: str) -> Keypair:
         keypair = await _noun.take(db, actor, keypair_id, "setMainKeypair")
         if not keypair.active:
             raise Conflict("This keypair is not active. Activate it first.")
-        await db.execute(update(User).where(User.id == keypair.user_id).values(main_keypair_id=keypair.id))
+        user = await db.get_one(User, keypair.user_id)
+        user.main_keypair_id = keypair.id
     core.standings.forget(keypair.user_id)
     # Whoever remembers what the user's logins are worth looks anew; none of them ends.
     await core.bus.publish(Revoked(user_id=keypair.user_id))

@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, func, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import limits, permissions
+from services import limits, permissions, trail
 from services.bus import Wake
 from services.core import Core
 from services.db.engine import insert_into
@@ -57,6 +57,8 @@ async def recalculate(core: Core, actor: Actor, *, dry_run: bool = False) -> lis
             corrections = _differences(await _recorded(db), await _occupied(db))
             if not dry_run:
                 await _write(db, corrections)
+                for one in corrections:
+                    trail.note(one.scope_id, one.slot, one.before, one.after)
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) in _BUSY:
             raise Unavailable(

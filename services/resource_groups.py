@@ -19,7 +19,7 @@ from scheduler.plugins import (
     sequencers,
 )
 from scheduler.reservations import EASY, BackfillOptions
-from services import ids, inputs, options, permissions, slots
+from services import ids, inputs, options, permissions, slots, trail
 from services.bus import Wake
 from services.core import Core
 from services.db.engine import insert_into
@@ -283,7 +283,14 @@ async def grant(
     async with core.db.write() as db:
         group = await _noun.take(db, actor, resource_group_id, "grantResourceGroup")
         await _check_known(db, grantee_ids)
+        there = (
+            ResourceGroupGrant.resource_group_id == group.id,
+            ResourceGroupGrant.grantee_id.in_(grantee_ids),
+        )
+        known = set(await db.scalars(select(ResourceGroupGrant.grantee_id).where(*there)))
         await add_grants(db, group.id, grantee_ids)
+        if new := sorted(set(grantee_ids) - known):
+            trail.note(group.id, "grants", None, new)
     await core.bus.publish(Wake(anew=True))
     return group
 
@@ -299,12 +306,16 @@ async def revoke(
     _check_grantees(grantee_ids)
     async with core.db.write() as db:
         group = await _noun.take(db, actor, resource_group_id, "revokeResourceGroup")
-        await db.execute(
-            delete_from(ResourceGroupGrant).where(
+        gone = await db.scalars(
+            delete_from(ResourceGroupGrant)
+            .where(
                 ResourceGroupGrant.resource_group_id == group.id,
                 ResourceGroupGrant.grantee_id.in_(grantee_ids),
             )
+            .returning(ResourceGroupGrant.grantee_id)
         )
+        if taken := sorted(gone):
+            trail.note(group.id, "grants", taken, None)
     return group
 
 

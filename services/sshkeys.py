@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import permissions
+from services import permissions, trail
 from services.core import Core
 from services.db.tables import User
 from services.errors import BadInput, NotFound, Problems, RateLimited
@@ -123,7 +123,8 @@ async def replace(core: Core, actor: Actor, texts: Sequence[str]) -> list[Public
             keys.setdefault(key.fingerprint, key)
     problems.check()
     async with core.db.write() as db:
-        await _keep(db, actor, list(keys.values()))
+        before = await _keys(db, actor.user_id, locked=True)
+        await _keep(db, actor, before, list(keys.values()))
     return list(keys.values())
 
 
@@ -141,10 +142,11 @@ async def generate(core: Core, actor: Actor, algorithm: str, *, add: bool = Fals
     made = await asyncio.to_thread(_make, algorithm)
     new = NewKey(parse(made[1]), made[0])
     async with core.db.write() as db:
-        kept = (await _keys(db, actor.user_id, locked=True)) if add else []
+        before = await _keys(db, actor.user_id, locked=True)
+        kept = before if add else []
         if len(kept) >= MOST:
             raise BadInput(f"You have {MOST} keys already. Take one away first.", path="input.add")
-        await _keep(db, actor, [*kept, new.public])
+        await _keep(db, actor, before, [*kept, new.public])
     return new
 
 
@@ -164,7 +166,12 @@ async def _keys(db: AsyncSession, user_id: str, *, locked: bool) -> list[PublicK
     return read((await db.scalar(query.with_for_update() if locked else query)) or [])
 
 
-async def _keep(db: AsyncSession, actor: Actor, keys: Sequence[PublicKey]) -> None:
+async def _keep(
+    db: AsyncSession, actor: Actor, before: Sequence[PublicKey], keys: Sequence[PublicKey]
+) -> None:
+    was, now = ([key.fingerprint for key in some] for some in (before, keys))
+    if was != now:
+        trail.note(actor.user_id, "ssh_public_keys", was, now)
     found = await db.scalar(
         update(User)
         .where(User.id == actor.user_id, User.active)

@@ -311,7 +311,16 @@ def _note_rows(session: SyncSession, _context: UOWTransaction, _instances: Any) 
                 note(row_id, attribute.key, _only(history.deleted), _only(history.added))
     for row in session.deleted:
         if (row_id := _told(row)) is not None:
-            for name in ("name", "description", "access_key", "reference", "issuer", "email"):
+            for name in (
+                "name",
+                "title",
+                "description",
+                "access_key",
+                "reference",
+                "hostname",
+                "issuer",
+                "email",
+            ):
                 if before := getattr(row, name, ""):
                     note(row_id, name, before, None)
 

@@ -24,6 +24,7 @@ from services import (
     passwords,
     permissions,
     slots,
+    trail,
 )
 from services.auth import change, factors, standing
 from services.bus import AnyHint, Wake
@@ -376,7 +377,8 @@ async def _move(db: AsyncSession, actor: Actor, user: User, domain_id: str) -> N
         raise Conflict(
             "The user has live sessions in the present domain. End them first.", path="input.domainId"
         )
-    await db.execute(delete(GroupMember).where(GroupMember.user_id == user.id))
+    left = await _leave_groups(db, user)
+    trail.note(user.id, "groups", left, [])
     user.domain_id = domain_id
 
 
@@ -384,8 +386,16 @@ async def _change_groups(db: AsyncSession, user: User, changes: UserChanges) -> 
     if changes.group_ids is None:
         return
     joined = await groups.find_all(db, user.domain_id, changes.group_ids)
-    await db.execute(delete(GroupMember).where(GroupMember.user_id == user.id))
+    left = await _leave_groups(db, user)
     await groups.join(db, [(group.id, user.id) for group in joined])
+    if left != (now := sorted(group.id for group in joined)):
+        trail.note(user.id, "groups", left, now)
+
+
+async def _leave_groups(db: AsyncSession, user: User) -> list[str]:
+    """Returns which they were."""
+    gone = delete(GroupMember).where(GroupMember.user_id == user.id).returning(GroupMember.group_id)
+    return sorted(await db.scalars(gone))
 
 
 def _change_limits(

@@ -8,7 +8,7 @@ from sqlalchemy import delete, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import allowances, inputs, permissions, slots
+from services import allowances, inputs, permissions, slots, trail
 from services.core import Core
 from services.db.tables import AgentImage, Image, ImageAlias, Session, Slots
 from services.errors import Conflict, NotFound, Problems
@@ -157,7 +157,10 @@ async def _edit(
         if active is not None:
             image.active, image.vanished = active, False
         if aliases is not None:
-            await db.execute(delete(ImageAlias).where(ImageAlias.image_id == image.id))
+            gone = delete(ImageAlias).where(ImageAlias.image_id == image.id).returning(ImageAlias.name)
+            before, now = sorted(await db.scalars(gone)), sorted(set(aliases))
+            if before != now:
+                trail.note(image.id, "aliases", before, now)
             db.add_all(
                 ImageAlias(name=name, image_id=image.id, created_at=core.now())
                 for name in dict.fromkeys(aliases)

@@ -9,7 +9,7 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import idempotency, ids, permissions
+from services import idempotency, ids, permissions, trail
 from services import inputs as usual
 from services.core import Core
 from services.db.engine import insert_into
@@ -202,9 +202,18 @@ async def delete(core: Core, actor: Actor, registry_id: str) -> str:
         needed = [Image.id.in_(select(AgentImage.image_id)), Image.id.in_(select(Session.image_id))]
         unneeded = select(Image.id).where(of_it, ~needed[0], ~needed[1])
         await db.execute(delete_from(ImageAlias).where(ImageAlias.image_id.in_(unneeded)))
-        await db.execute(delete_from(Image).where(of_it, ~needed[0], ~needed[1]))
-        await db.execute(update(Image).where(of_it).values(active=False, scanned_digest=None))
-        await db.execute(delete_from(RegistryGrant).where(RegistryGrant.registry_id == registry.id))
+        # Of a thousand images it is told how many there were.
+        gone = delete_from(Image).where(of_it, ~needed[0], ~needed[1]).returning(Image.id)
+        forgotten = len((await db.scalars(gone)).all())
+        kept = update(Image).where(of_it).values(active=False, scanned_digest=None).returning(Image.id)
+        hidden = len((await db.scalars(kept)).all())
+        grants = delete_from(RegistryGrant).where(RegistryGrant.registry_id == registry.id)
+        taken = sorted(await db.scalars(grants.returning(RegistryGrant.grantee_id)))
+        for name, count in (("images_forgotten", forgotten), ("images_hidden", hidden)):
+            if count:
+                trail.note(registry.id, name, count, None)
+        if taken:
+            trail.note(registry.id, "grants", taken, None)
 
     return (await _noun.delete(core, actor, registry_id, "deleteRegistry", first=with_images)).id
 
@@ -222,11 +231,14 @@ async def grant(core: Core, actor: Actor, registry_id: str, grantee_id: str) -> 
         if await db.get(table, grantee_id) is None:
             kind = ids.KINDS[ids.kind(grantee_id) or ""]
             raise NotFound(f"There is no {kind} {grantee_id!r}.", path="input.tenantId")
-        await db.execute(
+        new = await db.scalar(
             insert_into(db, RegistryGrant)
             .values(registry_id=row.id, grantee_id=grantee_id)
             .on_conflict_do_nothing()
+            .returning(RegistryGrant.grantee_id)
         )
+        if new is not None:
+            trail.note(row.id, "grants", None, new)
         return row
 
 
@@ -239,11 +251,13 @@ async def revoke(core: Core, actor: Actor, registry_id: str, grantee_id: str) ->
     _check_grantee(grantee_id)
     async with core.db.write() as db:
         row = await _noun.take(db, actor, registry_id, "revokeRegistry")
-        await db.execute(
-            delete_from(RegistryGrant).where(
-                RegistryGrant.registry_id == row.id, RegistryGrant.grantee_id == grantee_id
-            )
+        gone = await db.scalar(
+            delete_from(RegistryGrant)
+            .where(RegistryGrant.registry_id == row.id, RegistryGrant.grantee_id == grantee_id)
+            .returning(RegistryGrant.grantee_id)
         )
+        if gone is not None:
+            trail.note(row.id, "grants", gone, None)
         return row
 
 

@@ -22,7 +22,7 @@ from typing import Any, Final
 from sqlalchemy import insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import limits, occupancy
+from services import limits, occupancy, trail
 from services.bus import AnyHint, Deliver, SessionChanged, Wake
 from services.db import bulk
 from services.db.tables import FINAL, STARTING, Kernel, Session, SessionEvent, Slots, stage_of
@@ -232,6 +232,7 @@ async def settle(
     shown = reason if reason.code else _shown(first)
     if status in (*FINAL, "TERMINATING") or reason.code:
         values |= {"reason_code": shown.code, "reason_message": shown.message}
+    trail.note(session.id, "status", session.status, status)
     await db.execute(
         update(Session)
         .where(Session.id == session.id)

@@ -1,7 +1,7 @@
 """The audit: committed with what it tells of, without secrets, seen by whom it concerns, gone when it is old."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -231,9 +231,27 @@ async def test_refused_attempts_without_end_are_not_all_written_down(
     user = await make.user()
     await done(core, admin, "updateUser", lambda: users.edit(core, admin, user.id, UserChanges(name="x")))
     assert len(await rows(core)) == 4
-    clock.advance(timedelta(seconds=62))
+    await audits.keep_books(core)
+    assert told(await rows(core)) == [("manyRefused", "FORBIDDEN", {"attempts": "2", "actions.login": "2"})]
+    # More of the same minute are in the same row, also after it was written.
     await refused()
-    assert len(await rows(core)) == 5
+    await audits.keep_books(core)
+    await audits.keep_books(core)
+    assert told(await rows(core)) == [("manyRefused", "FORBIDDEN", {"attempts": "3", "actions.login": "3"})]
+    clock.advance(timedelta(seconds=62))
+    for _ in range(5):
+        await refused()
+    await audits.keep_books(core)
+    assert len(await rows(core)) == 4 + 1 + 3 + 1
+    assert [one[2]["attempts"] for one in told(await rows(core))] == ["3", "2"]
+
+
+def told(found: Sequence[AuditEvent]) -> list[tuple[str, str, dict[str, str]]]:
+    return [
+        (row.action, row.code, dict(audits.content(row).arguments))
+        for row in found
+        if row.action == "manyRefused"
+    ]
 
 
 async def test_each_sees_what_concerns_them(core: Core, make: Factories) -> None:

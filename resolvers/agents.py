@@ -7,9 +7,9 @@ import strawberry
 
 from resolvers.listings import listing
 from schema import agents as types
-from schema.agents import Agent, AgentEvent, AgentStats, EventKind
+from schema.agents import Agent, AgentEvent, AgentLoad, AgentStats, EventKind
 from schema.context import Info
-from schema.subscriptions import AgentId, Resume
+from schema.subscriptions import AgentId, AgentIds, Resume
 from services import agents
 
 
@@ -73,3 +73,14 @@ class AgentSubscriptions:
     async def agent_stats(self, info: Info, agent_id: AgentId) -> AsyncGenerator[AgentStats]:
         async for sample in agents.watch_stats(info.context.core, info.context.viewer, str(agent_id)):
             yield AgentStats.of(sample)
+
+    @strawberry.subscription(
+        description="The load of several nodes in one stream: the newest sample of each that has one, whenever some are new."
+    )
+    async def agents_stats(self, info: Info, agent_ids: AgentIds) -> AsyncGenerator[list[AgentLoad]]:
+        wanted = [str(one) for one in agent_ids]
+        async for found in agents.watch_stats_of(info.context.core, info.context.viewer, wanted):
+            yield [
+                AgentLoad(agent_id=strawberry.ID(agent_id), stats=AgentStats.of(sample))
+                for agent_id, sample in found.items()
+            ]

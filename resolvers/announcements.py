@@ -1,5 +1,7 @@
 """Root fields about announcements."""
 
+from collections.abc import AsyncGenerator
+
 import strawberry
 
 from resolvers.inputs import changed
@@ -61,3 +63,14 @@ class AnnouncementMutations:
     ) -> types.DeleteAnnouncementPayload:
         gone = await announcements.delete(info.context.core, info.context.viewer, str(input.id))
         return types.DeleteAnnouncementPayload(deleted_id=strawberry.ID(gone))
+
+
+@strawberry.type
+class AnnouncementSubscriptions:
+    @strawberry.subscription(
+        description="Announcements that are shown to you now, the newest first, then all of them again whenever they are others."
+    )
+    async def announcements_changed(self, info: Info) -> AsyncGenerator[list[Announcement]]:
+        async for found in announcements.watch(info.context.core, info.context.viewer):
+            info.context.forget()
+            yield [Announcement.of(row) for row in found]

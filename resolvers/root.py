@@ -14,7 +14,7 @@ from strawberry.schema.config import StrawberryConfig
 
 from resolvers.access import AccessMutations
 from resolvers.agents import AgentMutations, AgentQueries, AgentSubscriptions
-from resolvers.announcements import AnnouncementMutations, AnnouncementQueries
+from resolvers.announcements import AnnouncementMutations, AnnouncementQueries, AnnouncementSubscriptions
 from resolvers.auditing import record
 from resolvers.audits import AuditQueries
 from resolvers.domains import DomainMutations, DomainQueries
@@ -97,7 +97,13 @@ class Mutation(
 
 
 @strawberry.type(description="Being told.")
-class Subscription(SessionSubscriptions, AgentSubscriptions, TaskSubscriptions, SettingSubscriptions):
+class Subscription(
+    SessionSubscriptions,
+    AgentSubscriptions,
+    TaskSubscriptions,
+    SettingSubscriptions,
+    AnnouncementSubscriptions,
+):
     pass
 
 

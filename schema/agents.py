@@ -92,6 +92,12 @@ class AgentStats:
         )
 
 
+@strawberry.type(description="Load of one of several nodes.")
+class AgentLoad:
+    agent_id: strawberry.ID = said("Which node.")
+    stats: AgentStats = said("Its newest sample.")
+
+
 @strawberry.type(description="A worker node.")
 class Agent(Node):
     row: strawberry.Private[tables.Agent]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Root fields whose older values nobody needs.
-NEWEST_COUNTS: Final = frozenset({"sessionStats", "agentStats"})
+NEWEST_COUNTS: Final = frozenset({"sessionStats", "agentStats", "agentsStats"})
 
 Key = tuple[Any, ...]
 

@@ -1,22 +1,30 @@
 """Announcements: what administrators want everybody, or everybody of a domain, to read for a time."""
 
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from msgspec import UNSET, UnsetType
-from sqlalchemy import and_, not_, or_
+from sqlalchemy import and_, func, not_, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services import domains, idempotency, ids, inputs, permissions
+from services.bus import AnnouncementsChanged, Lagged
 from services.core import Core
 from services.db.tables import Announcement, now
 from services.errors import Conflict, Forbidden, Problems
 from services.filters import Conditions, equal, searched
 from services.nouns import Noun, amend
+from services.paging import Order, PageArgs
 from services.permissions import Actor, Reach
 
 SEVERITIES: Final = ("INFO", "WARNING", "CRITICAL")
+#: Seconds: looked at again when nothing was told, and after the moment at which something begins or ends.
+_LOOK: Final = 600.0
+_LATER: Final = 0.1
 _LONGEST_TITLE: Final = 200
 _LONGEST_TEXT: Final = 16 * 1024
 
@@ -114,9 +122,9 @@ async def create(core: Core, actor: Actor, spec: AnnouncementSpec) -> Announceme
         return row
 
     taken = Conflict("It was announced at the same moment. Read the announcements again.")
-    return (await idempotency.once(core, actor, "createAnnouncement", spec, Announcement, make, taken=taken))[
-        0
-    ]
+    row, _ = await idempotency.once(core, actor, "createAnnouncement", spec, Announcement, make, taken=taken)
+    await core.bus.publish(AnnouncementsChanged())
+    return row
 
 
 async def edit(core: Core, actor: Actor, announcement_id: str, changes: AnnouncementChanges) -> Announcement:
@@ -135,6 +143,7 @@ async def edit(core: Core, actor: Actor, announcement_id: str, changes: Announce
         _check_period(row.starts_at, row.ends_at, problems)
         problems.check()
         row.updated_at = core.now()
+    await core.bus.publish(AnnouncementsChanged())
     return row
 
 
@@ -144,7 +153,42 @@ async def delete(core: Core, actor: Actor, announcement_id: str) -> str:
     Raises:
         NotFound, Forbidden.
     """
-    return (await _noun.delete(core, actor, announcement_id, "deleteAnnouncement")).id
+    gone = await _noun.delete(core, actor, announcement_id, "deleteAnnouncement")
+    await core.bus.publish(AnnouncementsChanged())
+    return gone.id
+
+
+async def watch(core: Core, actor: Actor) -> AsyncGenerator[Sequence[Announcement]]:
+    """Those that are on for the actor, the newest first and at most a hundred, then all of them again whenever they are others:
+    announced, changed, taken back, begun or ended."""
+    told: list[tuple[str, datetime]] | None = None
+    where, order = AnnouncementFilter(active=True), [Order(Announcement.id, descending=True)]
+    async with core.bus.subscribe(AnnouncementsChanged) as hints:
+        while True:
+            found = (await page(core, actor, where, order, PageArgs(first=100))).rows
+            state = [(row.id, row.updated_at) for row in found]
+            if state != told:
+                told = state
+                yield found
+            with contextlib.suppress(TimeoutError, Lagged):
+                async with asyncio.timeout(await _until_others(core, actor)):
+                    await anext(hints)
+                    hints.drain()
+
+
+async def _until_others(core: Core, actor: Actor) -> float:
+    """Seconds until the next one begins or ends by itself; managers' clocks are a little apart, so a little later."""
+    at = now()
+    everybodys = or_(Announcement.domain_id.is_(None), Announcement.domain_id == actor.domain_id)
+    where = true() if permissions.reach(actor, "read:announcement") is Reach.EVERYTHING else everybodys
+    begins, ends = (
+        select(func.min(moment)).where(where, moment > at).scalar_subquery()
+        for moment in (Announcement.starts_at, Announcement.ends_at)
+    )
+    async with core.db.read() as db:
+        found = (await db.execute(select(begins, ends))).one()
+    waits = [(moment - at).total_seconds() for moment in found if moment is not None]
+    return min([*waits, _LOOK]) + _LATER
 
 
 def is_on(row: Announcement, at: datetime) -> bool:

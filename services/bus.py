@@ -111,6 +111,10 @@ class SettingsChanged(Hint, frozen=True, tag="settings"):
     keys: tuple[str, ...] = ()
 
 
+class AnnouncementsChanged(Hint, frozen=True, tag="announcements"):
+    """Something was announced, changed or taken back."""
+
+
 AnyHint = (
     SessionChanged
     | AgentChanged
@@ -124,6 +128,7 @@ AnyHint = (
     | Deliver
     | StatsSampled
     | SettingsChanged
+    | AnnouncementsChanged
 )
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -197,6 +197,15 @@ class StatsBook:
         if (known := self.node(agent_id)) is not None:
             latest.put(known)
         with _registered(self._node_watchers, agent_id, latest):
+            yield latest
+
+    @asynccontextmanager
+    async def watch_nodes(self, agent_ids: Iterable[str]) -> AsyncGenerator[Latest[NodeSample]]:
+        """Whatever comes of any of these nodes, from now on; of samples that come together one is told."""
+        latest: Latest[NodeSample] = Latest()
+        with ExitStack() as watching:
+            for agent_id in set(agent_ids):
+                watching.enter_context(_registered(self._node_watchers, agent_id, latest))
             yield latest
 
 

@@ -23,6 +23,7 @@ from services.agents.read import (
     watch,
     watch_kernel_stats,
     watch_stats,
+    watch_stats_of,
 )
 from services.agents.resources import follow_slots
 
@@ -50,4 +51,5 @@ __all__ = [
     "watch",
     "watch_kernel_stats",
     "watch_stats",
+    "watch_stats_of",
 ]

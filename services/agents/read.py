@@ -1,5 +1,6 @@
 """Lists and details of agents."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -8,12 +9,18 @@ from services import permissions
 from services.bus import AgentChanged, Lagged
 from services.core import Core
 from services.db.tables import Agent, AgentEvent, AgentImage
+from services.errors import BadInput
 from services.filters import Conditions, among, equal, linked, searched
 from services.nouns import Noun
 from services.occupancy import of
 from services.permissions import Actor
 from services.stats import KernelSample, Latest, NodeSample
 from services.timelines import Timeline, position
+
+#: Nodes that one stream tells of.
+MOST_WATCHED: Final = 100
+#: Seconds in which samples of several nodes count as one change.
+TOGETHER = 0.5
 
 ORDERS: Final = {
     "NAME": Agent.name,
@@ -100,6 +107,29 @@ async def watch_stats(core: Core, actor: Actor, agent_id: str) -> AsyncGenerator
     async with core.stats.watch_node(agent_id) as latest:
         async for sample in latest:
             yield sample
+
+
+async def watch_stats_of(
+    core: Core, actor: Actor, agent_ids: Sequence[str]
+) -> AsyncGenerator[dict[str, NodeSample]]:
+    """Newest samples of several nodes, of those that have any: at once, then whenever one has another, a few times a second.
+
+    Raises:
+        BadInput: too many. NotFound: one does not exist or is not the actor's to see.
+    """
+    wanted = list(dict.fromkeys(agent_ids))
+    if not 1 <= len(wanted) <= MOST_WATCHED:
+        raise BadInput(f"Between 1 and {MOST_WATCHED} agents at once.", path="agentIds")
+    found = await many(core, actor, wanted)
+    if missing := [one for one in wanted if one not in found]:
+        await get(core, actor, missing[0], path="agentIds")
+    async with core.stats.watch_nodes(wanted) as latest:
+        while True:
+            samples = {agent_id: core.stats.node(agent_id) for agent_id in wanted}
+            yield {agent_id: sample for agent_id, sample in samples.items() if sample is not None}
+            await anext(latest)
+            # Nodes send one after the other: what comes in this time is told together.
+            await asyncio.sleep(TOGETHER)
 
 
 async def watch_kernel_stats(core: Core, kernel_id: str) -> AsyncGenerator[KernelSample]:

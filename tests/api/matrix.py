@@ -111,6 +111,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
         id keypairs mainKeypair maxConcurrentSessions mustChangePassword name role sessions totalSlots"""),
     # values
     "AcceleratorUse": (INSIDE, "name utilisation"),
+    "AgentLoad": (INSIDE, "agentId stats"),
     "AgentStats": (INSIDE, "at cpuPercent devices diskTotal diskUsed kernelCount memoryTotal memoryUsed"),
     "AuditArgument": (INSIDE, "path value"),
     "AuditChange": (INSIDE, "after before field object"),
@@ -428,6 +429,8 @@ MUTATIONS: Final[dict[str, tuple[str, str]]] = {
 SUBSCRIPTIONS: Final = {
     "agentEvents": BY_SUPERADMIN,
     "agentStats": "UNNNNNvU",
+    "agentsStats": "UNNNNNvU",
+    "announcementsChanged": SIGNED_IN,
     "sessionEvents": SIGNED_IN,
     "sessionLogs": BY_OWNER,
     "sessionStats": BY_OWNER,
@@ -448,6 +451,7 @@ ARGUMENTS: Final = {
     "Task.lines": "after first outcome",
     "Subscription.agentEvents": "after",
     "Subscription.agentStats": "agentId:agt",
+    "Subscription.agentsStats": "agentIds:agt",
     "Subscription.sessionEvents": "after filter",
     "Subscription.sessionLogs": "kernelId:knl sessionId:ses tail",
     "Subscription.sessionStats": "kernelId:knl sessionId:ses",

@@ -130,6 +130,7 @@ def about_ours(world: World, name: str) -> dict[str, str]:
 
 #: What only mutations and subscriptions answer.
 ELSEWHERE = (
+    "AgentLoad",
     "ImportedUser",
     "NewInvitation",
     "SecondFactor",

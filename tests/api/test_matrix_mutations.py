@@ -147,7 +147,7 @@ async def test_a_mutation_is_done_for_whom_the_table_says(built: Matrix) -> None
 #: What a first event has.
 TOLD = {
     f"{name}.{member}"
-    for name in ("AgentEvent", "SessionEvent", "LogChunk", "AgentStats", "KernelStats")
+    for name in ("AgentEvent", "SessionEvent", "LogChunk", "AgentLoad", "AgentStats", "KernelStats")
     for member in matrix.fields(matrix.TYPES[name][1])
 }
 
@@ -161,6 +161,8 @@ async def test_a_subscription_tells_each_what_the_table_says(built: Matrix) -> N
     given = {
         "agentEvents": {"after": "0"},
         "agentStats": {"agentId": ours["Agent"].id},
+        "agentsStats": {"agentIds": [ours["Agent"].id]},
+        "announcementsChanged": {},
         "sessionEvents": {"after": "0"},
         "sessionLogs": {"sessionId": ours["ended"].id},
         "sessionStats": {"sessionId": ours["Session"].id},

@@ -5,6 +5,7 @@ import time
 import zlib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from strawberry import Schema
 from agents.protocol import KernelStats, NodeStats, Stats
 from resolvers.context import RequestContext
 from schema.errors import present_all
-from services import agents, sessions
+from services import agents, announcements, sessions
+from services.agents import read
+from services.announcements import AnnouncementChanges, AnnouncementSpec
 from services.core import Core
 from services.db.tables import KernelLog
 from services.permissions import Actor
@@ -113,6 +116,8 @@ async def test_nobody_hears_of_what_is_not_theirs(
         ('subscription { sessionEvents(after: "x") { cursor } }', "BAD_USER_INPUT"),
         ("subscription { agentEvents { cursor } }", "FORBIDDEN"),
         ('subscription { agentStats(agentId: "agt_x") { at } }', "NOT_FOUND"),
+        ('subscription { agentsStats(agentIds: ["agt_x"]) { agentId } }', "NOT_FOUND"),
+        ("subscription { agentsStats(agentIds: []) { agentId } }", "BAD_USER_INPUT"),
         ('subscription { sessionStats(sessionId: "ses_x") { at } }', "NOT_FOUND"),
         ('subscription { sessionLogs(sessionId: "ses_x") { text } }', "NOT_FOUND"),
     ],
@@ -163,3 +168,46 @@ async def test_the_log_of_an_ended_session_comes_and_ends(
         assert await stream.next() == {"text": "hello\n", "end": False}
         assert await stream.next() == {"text": "", "end": True}
         assert await stream.ends()
+
+
+async def test_the_load_of_a_page_of_nodes_comes_in_one_stream(
+    core: Core, schema: Schema, built: Cluster, make: Factories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read, "TOGETHER", 0)
+    silent, other = await make.agent(), await make.agent()
+    query = "subscription ($ids: [ID!]!) { agentsStats(agentIds: $ids) { agentId stats { cpuPercent } } }"
+    asked = [built.agent.id, silent.id, other.id]
+    async with watching(core, schema, built.admin, query, ids=asked) as stream:
+        assert await stream.next() == [{"agentId": built.agent.id, "stats": {"cpuPercent": 50.0}}]
+        for agent_id, percent in ((built.agent.id, 70.0), (other.id, 5.0)):
+            core.stats.ingest(agent_id, Stats(time.time(), NodeStats(cpu_percent=percent), ()))
+        found = await stream.next()
+        assert {one["agentId"]: one["stats"]["cpuPercent"] for one in found} == {
+            built.agent.id: 70.0,
+            other.id: 5.0,
+        }
+
+
+async def test_announcements_arrive_change_and_go_for_whom_they_are(
+    core: Core, schema: Schema, built: Cluster, make: Factories
+) -> None:
+    query = "subscription { announcementsChanged { id title } }"
+    mine = AnnouncementSpec("Mine", domain_id=built.owner.domain_id)
+    theirs = AnnouncementSpec("Theirs", domain_id=(await make.domain()).id)
+    async with watching(core, schema, built.user, query) as stream:
+        before = await stream.next()
+        await announcements.create(core, built.admin, theirs)
+        made = await announcements.create(core, built.admin, mine)
+        assert await stream.next() == [{"id": made.id, "title": "Mine"}, *before]
+        await announcements.edit(core, built.admin, made.id, AnnouncementChanges(title="Changed"))
+        assert (await stream.next())[0]["title"] == "Changed"
+        await announcements.delete(core, built.admin, made.id)
+        assert await stream.next() == before
+        # What begins and ends by itself is told too.
+        second = timedelta(seconds=1)
+        soon = await make.announcement(starts_at=core.now() + second, title="Soon")
+        assert (await stream.next())[0]["title"] == "Soon"
+        changes = AnnouncementChanges(ends_at=core.now() + second)
+        await announcements.edit(core, built.admin, soon.id, changes)
+        while await stream.next() != before:
+            pass

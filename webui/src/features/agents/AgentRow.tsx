@@ -6,15 +6,13 @@ import { bytes } from '../../shared/format'
 import { AgentStatusBadge } from './AgentStatusBadge'
 import { type Agent, UPDATE } from './documents'
 import { SlotUsage } from './SlotUsage'
-import { useAgentStats } from './useAgentStats'
 
-type Props = { agent: Agent; onRemove: () => void }
+type Props = { agent: Agent; stats: Agent['stats']; onRemove: () => void }
 
 /** One node: what it is, how full it is, and what may be done with it. */
-export function AgentRow({ agent, onRemove }: Props) {
+export function AgentRow({ agent, stats, onRemove }: Props) {
   const { t } = useTranslation()
   const [, update] = useMutation(UPDATE)
-  const stats = useAgentStats(agent)
   return (
     <Table.Tr>
       <Table.Td>

@@ -2,11 +2,13 @@ import { Table, VisuallyHidden } from '@mantine/core'
 import { useTranslation } from 'react-i18next'
 import { AgentRow } from './AgentRow'
 import type { Agent } from './documents'
+import { useAgentStats } from './useAgentStats'
 
 const COLUMNS = ['name', 'status', 'group', 'slots', 'load', 'kernels', 'schedulable'] as const
 
 export function AgentTable({ agents, onRemove }: { agents: Agent[]; onRemove: (agent: Agent) => void }) {
   const { t } = useTranslation()
+  const loads = useAgentStats(agents)
   return (
     <Table.ScrollContainer minWidth={860} type="native" pos="relative">
       <Table verticalSpacing="sm" horizontalSpacing="md">
@@ -22,7 +24,12 @@ export function AgentTable({ agents, onRemove }: { agents: Agent[]; onRemove: (a
         </Table.Thead>
         <Table.Tbody>
           {agents.map((agent) => (
-            <AgentRow key={agent.id} agent={agent} onRemove={() => onRemove(agent)} />
+            <AgentRow
+              key={agent.id}
+              agent={agent}
+              stats={loads[agent.id] ?? agent.stats}
+              onRemove={() => onRemove(agent)}
+            />
           ))}
         </Table.Tbody>
       </Table>

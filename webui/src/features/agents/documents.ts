@@ -87,12 +87,14 @@ export const EVENTS = graphql(`
 `)
 
 export const STATS = graphql(`
-  subscription AgentStats($id: ID!) {
-    agentStats(agentId: $id) {
-      at
-      cpuPercent
-      memoryUsed
-      memoryTotal
+  subscription AgentsStats($ids: [ID!]!) {
+    agentsStats(agentIds: $ids) {
+      agentId
+      stats {
+        cpuPercent
+        memoryUsed
+        memoryTotal
+      }
     }
   }
 `)

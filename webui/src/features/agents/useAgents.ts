@@ -4,7 +4,7 @@ import { onReturn } from '../../shared/connection'
 import { type Place, pageArguments } from '../../shared/Pager'
 import { type Agent, EVENTS, LIST } from './documents'
 
-/** Nodes on a page; each is one subscription to its load. */
+/** Nodes on a page; one subscription tells the load of all. */
 const PAGE = 25
 /** Milliseconds in which changes count as one: a burst is read once. */
 const BURST = 300

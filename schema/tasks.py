@@ -10,6 +10,7 @@ from schema.context import Info
 from schema.fields import permitted_actions, refers, said
 from schema.nodes import Node
 from schema.paging import Direction
+from schema.scalars import ByteSize
 from services import tasks
 from services.db import tables
 
@@ -75,6 +76,15 @@ class TaskLine:
     message: str = said("Why, for people; empty where nothing is to be said.")
 
 
+@strawberry.type(description="An image on its way to a node, by a task.")
+class TaskPull:
+    agent_id: strawberry.ID = said("The node.")
+    image_id: strawberry.ID = said("The image.")
+    reference: str = said("What it is called.")
+    current: ByteSize | None = said("How much of it is there; null: the node has not said yet.")
+    total: ByteSize | None = said("How much it is; null: the node has not said yet.")
+
+
 @strawberry.type(description="Why a task could not be carried through.")
 class TaskError:
     code: str = said("For programs.")
@@ -119,6 +129,21 @@ class Task(Node):
     @strawberry.field(description="Counts, so far and in the end.")
     def summary(self) -> list[TaskFigure]:
         return [TaskFigure(name=name, value=str(value)) for name, value in self.row.summary]
+
+    @strawberry.field(
+        description="Images that are on their way to nodes just now, at most eight; none when nothing is pulled or it has ended."
+    )
+    def pulls(self) -> list[TaskPull]:
+        return [
+            TaskPull(
+                agent_id=strawberry.ID(agent_id),
+                image_id=strawberry.ID(image_id),
+                reference=reference,
+                current=None if current is None else ByteSize(current),
+                total=None if total is None else ByteSize(total),
+            )
+            for agent_id, image_id, reference, current, total in self.row.pulls
+        ]
 
     @strawberry.field(description="Why it failed; null when it did not.")
     def error(self) -> TaskError | None:

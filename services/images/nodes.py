@@ -112,8 +112,9 @@ class _Installation:
         self._images = images
         self._agents = agents
         self._passwords = passwords
-        #: (node's id, reference) → what is said of it while it is under way.
-        self._under_way: dict[tuple[str, str], str] = {}
+        #: (node's id, reference) → how far it is while it is under way.
+        self._under_way: dict[tuple[str, str], tasks.Pull] = {}
+        self._names = {agent.id: agent.name for agent in agents}
         self._tried = self.done = 0
 
     async def carry_out(self) -> None:
@@ -127,22 +128,36 @@ class _Installation:
                         group.create_task(self._bring_all(agent, turns))
             finally:
                 following.cancel()
+                self._tell()
 
     async def _bring_all(self, agent: Agent, turns: asyncio.Semaphore) -> None:
-        async with turns:
-            for image in self._images:
-                self._under_way[agent.id, image.reference] = f"{agent.name}: {image.reference}"
-                self._tell()
-                error = await self._bring(agent, image)
-                del self._under_way[agent.id, image.reference]
-                self._tried += 1
-                self.done += error is None
-                self._run.note(
-                    "FAILED" if error else "DONE",
-                    f"{image.reference} on {agent.name}",
-                    error.message if error else "",
-                )
-                self._tell()
+        left = list(self._images)
+        try:
+            async with turns:
+                while left:
+                    await self._bring_one(agent, left[0])
+                    del left[0]
+        except asyncio.CancelledError:
+            for image in left:
+                self._run.note("SKIPPED", f"{image.reference} on {agent.name}", "It was cancelled before.")
+            raise
+
+    async def _bring_one(self, agent: Agent, image: Image) -> None:
+        key = agent.id, image.reference
+        self._under_way[key] = tasks.Pull(agent.id, image.id, image.reference)
+        self._tell()
+        try:
+            error = await self._bring(agent, image)
+        finally:
+            del self._under_way[key]
+        self._tried += 1
+        self.done += error is None
+        self._run.note(
+            "FAILED" if error else "DONE",
+            f"{image.reference} on {agent.name}",
+            error.message if error else "",
+        )
+        self._tell()
 
     async def _bring(self, agent: Agent, image: Image) -> BerthError | None:
         core, known = self._run.core, self._passwords.get(image.registry_host, Credentials())
@@ -167,12 +182,19 @@ class _Installation:
             except Lagged:
                 continue
             if (key := (hint.agent_id, hint.reference)) in self._under_way and hint.total:
-                name = self._under_way[key].partition(" (")[0]
-                self._under_way[key] = f"{name} ({min(100 * hint.current // hint.total, 100)} %)"
+                current = min(hint.current, hint.total)
+                self._under_way[key] = self._under_way[key]._replace(current=current, total=hint.total)
                 self._tell()
 
     def _tell(self) -> None:
-        self._run.advance(self._tried, message="; ".join(sorted(self._under_way.values())))
+        pulls = sorted(
+            self._under_way.values(), key=lambda pull: (self._names[pull.agent_id], pull.reference)
+        )
+        self._run.advance(self._tried, message="; ".join(map(self._said, pulls)), pulls=pulls)
+
+    def _said(self, pull: tasks.Pull) -> str:
+        name = f"{self._names[pull.agent_id]}: {pull.reference}"
+        return f"{name} ({100 * (pull.current or 0) // pull.total} %)" if pull.total else name
 
 
 async def _stop_pull(core: Core, agent: Agent, image: Image) -> None:

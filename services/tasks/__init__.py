@@ -28,7 +28,7 @@ from services.tasks.rows import (
     total,
     watch,
 )
-from services.tasks.run import Run, TaskLost
+from services.tasks.run import Pull, Run, TaskLost
 from services.tasks.runner import Kind, Runner, release_all
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "ORDERS",
     "Kind",
     "Lines",
+    "Pull",
     "Run",
     "Runner",
     "TaskFilter",

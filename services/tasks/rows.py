@@ -78,6 +78,7 @@ async def start(
         current=0,
         message=message,
         summary=[],
+        pulls=[],
         cancel_requested=False,
         attempt=0,
         created_at=core.now(),

@@ -1,10 +1,10 @@
 """What the work of a task is given: to tell how far it is, and to write while the task is still this manager's."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import delete, insert, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,6 +23,16 @@ _LONGEST_MESSAGE: Final = 4096
 
 class TaskLost(Exception):
     """The task is another manager's by now, or has been ended: nothing more of it may be written."""
+
+
+class Pull(NamedTuple):
+    """An image on its way to a node; bytes, None: the node has not said yet."""
+
+    agent_id: str
+    image_id: str
+    reference: str
+    current: int | None = None
+    total: int | None = None
 
 
 class Run:
@@ -47,10 +57,15 @@ class Run:
         self._turn = asyncio.Lock()
 
     def advance(
-        self, current: int | None = None, total: int | None = None, message: str | None = None
+        self,
+        current: int | None = None,
+        total: int | None = None,
+        message: str | None = None,
+        pulls: Sequence[Pull] | None = None,
     ) -> None:
         """How far it is; None: as before."""
-        told = {"current": current, "total": total, "message": message}
+        under_way = None if pulls is None else [list(pull) for pull in pulls]
+        told = {"current": current, "total": total, "message": message, "pulls": under_way}
         self._progress |= {name: value for name, value in told.items() if value is not None}
 
     def note(self, outcome: str, subject: str, message: str = "") -> None:
@@ -118,6 +133,7 @@ class Run:
                         status=status,
                         # Nobody begins it again; there may be secrets in them.
                         arguments={},
+                        pulls=[],
                         error_code=code,
                         error_message=_storable(message, _LONGEST_MESSAGE),
                         ended_at=self.core.now(),
@@ -134,7 +150,7 @@ class Run:
             await db.execute(
                 update(Task)
                 .where(Task.id == self.id)
-                .values(status="PENDING", manager="", lease_expires_at=None)
+                .values(status="PENDING", manager="", lease_expires_at=None, pulls=[])
             )
         await self.core.bus.publish(TaskChanged(task_id=self.id))
 

@@ -112,6 +112,7 @@ class Runner:
                     status=status,
                     manager="",
                     lease_expires_at=None,
+                    pulls=[],
                     ended_at=case((begins_again & ~Task.cancel_requested, None), else_=now),
                     error_code=case((failed, "MANAGER_LOST"), else_=""),
                     error_message=case(
@@ -148,6 +149,7 @@ class Runner:
                         current=0,
                         total=None,
                         summary=[],
+                        pulls=[],
                     )
                     .returning(Task)
                 )

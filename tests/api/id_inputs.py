@@ -57,6 +57,12 @@ class Argument:
     def operation(self) -> str:
         return operation(self.root, self.field, *self.all)
 
+    @property
+    def path(self) -> list[str]:
+        """Of the one id that is given; a list is asked with one."""
+        about = SCHEMA.type_map[self.root].fields[self.field].args[self.name]  # type: ignore[attr-defined]
+        return [self.name, *(["0"] if isinstance(get_nullable_type(about.type), GraphQLList) else [])]
+
     def given(self, oracle: Oracle, value: str) -> dict[str, Any]:
         own = {name: own_of(oracle, kinds) for name, kinds in self.all.items() if name != self.name}
         return own | {self.name: value}

@@ -105,7 +105,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
         stats
         statsHistory status statusReason terminatedAt
         type unreachableSince user"""),
-    "Task": (STARTER, """allowedActions:actions cancelRequested createdAt current endedAt error id kind lines message
+    "Task": (STARTER, """allowedActions:actions cancelRequested createdAt current endedAt error id kind lines message pulls
         startedAt status summary total user"""),
     "User": (OWNER, """totpEnabled consents emailVerified identities language active allowedActions:actions concurrentSessions createdAt description domain email fullName groups
         id keypairs mainKeypair maxConcurrentSessions mustChangePassword name role sessions totalSlots"""),
@@ -171,6 +171,7 @@ TYPES: Final[dict[str, tuple[Sees | None, str]]] = {
     "StartsLater": (INSIDE, "code estimatedStartAt message position startsAt"),
     "StatusReason": (INSIDE, "code message"),
     "TaskError": (INSIDE, "code message"),
+    "TaskPull": (INSIDE, "agentId current imageId reference total"),
     "TaskFigure": (INSIDE, "name value"),
     "TaskLine": (INSIDE, "message number outcome subject"),
     "Summary": (INSIDE, """agentsAlive agentsLost agentsTerminated groups myOtherSessions myRunningSessions otherSessions

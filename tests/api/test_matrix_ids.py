@@ -107,7 +107,7 @@ def wrong_ids(
             return ask(argument.operation, **argument.given(oracle, wrong))
 
         if argument.field != "node":
-            yield f"{argument.field}({argument.name})", [argument.name], argument.kinds, read
+            yield f"{argument.field}({argument.name})", argument.path, argument.kinds, read
     for name, member, prefix in filters():
         query = f"query ($id: ID!) {{ {name}(filter: {{{member}: $id}}) {{ totalCount }} }}"
 

@@ -251,6 +251,7 @@ async def _cluster(world: World, tenant: dict[str, Any], who: str, near: str) ->
         tenant[key] = world.add(group, granted=frozenset({grantee.id}))
     task = await make.task(
         user=owner.row, status="RUNNING", current=1, total=3, message="n1: i", summary=[["DONE", 1]],
+        pulls=[["agt_1", "img_1", "r/i:1", 2**40, 2**41]],
         error_code="X", error_message="y", started_at=world.core.now(), ended_at=world.core.now(),
     )  # fmt: skip
     await make.task_line(task=task, subject="i on n1", message="It was there.")

@@ -132,12 +132,16 @@ async def test_how_far_an_installation_is_can_be_seen_and_it_can_be_cancelled(
         await world.links.take(agent, told)
         async for last in tasks.watch(core, admin, task.id):
             if "25 %" in last.message and not last.cancel_requested:
+                assert last.pulls == [[agent, behind.id, behind.reference, 25, 100]]
                 await tasks.cancel(core, admin, task.id)
     assert (last.status, last.current, last.total) == ("CANCELLED", 1, 2)
+    # Nothing is left that looks as if it went on.
+    assert (last.pulls, last.message) == ([], "")
     ((_, given_up),) = nodes.took(CancelPull)
     assert given_up.image == behind.reference
-    (line,) = await lines_of(core, admin, task.id)
-    assert (line.outcome, "aarch64" in line.message) == ("FAILED", True)
+    failed, skipped = await lines_of(core, admin, task.id)
+    assert (failed.outcome, "aarch64" in failed.message) == ("FAILED", True)
+    assert (skipped.outcome, behind.reference in skipped.subject) == ("SKIPPED", True)
     following.cancel()
     await runner.close()
 

@@ -47,6 +47,8 @@ class Task(Base):
     message: Mapped[str] = mapped_column(Text, default="")
     #: Name → number, in the order of their first mention.
     summary: Mapped[list[Any]] = mapped_column(default=list)
+    #: (agent's id, image's id, reference, bytes that are there or None, bytes in all or None) of each image under way.
+    pulls: Mapped[list[Any]] = mapped_column(default=list)
     error_code: Mapped[str] = mapped_column(String(64), default="")
     error_message: Mapped[str] = mapped_column(Text, default="")
     cancel_requested: Mapped[bool] = mapped_column(default=False)

@@ -1,6 +1,6 @@
 """pulls of tasks
 
-Revision: 0031
+Revision: 0029
 Revises: 0028
 """
 
@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = '0031'
+revision = '0029'
 down_revision = '0028'
 branch_labels = None
 depends_on = None

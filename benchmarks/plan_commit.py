@@ -5,7 +5,8 @@
 One transaction: the fence, the sessions that still wait as they did, agents, limits of keypair, user, group, domain and
 resource group, the occupancies of all of them locked and written, sessions, kernels and timelines. The baseline writes
 the same sessions, kernels and timelines in one transaction of the bare driver, three statements, and checks nothing. The two
-take turns. Wall clock, and the processor time of this process (PostgreSQL's own is not in it, SQLite's is).
+take turns. Wall clock, the processor time of this process (SQLite's is in it), and that of PostgreSQL's, where its server
+runs beside: what the machine does besides makes the first longer, the others hardly.
 """
 
 import argparse
@@ -20,12 +21,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.engine import make_url
 
 from benchmarks.crowd import Crowd, databases, gather, open_core
 from services import leases
 from services.commits import Placement, commit
+from services.core import Core
 from services.db.tables import Kernel
 from services.dispatch import LEASE
 
@@ -93,15 +95,30 @@ async def bare_writer(url: str) -> AsyncGenerator[Bare]:
     await connection.close()
 
 
-async def timed(work: Callable[[], Awaitable[None]]) -> tuple[float, float]:
-    """(wall, processor) milliseconds."""
+def processor_of(processes: list[int]) -> float:
+    """Seconds; 0 for those of another machine."""
+    files = [Path(f"/proc/{process}/schedstat") for process in processes]
+    return sum(int(file.read_text().split()[0]) / 1e9 for file in files if file.exists())
+
+
+async def backends(core: Core) -> list[int]:
+    """PostgreSQL's processes for this database."""
+    if core.db.dialect != "postgresql":
+        return []
+    async with core.db.read() as db:
+        query = text("SELECT pid FROM pg_stat_activity WHERE datname = current_database()")
+        return list(await db.scalars(query))
+
+
+async def timed(work: Callable[[], Awaitable[None]], servers: list[int]) -> tuple[float, float, float]:
+    """(wall, processor, processor of the database) milliseconds."""
     gc.collect()
     gc.disable()
-    wall, own = time.perf_counter(), time.process_time()
+    wall, own, server = time.perf_counter(), time.process_time(), processor_of(servers)
     await work()
-    took = (time.perf_counter() - wall) * 1e3, (time.process_time() - own) * 1e3
+    took = time.perf_counter() - wall, time.process_time() - own, processor_of(servers) - server
     gc.enable()
-    return took
+    return took[0] * 1e3, took[1] * 1e3, took[2] * 1e3
 
 
 async def placed(crowd: Crowd, size: int) -> dict[str, Placement]:
@@ -112,8 +129,8 @@ async def placed(crowd: Crowd, size: int) -> dict[str, Placement]:
 async def measure(kind: str, url: str, options: argparse.Namespace) -> None:
     core = open_core(url)
     crowd = await gather(core, users=options.users, agents=options.agents)
-    ours: list[tuple[float, float]] = []
-    bare: list[tuple[float, float]] = []
+    ours: list[tuple[float, float, float]] = []
+    bare: list[tuple[float, float, float]] = []
     async with bare_writer(url) as writer:
         for number in range(options.runs + 2):
             plan = await placed(crowd, options.sessions)
@@ -125,25 +142,27 @@ async def measure(kind: str, url: str, options: argparse.Namespace) -> None:
                 assert done is not None
                 assert len(done) == options.sessions
 
-            spent = await timed(checked)
+            servers = await backends(core)
+            spent = await timed(checked, servers)
             plan = await placed(crowd, options.sessions)
             async with core.db.read() as db:
                 query = select(Kernel.session_id, Kernel.id).where(Kernel.status == "PENDING")
                 kernels = {session: kernel for session, kernel in await db.execute(query)}  # noqa: C416
             rows = [(one, kernels[one], placement.agents[0]) for one, placement in plan.items()]
-            base = await timed(lambda rows=rows: writer(rows))
+            base = await timed(lambda rows=rows: writer(rows), servers)
             # The first two prepare statements, and make the occupancies.
             if number >= 2:
                 ours.append(spent)
                 bare.append(base)
     for name, values in (("commit", ours), ("bare", bare)):
-        walls = sorted(wall for wall, _ in values)
+        walls = sorted(wall for wall, _, _ in values)
         print(
             f"{kind:>9} {name:>7} {statistics.median(walls):>9.1f} {walls[0]:>7.1f} {walls[-1]:>7.1f} "
-            f"{statistics.median(own for _, own in values):>11.1f}",
+            f"{statistics.median(own for _, own, _ in values):>11.1f} "
+            f"{statistics.median(server for _, _, server in values):>14.1f}",
             flush=True,
         )
-    ratio = statistics.median(wall for wall, _ in ours) / statistics.median(wall for wall, _ in bare)
+    ratio = statistics.median(wall for wall, _, _ in ours) / statistics.median(wall for wall, _, _ in bare)
     print(f"{kind:>9} ratio {ratio:.2f}")
     await core.db.close()
 
@@ -158,7 +177,9 @@ async def main() -> None:
     parser.add_argument("--agents", type=int, default=100)
     parser.add_argument("--runs", type=int, default=9)
     options = parser.parse_args()
-    print(f"{'database':>9} {'what':>7} {'median ms':>9} {'least':>7} {'most':>7} {'own cpu ms':>11}")
+    print(
+        f"{'database':>9} {'what':>7} {'median ms':>9} {'least':>7} {'most':>7} {'own cpu ms':>11} {'server cpu ms':>14}"
+    )
     async with databases(options.databases) as urls:
         for kind, url in urls.items():
             await measure(kind, url, options)

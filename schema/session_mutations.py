@@ -32,7 +32,9 @@ class SessionFilter:
 class SessionOrderField(Enum):
     CREATED_AT = strawberry.enum_value("CREATED_AT", description="By when they were asked for.")
     NAME = strawberry.enum_value("NAME", description="By name.")
-    STATUS = strawberry.enum_value("STATUS", description="By status.")
+    STATUS = strawberry.enum_value(
+        "STATUS", description="By status, in which everything before RUNNING is one."
+    )
     STARTED_AT = strawberry.enum_value("STARTED_AT", description="By when they began to run.")
     TERMINATED_AT = strawberry.enum_value("TERMINATED_AT", description="By when they ended.")
 

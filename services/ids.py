@@ -12,6 +12,13 @@ from typing import Final
 ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 LENGTH: Final = 26
 
+#: Version 7, variant 0b10; and the bits that are random.
+_VERSION: Final = 0x7 << 76 | 0b10 << 62
+_RANDOM: Final = ~(0xF << 76 | 0b11 << 62) & (1 << 80) - 1
+#: Two characters at a time, each 10 bits.
+_PAIRS: Final = [first + second for first in ALPHABET for second in ALPHABET]
+_SHIFTS: Final = tuple(range(120, -1, -10))
+
 #: Prefix → what it names, in the words of an error message.
 KINDS: Final = {
     "dom": "domain",
@@ -40,8 +47,8 @@ KINDS: Final = {
 def new(prefix: str, at: datetime | None = None) -> str:
     """Make an id; `prefix` is one of `KINDS`, and `at` the moment that it is sorted by, by default now."""
     milliseconds = time.time_ns() // 1_000_000 if at is None else int(at.timestamp() * 1000)
-    value = milliseconds << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62 | secrets.randbits(62)
-    return f"{prefix}_{_encode(value)}"
+    random = int.from_bytes(secrets.token_bytes(10)) & _RANDOM
+    return f"{prefix}_{_encode(milliseconds << 80 | _VERSION | random)}"
 
 
 def following(first: str, count: int) -> list[str]:
@@ -69,4 +76,4 @@ def kind(text: str) -> str | None:
 
 
 def _encode(value: int) -> str:
-    return "".join(ALPHABET[value >> shift & 31] for shift in range(125, -1, -5))
+    return "".join([_PAIRS[value >> shift & 1023] for shift in _SHIFTS])

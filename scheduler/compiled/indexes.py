@@ -11,7 +11,6 @@ from scheduler.compiled.runs import Ends, Ground
 from scheduler.compiled.tables import (
     Classes,
     capacity_of,
-    cells_of,
     field_of,
     image_words,
     ragged,
@@ -27,6 +26,8 @@ from scheduler.sequencers import Drf, Fifo, Lifo, inverse_capacity
 from scheduler.snapshot import Snapshot
 
 _NEVER: Final = np.iinfo(np.int64).max
+#: Entries that columns of parties and scopes have room for at first; they are doubled.
+_ROOM: Final = 1024
 
 
 class _Columns(NamedTuple):
@@ -78,9 +79,9 @@ class CompiledIndex:
         self._names = [agent.id for agent in agents]
         self._sequencer = sequencer
         self._backfill = backfill
-        self._columns = _Columns.empty(1024)
-        self._ids = [""] * 1024
-        self._unused = list(range(1024))
+        self._columns = _Columns.empty(_ROOM)
+        self._ids = [""] * _ROOM
+        self._unused = list(range(_ROOM))
         self._waiting: dict[str, int] = {}
         self._stays: dict[str, _Stay] = {}
         #: Entries that wait and were tried, in turn; those that were tried since; and those that have not been.
@@ -110,8 +111,9 @@ class CompiledIndex:
         classes = Classes([], agents, slots)
         field = field_of(agents, classes, snapshot.slots, capacity, words, placer)
         build(field)
-        self._held = np.zeros((0, slots), np.int64)
-        self._weights = np.empty(0, np.float64)
+        self._held = np.zeros((_ROOM, slots), np.int64)
+        self._weights = np.ones(_ROOM, np.float64)
+        self._known_parties = 0
         self._inverse = np.array(inverse_capacity(capacity.sum(axis=0).tolist()), np.float64)
         self._ground = Ground(field, self._asks(classes, bits), classes, capacity, slots)
         for kernel in members.running:
@@ -200,8 +202,13 @@ class CompiledIndex:
     def _settle(self, outcome: Outcome, now: int, *, held: bool) -> list[tuple[str, tuple[str, ...]]]:
         columns, names = self._columns, self._names
         placed: list[tuple[str, tuple[str, ...]]] = []
-        which = np.flatnonzero(outcome.begin >= 0)
-        for entry, begin in zip(outcome.tried[which].tolist(), outcome.begin[which].tolist(), strict=True):
+        tried, begins = outcome.tried, outcome.begin
+        if tried.size > 1:
+            which = np.flatnonzero(begins >= 0)
+            tried, begins = tried[which], begins[which]
+        for entry, begin in zip(tried.tolist(), begins.tolist(), strict=True):
+            if begin < 0:
+                continue
             agents = outcome.agents[begin : begin + columns.kernels[entry]].tolist()
             duration = int(columns.duration[entry])
             end = UNKNOWN if duration == UNKNOWN else now + duration
@@ -250,9 +257,9 @@ class CompiledIndex:
         count = len(self._parties)
         return Parties(
             party=self._columns.party,
-            held=self._held,
+            held=self._held[:count],
             inverse=self._inverse,
-            weights=self._weights,
+            weights=self._weights[:count],
             size=np.zeros(1, np.int64),
             share=np.empty(count, np.float64),
             head=np.empty(count, np.int64),
@@ -265,22 +272,38 @@ class CompiledIndex:
         options = self._sequencer.options if isinstance(self._sequencer, Drf) else None
         name = "" if options is None else user if options.by == "user" else group
         number = self._parties.setdefault(name, len(self._parties))
-        if number == len(self._weights):
-            self._held = np.vstack((self._held, np.zeros_like(self._held, shape=(1, self._held.shape[1]))))
-            self._weights = np.append(self._weights, options.weights.get(name, 1) if options else 1)
+        if len(self._parties) > self._known_parties:
+            self._known_parties += 1
+            if number == len(self._weights):
+                self._held = np.vstack((self._held, np.zeros_like(self._held)))
+                self._weights = np.concatenate((self._weights, np.ones_like(self._weights)))
+            self._weights[number] = options.weights.get(name, 1) if options else 1
         return number
 
     def _scope(self, scopes: tuple[str, ...]) -> int:
-        number = self._scopes.setdefault(scopes, len(self._scopes))
-        asks = self._ground.asks
-        if number == len(asks.cells_at) - 1:
-            _, cell_slot, cell = cells_of([scopes], self._ledger.cells)
-            self._ground.asks = asks._replace(
-                cells_at=np.append(asks.cells_at, asks.cells_at[-1] + cell.size),
-                cell_slot=np.append(asks.cell_slot, cell_slot),
-                cell=np.append(asks.cell, cell),
-            )
+        number = self._scopes.get(scopes)
+        if number is None:
+            number = self._scopes[scopes] = len(self._scopes)
+            self._meet_scopes(number, scopes)
         return number
+
+    def _meet_scopes(self, number: int, scopes: tuple[str, ...]) -> None:
+        """Columns have room to spare, so that one more is seldom a copy of all."""
+        pairs = [pair for scope in scopes for pair in self._ledger.cells.get(scope, ())]
+        asks = self._ground.asks
+        begin = int(asks.cells_at[number])
+        end = begin + len(pairs) // 2
+        if number + 2 > asks.cells_at.size or end > asks.cell.size:
+            room = max(end - asks.cell.size, asks.cell.size)
+            asks = self._ground.asks = asks._replace(
+                cells_at=np.concatenate((asks.cells_at, np.zeros_like(asks.cells_at))),
+                cell_slot=np.concatenate((asks.cell_slot, np.zeros(room, np.int64))),
+                cell=np.concatenate((asks.cell, np.zeros(room, np.int64))),
+            )
+        asks.cells_at[number + 1] = end
+        if pairs:
+            asks.cell_slot[begin:end] = pairs[::2]
+            asks.cell[begin:end] = pairs[1::2]
 
     def _shape(self, shape: Shape) -> int:
         number = self._shapes.setdefault(shape, len(self._shapes))
@@ -324,9 +347,9 @@ class CompiledIndex:
             horizon=np.full(1, -1, np.int64),
             # The last is the number of images that no agent has.
             bit=np.array([*bits, -1], np.int64),
-            cells_at=np.zeros(1, np.int64),
-            cell_slot=np.empty(0, np.int64),
-            cell=np.empty(0, np.int64),
+            cells_at=np.zeros(_ROOM, np.int64),
+            cell_slot=np.zeros(_ROOM, np.int64),
+            cell=np.zeros(_ROOM, np.int64),
             used=view(self._ledger.used),
             caps=view(self._ledger.caps),
         )

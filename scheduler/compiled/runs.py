@@ -72,10 +72,12 @@ class Ground:
             ends: of what runs, asked for where a reservation is made.
             now: the second.
         """
+        kernels = self.asks.kernels
         outcome = Outcome(
             tried=np.empty(order.size, np.int64),
             begin=np.empty(order.size, np.int64),
-            agents=np.empty(int(self.asks.kernels[order].sum()), np.int64),
+            # One session alone is what an index is mostly asked for.
+            agents=np.empty(kernels[order[0]] if order.size == 1 else kernels[order].sum(), np.int64),
             state=np.zeros(3, np.int64),
         )
         outcome.state[_WATCH] = backfill and self.judged < 0

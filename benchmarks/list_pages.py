@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import contextlib
 import re
+import statistics
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
@@ -46,6 +47,8 @@ LOGS = re.compile(r" logs \{[^}]*\}")
 #: Parts of texts: all have it, one of ninety in a million, thirty, nobody; the beginnings of texts, and of ids.
 SEARCHES = ("erson", "rson99", "aphod", "nobody", "pe", "usr_0000000000000000000000009")
 _RARE = 30
+#: Times what the same page of the small one takes.
+MOST = 3
 #: Rows multiplied in one statement.
 _AT_ONCE = 100_000
 
@@ -251,9 +254,30 @@ async def compare(kind: str, options: argparse.Namespace) -> None:
     for what in [one for one in small if one in large]:
         few, many = small[what], large[what]
         before, after = min(few.milliseconds), min(many.milliseconds)
-        mark = "" if after < 3 * before and many.statements <= few.statements else "  <-"
+        mark = "" if after < MOST * before and many.statements <= few.statements else "  <-"
         print(
             f"{what:>42} {many.rows:>4} {few.statements:>4} {many.statements:>5} {before:>9.1f} {after:>9.1f} {after / before:>6.1f}{mark}"
+        )
+    summarise(kind, small, large)
+
+
+def summarise(kind: str, small: dict[str, Figures], large: dict[str, Figures]) -> None:
+    """A table for `MEASURED.md`: of each list the median page and the worst one, orders and searches by themselves. Pages that
+    have rows in one database alone are not compared."""
+    groups: dict[tuple[str, str], list[tuple[float, float, str]]] = {}
+    for what in [one for one in small if one in large and small[one].rows == large[one].rows]:
+        name, _, how = what.partition(" ")
+        key = name, "searches" if how.startswith("search") else "orders"
+        before, after = min(small[what].milliseconds), min(large[what].milliseconds)
+        groups.setdefault(key, []).append((before, after, how.removeprefix("by ").removeprefix("search ")))
+    print(
+        f"\n| {kind} | pages | small, median ms | large, median ms | largest ratio | of |\n|---|---|---|---|---|---|"
+    )
+    for (name, what), pages in groups.items():
+        before, after = (statistics.median(page[side] for page in pages) for side in (0, 1))
+        worst = max(pages, key=lambda page: page[1] / page[0])
+        print(
+            f"| {name}, {what} | {len(pages)} | {before:.0f} | {after:.0f} | {worst[1] / worst[0]:.1f} | {worst[2]} |"
         )
 
 

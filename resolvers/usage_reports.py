@@ -41,6 +41,13 @@ GroupBy = Annotated[
 Resolution = Annotated[
     UsageResolution | None, strawberry.argument(description="Show it over time; by default only the total.")
 ]
+Timezone = Annotated[
+    str,
+    strawberry.argument(
+        description="Whose days and months, by the name in the IANA database, such as `Asia/Seoul`: one whose days begin with "
+        "an hour of UTC. For others than UTC the hours must still be kept."
+    ),
+]
 _WEEK: Final = timedelta(days=7)
 #: A cell that begins with one of these is a formula to a spreadsheet (CWE-1236).
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -58,9 +65,7 @@ _MEASURED: Final = {
 
 @strawberry.type
 class UsageReportQueries:
-    @strawberry.field(
-        description="What was used in some time: by whom, and over time. Days and months are those of UTC."
-    )
+    @strawberry.field(description="What was used in some time: by whom, and over time.")
     async def usage_report(
         self,
         info: Info,
@@ -69,6 +74,7 @@ class UsageReportQueries:
         scope_id: ScopeId = None,
         group_by: GroupBy = None,
         resolution: Resolution = None,
+        timezone: Timezone = "UTC",
     ) -> UsageReport:
         context = info.context
         viewer = context.viewer
@@ -84,6 +90,7 @@ class UsageReportQueries:
                 str(scope_id) if scope_id else None,
                 group_by.name if group_by else None,
                 resolution.name if resolution else None,
+                timezone,
             ),
         )
         things = {part.id: await context.find(part.id) for part in found.parts if part.id}

@@ -4,6 +4,7 @@ What is read does not grow with the length of the time: it is put together from 
 kernels that is not in the totals yet is added from their rows. So the parts of a time always add up to the whole.
 """
 
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from services.db import bulk
 from services.db.tables import Kernel, Session, UsageTotal
 from services.errors import Problems
 from services.permissions import Actor, Reach
-from services.usage import periods, rollup
+from services.usage import calendars, periods, rollup
 from services.usage.totals import BASE
 
 Resolution = Literal["HOUR", "DAY", "MONTH"]
@@ -30,6 +31,9 @@ Grouping = Literal["USER", "GROUP", "DOMAIN", "RESOURCE_GROUP"]
 MOST_PARTS: Final = 100
 MOST_PARTS_WITH_POINTS: Final = 20
 MOST_YEARS: Final = 20
+#: Far enough from what a date can be that days of any time zone are.
+_FIRST_YEAR: Final = 1970
+_LAST_YEAR: Final = 9000
 _MOST_POINTS: Final = {"HOUR": 31 * 24, "DAY": 400, "MONTH": 12 * MOST_YEARS}
 _KINDS: Final = {"usr": "user_id", "grp": "group_id", "dom": "domain_id", "rgp": "resource_group_id"}
 _GROUPS: Final = {
@@ -50,6 +54,8 @@ class Ask:
     group_by: Grouping | None = None
     #: None: only the total.
     resolution: Resolution | None = None
+    #: Whose days and months: a name of the IANA database.
+    timezone: str = "UTC"
 
 
 @dataclass
@@ -95,14 +101,15 @@ async def report(core: Core, actor: Actor, ask: Ask) -> Report:
     begin, end = _whole(core, ask)
     conditions = [*_role(actor), *_scope(ask)]
     by = _GROUPS[ask.group_by] if ask.group_by else None
-    covered = _points(begin, end, ask.resolution) if ask.resolution else periods.cover(begin, end)
+    points = _points(begin, end, ask) if ask.resolution else []
+    pieces = _pieces(points, end, ask) if ask.resolution else dict.fromkeys(periods.cover(begin, end), "")
     most = MOST_PARTS_WITH_POINTS if ask.resolution else MOST_PARTS
     users = by == "user_id" or any(name == "user_id" for name, _ in conditions)
     async with core.db.read() as db:
         if bulk.on_postgres(db):
             # Totals and kernels as one moment has them: what moves from these to those is not to be missed.
             await db.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-        rows = _Rows(db, covered, conditions, by, users=users)
+        rows = _Rows(db, pieces, conditions, by, users=users)
         largest = await rows.largest(most) if by else [""]
         found = await rows.sums(largest if by else None, each_period=ask.resolution is not None)
         live = await _live(core, db, conditions, by)
@@ -112,48 +119,80 @@ async def report(core: Core, actor: Actor, ask: Ask) -> Report:
     room = set(largest) if len(largest) >= most else None
     for key, hour, measure, amount in live:
         if begin <= hour < end and (room is None or key in room):
-            period = periods.names(hour)[_PLACE[ask.resolution]] if ask.resolution else ""
+            period = _key(points[bisect_right(points, hour) - 1]) if points else ""
             figures[key, period].add(measure, amount)
-    return Report(begin, end, _parts(figures, covered if ask.resolution else (), by, most))
+    return Report(begin, end, _parts(figures, points, by, most))
 
 
 def _whole(core: Core, ask: Ask) -> tuple[datetime, datetime]:
     """The time in whole hours, days or months around what was asked for."""
-    problems, resolution = Problems(), ask.resolution or "HOUR"
+    problems, zone = Problems(), calendars.find(ask.timezone)
+    if ask.begin.year < _FIRST_YEAR or ask.end.year > _LAST_YEAR:
+        problems.add("from", f"Between the years {_FIRST_YEAR} and {_LAST_YEAR}.")
+        problems.check()
     if ask.end <= ask.begin:
         problems.add("to", "It must be after `from`.")
     elif ask.end - ask.begin > timedelta(days=366 * MOST_YEARS):
         problems.add("to", f"At most {MOST_YEARS} years.")
+    if zone is None:
+        problems.add("timezone", "There is no such time zone; a name is for example `Asia/Seoul`.")
+    elif zone.key != "UTC" and ask.resolution not in ("DAY", "MONTH"):
+        problems.add("timezone", "Days and months alone have a time zone; leave it out.")
     problems.check()
     kept = periods.floor_day(core.now() - rollup.hours_kept(core) + timedelta(days=1))
     begin, end = (
         periods.floor_hour(ask.begin),
         periods.ceiling(ask.end, periods.floor_hour(ask.end), periods.HOUR),
     )
-    if resolution == "MONTH":
-        begin = periods.floor_month(begin)
-        end = end if end == periods.floor_month(end) else periods.next_month(end)
-    if resolution == "DAY" or begin < kept:
-        begin = periods.floor_day(begin)
-    if resolution == "DAY" or end < kept:
-        end = periods.ceiling(end, periods.floor_day(end), timedelta(days=1))
+    if ask.resolution in ("DAY", "MONTH"):
+        whole = calendars.Calendar(zone or calendars.UTC_ZONE, months=ask.resolution == "MONTH")
+        begin, end = whole.floor(begin), whole.ceiling(end)
+    else:
+        begin = periods.floor_day(begin) if begin < kept else begin
+        end = periods.ceiling(end, periods.floor_day(end), timedelta(days=1)) if end < kept else end
     if ask.resolution == "HOUR" and begin < kept:
         problems.add("from", f"Hours are kept for {rollup.hours_kept(core).days - 1} days; ask for days.")
-    if ask.resolution and len(_points(begin, end, ask.resolution)) > _MOST_POINTS[ask.resolution]:
+    points = _points(begin, end, ask) if ask.resolution else []
+    if ask.resolution and len(points) > _MOST_POINTS[ask.resolution]:
         problems.add("to", f"At most {_MOST_POINTS[ask.resolution]} points; ask for longer ones.")
+    for point in [*points, end]:
+        if point != periods.floor_hour(point):
+            problems.add(
+                "timezone", "Its days do not begin with an hour of UTC, by which usage is kept; ask for UTC."
+            )
+            break
+        if point < kept and point != periods.floor_day(point):
+            kept_for = rollup.hours_kept(core).days - 1
+            problems.add(
+                "from", f"Hours, of which its days are made, are kept for {kept_for} days; ask for UTC."
+            )
+            break
     problems.check()
     return begin, end
 
 
-def _points(begin: datetime, end: datetime, resolution: Resolution) -> list[str]:
-    names: list[str] = []
-    while begin < end and len(names) <= 10_000:
-        names.append(periods.names(begin)[_PLACE[resolution]])
-        if resolution == "MONTH":
-            begin = periods.next_month(begin)
-        else:
-            begin += periods.HOUR if resolution == "HOUR" else timedelta(days=1)
-    return names
+def _points(begin: datetime, end: datetime, ask: Ask) -> list[datetime]:
+    """Beginnings of points."""
+    if ask.resolution == "HOUR":
+        hours = (end - begin) // periods.HOUR
+        return [begin + number * periods.HOUR for number in range(hours)]
+    zone = calendars.find(ask.timezone) or calendars.UTC_ZONE
+    return calendars.Calendar(zone, months=ask.resolution == "MONTH").between(begin, end)
+
+
+def _pieces(points: Sequence[datetime], end: datetime, ask: Ask) -> dict[str, str]:
+    """Periods of the totals → the point that they are part of."""
+    if ask.timezone == "UTC" and ask.resolution:
+        return {periods.names(point)[_PLACE[ask.resolution]]: _key(point) for point in points}
+    return {
+        piece: _key(begin)
+        for begin, until in zip(points, [*points[1:], end], strict=True)
+        for piece in periods.cover(begin, until)
+    }
+
+
+def _key(point: datetime) -> str:
+    return point.strftime("%Y-%m-%dT%H")
 
 
 Conditions = list[tuple[str, str]]
@@ -184,13 +223,18 @@ class _Rows:
     """The totals of some periods that meet conditions."""
 
     def __init__(
-        self, db: AsyncSession, covered: Sequence[str], conditions: Conditions, by: str | None, *, users: bool
+        self, db: AsyncSession, pieces: dict[str, str], conditions: Conditions, by: str | None, *, users: bool
     ) -> None:
         self._db = db
         self._key: Any = getattr(UsageTotal, by) if by else literal("")
         self._by = by
+        self._points = bulk.table(
+            db,
+            "points",
+            {"piece": (bulk.TEXT, list(pieces)), "point": (bulk.TEXT, list(pieces.values()))},
+        )
         self._where: list[ColumnElement[bool]] = [
-            bulk.among(db, UsageTotal.period, covered),
+            bulk.among(db, UsageTotal.period, list(pieces)),
             UsageTotal.user_id != "" if users else UsageTotal.user_id == "",
             *(getattr(UsageTotal, name) == value for name, value in conditions),
         ]
@@ -207,9 +251,9 @@ class _Rows:
     async def sums(self, keys: Sequence[str] | None, *, each_period: bool) -> Iterable[Any]:
         """(key, period, measure, high, low, peak)."""
         key: Any = self._key if self._by else literal("").label("key")
-        period: Any = UsageTotal.period if each_period else literal("").label("period")
-        groups = [*([self._key] if self._by else []), *([UsageTotal.period] if each_period else [])]
-        where = [*self._where]
+        period: Any = self._points.c.point if each_period else literal("").label("period")
+        groups = [*([self._key] if self._by else []), *([period] if each_period else [])]
+        where = [*self._where, *([UsageTotal.period == self._points.c.piece] if each_period else [])]
         if keys is not None:
             column: InstrumentedAttribute[str] = self._key
             where.append(bulk.among(self._db, column, keys))
@@ -255,7 +299,7 @@ async def _live(
 
 
 def _parts(
-    figures: dict[tuple[str, str], Figures], points: Sequence[str], by: str | None, most: int
+    figures: dict[tuple[str, str], Figures], points: Sequence[datetime], by: str | None, most: int
 ) -> list[Part]:
     keys = {key for key, _ in figures} if by else {""}
     parts: list[Part] = []
@@ -265,12 +309,7 @@ def _parts(
             if of == key:
                 for measure, amount in one.amounts.items():
                     total.add(measure, amount, one.peaks.get(measure, 0))
-        shown = [(_begin(point), figures.get((key, point), Figures())) for point in points]
+        shown = [(point, figures.get((key, _key(point)), Figures())) for point in points]
         parts.append(Part(key, total, shown))
     parts.sort(key=lambda part: (-part.total.amounts["cpu"], part.id))
     return parts[:most]
-
-
-def _begin(point: str) -> datetime:
-    text = {7: f"{point}-01T00", 10: f"{point}T00"}.get(len(point), point)
-    return datetime.fromisoformat(f"{text}:00:00+00:00")

@@ -445,7 +445,7 @@ ARGUMENTS: Final = {
     "Query.availablePresets": "groupId:grp resourceGroupId:rgp",
     "Query.environments": "groupId:grp",
     "Query.node": "id:*",
-    "Query.usageReport": "from groupBy resolution scopeId:usr,grp,dom,rgp to",
+    "Query.usageReport": "from groupBy resolution scopeId:usr,grp,dom,rgp timezone to",
     "Query.settings": "sectionIn",
     "Kernel.logs": "tail",
     "Session.logs": "tail",

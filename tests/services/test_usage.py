@@ -395,3 +395,60 @@ async def test_what_is_really_used_is_added_up_across_managers_and_restarts(
     await rollup.roll_up(core)
     async with core.db.read() as db:
         assert await db.scalar(select(func.count()).select_from(KernelMeter)) == 0
+
+
+@pytest.mark.parametrize(
+    ("zone", "resolution", "begin", "lengths"),
+    [
+        ("Asia/Seoul", "DAY", datetime(2026, 10, 20, 15, tzinfo=UTC), [24, 24, 24]),
+        # The clocks go back on the second day.
+        ("Europe/Berlin", "DAY", datetime(2026, 10, 23, 22, tzinfo=UTC), [24, 25, 24]),
+        ("America/New_York", "MONTH", datetime(2026, 10, 1, 4, tzinfo=UTC), [31 * 24, 30 * 24 + 1]),
+        ("UTC", "DAY", datetime(2026, 10, 20, tzinfo=UTC), [24, 24]),
+    ],
+)
+async def test_days_and_months_are_those_of_a_time_zone(
+    core: Core, make: Factories, clock: Clock, zone: str, resolution: Any, begin: datetime, lengths: list[int]
+) -> None:
+    """One processor that is used all the time: each point has the seconds that it lasts."""
+    begun, end = begin - timedelta(days=1), begin + timedelta(hours=sum(lengths))
+    clock.time = end + timedelta(days=2)
+    admin = await make.superadmin()
+    session = await make.session(status="TERMINATED", started_at=begun)
+    await make.kernel(
+        session=session, slots={"cpu": 1000}, status="TERMINATED", terminated_at=end + timedelta(days=1)
+    )
+    for moved in (False, True):
+        if moved:
+            await rollup.roll_up(core)
+        ask = Ask(begin + timedelta(minutes=1), end - timedelta(minutes=1), None, None, resolution, zone)
+        found = await reports.report(core, admin, ask)
+        assert (found.begin, found.end) == (begin, end)
+        (part,) = found.parts
+        at = [begin + timedelta(hours=sum(lengths[:number])) for number in range(len(lengths))]
+        assert [point for point, _ in part.points] == at
+        assert [one.amounts["cpu"] for _, one in part.points] == [
+            hours * 3600 * 10**6 * 1000 for hours in lengths
+        ]
+
+
+@pytest.mark.parametrize(
+    ("zone", "resolution", "begin", "path", "message"),
+    [
+        ("Asia/Seul", "DAY", START, "timezone", "no such time zone"),
+        ("../../etc/passwd", "DAY", START, "timezone", "no such time zone"),
+        ("Asia", "DAY", START, "timezone", "no such time zone"),
+        ("Asia/Kolkata", "DAY", START, "timezone", "do not begin with an hour of UTC"),
+        ("Asia/Seoul", "HOUR", START, "timezone", "Days and months alone"),
+        ("Asia/Seoul", None, START, "timezone", "Days and months alone"),
+        ("Asia/Seoul", "MONTH", START - timedelta(days=3000), "from", "Hours, of which its days are made"),
+        ("Asia/Seoul", "DAY", datetime(1, 1, 1, tzinfo=UTC), "from", "Between the years"),
+    ],
+)
+async def test_a_time_zone_that_cannot_be_had_is_refused(
+    core: Core, make: Factories, zone: str, resolution: Any, begin: datetime, path: str, message: str
+) -> None:
+    admin, ask = await make.superadmin(), Ask(begin, begin + timedelta(days=2), None, None, resolution, zone)
+    with pytest.raises(BadInput, match=message) as refused:
+        await reports.report(core, admin, ask)
+    assert refused.value.path == path

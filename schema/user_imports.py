@@ -7,7 +7,7 @@ import strawberry
 from schema.fields import said
 from schema.tasks import Task
 from schema.users import Role, User
-from services import imports
+from services import imports, user_files
 
 
 @strawberry.enum(description="What is done with a row of an imported file.")
@@ -58,7 +58,7 @@ class ImportedUser:
     )
 
     @classmethod
-    def of(cls, row: imports.Row, welcome: str) -> "ImportedUser":
+    def of(cls, row: user_files.Row, welcome: str) -> "ImportedUser":
         made = row.user is not None
         return cls(
             line=row.line,

@@ -11,14 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from services import auth, import_tasks, imports, passwords, tasks
+from services import auth, import_tasks, imports, passwords, tasks, user_files
 from services.core import Core
 from services.db.tables import GroupMember, Keypair, Mail, Ticket, User
 from services.errors import BadInput, BerthError, Conflict, Forbidden, NotFound
-from services.imports import MOST_PASSWORDS, MOST_ROWS, Import, ImportSpec
+from services.imports import MOST_PASSWORDS, Import, ImportSpec
 from services.mails import queue
 from services.permissions import Actor
 from services.tasks import Runner
+from services.user_files import MOST_ROWS
 from tests.factories import Factories
 
 GOOD = """\ufeffEmail,name,full_name,groups,role,description\r
@@ -136,14 +137,14 @@ async def test_everything_wrong_is_named_with_line_and_column_and_nothing_is_mad
     ],
 )
 def test_a_file_that_is_none_is_refused_as_a_whole(text: str, line: int, says: str) -> None:
-    _, problems = imports.read(text)
+    _, problems = user_files.read(text)
     assert [wrong.line for wrong in problems] == [line]
     assert says in problems[0].message
 
 
 def test_spreadsheets_separate_by_semicolons_or_tabs_too() -> None:
     for separator in (";", "\t"):
-        rows, problems = imports.read(
+        rows, problems = user_files.read(
             separator.join(("email", "name")) + "\n" + separator.join(("a@b.org", "A, B"))
         )
         assert problems == []
@@ -152,7 +153,7 @@ def test_spreadsheets_separate_by_semicolons_or_tabs_too() -> None:
 
 @given(st.text(max_size=300))
 def test_whatever_is_read_is_users_or_says_what_is_wrong(text: str) -> None:
-    rows, problems = imports.read("email,name,groups\n" + text)
+    rows, problems = user_files.read("email,name,groups\n" + text)
     assert rows or problems
     assert all(wrong.message for wrong in problems)
 

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from sqlalchemy import text
 
 from benchmarks.crowd import databases, gather, open_core
-from services.dispatch import Dispatcher
+from services.scheduling.dispatch import Dispatcher
 
 
 async def timed(work: Callable[[], Awaitable[object]], runs: int) -> tuple[float, float, float]:

@@ -26,10 +26,10 @@ from sqlalchemy.engine import make_url
 
 from benchmarks.crowd import Crowd, databases, gather, open_core
 from services import leases
-from services.commits import Placement, commit
 from services.core import Core
 from services.db.tables import Kernel
-from services.dispatch import LEASE
+from services.scheduling.commits import Placement, commit
+from services.scheduling.dispatch import LEASE
 
 Bare = Callable[[list[tuple[str, str, str]]], Awaitable[None]]
 

@@ -18,7 +18,7 @@ from benchmarks.crowd import GIB, databases, gather, open_core
 from services import sessions
 from services.bus import Wake
 from services.db.tables import Agent, ResourceGroup, Session
-from services.dispatch import Dispatcher
+from services.scheduling.dispatch import Dispatcher
 
 
 async def measure(kind: str, url: str, sequencer: str, options: argparse.Namespace) -> None:

@@ -34,7 +34,6 @@ from services import (
     announcements,
     audits,
     auth,
-    availability,
     domains,
     groups,
     identities,
@@ -45,7 +44,6 @@ from services import (
     keypairs,
     mails,
     nested,
-    occupancy,
     policies,
     presets,
     registries,
@@ -62,6 +60,7 @@ from services.db.tables import Base
 from services.errors import NotFound, Unauthenticated
 from services.paging import Order, Page, PageArgs, Total
 from services.permissions import Actor
+from services.scheduling import availability, occupancy
 
 Many = Callable[[Core, Actor, Sequence[str]], Awaitable[dict[str, Any]]]
 Each = Callable[[Core, Actor, Sequence[Any]], Awaitable[Mapping[Any, list[Any]]]]

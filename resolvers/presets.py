@@ -8,8 +8,9 @@ from schema import presets as types
 from schema.context import Info
 from schema.presets import PresetAvailability, ResourcePreset
 from schema.slots import pairs
-from services import offers, presets
+from services import presets
 from services.presets import PresetChanges, PresetSpec
+from services.scheduling import offers
 
 
 @strawberry.type

@@ -17,7 +17,7 @@ from schema.resource_groups import (
 )
 from schema.signups import LegalText
 from schema.slots import SlotType, slot_type
-from services import availability, ids, slots
+from services import ids, slots
 from services.errors import BadInput
 from services.options import (
     PRIVACY_TEXT,
@@ -29,6 +29,7 @@ from services.options import (
     TERMS_VERSION,
     Option,
 )
+from services.scheduling import availability
 
 
 @strawberry.type

@@ -5,7 +5,7 @@ import strawberry
 from schema import usage as types
 from schema.context import Info
 from schema.usage import UsageCorrection
-from services import recounts
+from services.scheduling import recounts
 
 
 @strawberry.type

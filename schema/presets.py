@@ -10,8 +10,8 @@ from schema.nodes import Node
 from schema.paging import Direction
 from schema.scalars import ByteSize
 from schema.slots import Slot, SlotInput
-from services import offers
 from services.db import tables
+from services.scheduling import offers
 
 
 @strawberry.type(description="Amounts that sessions often ask for, under a name.")

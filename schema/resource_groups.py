@@ -12,8 +12,8 @@ from schema.fields import ACTIONS, USED, answered, asked, each, permitted_action
 from schema.nodes import Node
 from schema.paging import After, Before, Connection, Direction, First, Last, page_args
 from schema.slots import SlotInput, SlotLimit, SlotType, SlotUsage
-from services.availability import Capacity
 from services.db import tables
+from services.scheduling.availability import Capacity
 
 if TYPE_CHECKING:
     from schema.agents import Agent

@@ -5,7 +5,8 @@ import strawberry
 from schema.context import Need
 from schema.fields import asked, said
 from schema.nodes import Node
-from services import recounts, slots
+from services import slots
+from services.scheduling import recounts
 
 
 @strawberry.type(description="An account of usage that was wrong.")

@@ -10,9 +10,10 @@ import strawberry
 from scheduler import plan
 from schema.context import Context, Info, Need
 from schema.fields import answered, asked, said
-from services import permissions, pieces, slots
+from services import permissions, slots
 from services.db import tables
 from services.permissions import Reach
+from services.scheduling import pieces
 from services.sessions import reasons
 
 if TYPE_CHECKING:

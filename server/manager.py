@@ -43,11 +43,11 @@ from services.commands import Commands
 from services.core import Core, Settings
 from services.db.engine import open_database
 from services.db.migrate import upgrade
-from services.dispatch import Dispatcher
 from services.metrics import Metrics
 from services.options import OptionBook
 from services.progress import ProgressBook
 from services.redis_bus import RedisBus
+from services.scheduling.dispatch import Dispatcher
 from services.stats import StatsBook
 from services.usage import rollup
 

@@ -6,22 +6,12 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import (
-    gangs,
-    groups,
-    ids,
-    inputs,
-    keypairs,
-    passwords,
-    presets,
-    resource_groups,
-    trail,
-    users,
-)
+from services import groups, ids, inputs, keypairs, passwords, presets, resource_groups, trail, users
 from services.auth import change
 from services.core import Core
 from services.db.tables import Base, Domain, Group, Keypair, ResourceGroup, ResourcePolicy, User
 from services.errors import Problems
+from services.scheduling import gangs
 from services.trail import Entry
 
 NAME: Final = "default"

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from sqlalchemy import or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import gangs
 from services.bus import Deliver
 from services.core import Core
 from services.db.tables import FINAL, Agent, Kernel, Session, in_status
+from services.scheduling import gangs
 from services.sessions.lifecycle import PLACED
 
 

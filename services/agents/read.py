@@ -12,8 +12,8 @@ from services.db.tables import Agent, AgentEvent, AgentImage
 from services.errors import BadInput
 from services.filters import Conditions, among, equal, linked, searched
 from services.nouns import Noun
-from services.occupancy import of
 from services.permissions import Actor
+from services.scheduling.occupancy import of
 from services.stats import KernelSample, Latest, NodeSample
 from services.timelines import Timeline, position
 

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from services import allowances, limits, permissions
+from services import allowances, permissions
 from services.db.tables import (
     IS_LIVE,
     Domain,
@@ -26,8 +26,9 @@ from services.db.tables import (
 )
 from services.errors import NotFound
 from services.inputs import searchable
-from services.limits import Limit
 from services.permissions import READ, Actor, Subject
+from services.scheduling import limits
+from services.scheduling.limits import Limit
 
 
 class Asks(Protocol):

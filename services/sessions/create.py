@@ -14,7 +14,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import gangs, ids, inputs, limits, permissions, slots, trail
+from services import ids, inputs, permissions, slots, trail
 from services.bus import Wake
 from services.core import Core
 from services.db import bulk
@@ -32,6 +32,7 @@ from services.db.tables import (
 )
 from services.errors import BerthError, Conflict, NotFound, Problems
 from services.permissions import Actor
+from services.scheduling import gangs, limits
 from services.sessions import admission, gates, lifecycle
 from services.sessions.admission import Admission
 from services.together import Together

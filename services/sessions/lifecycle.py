@@ -22,11 +22,12 @@ from typing import Any, Final
 from sqlalchemy import insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import limits, occupancy, trail
+from services import trail
 from services.bus import AnyHint, Deliver, SessionChanged, Wake
 from services.db import bulk
 from services.db.tables import FINAL, STARTING, Kernel, Session, SessionEvent, Slots, stage_of
-from services.occupancy import SESSIONS
+from services.scheduling import limits, occupancy
+from services.scheduling.occupancy import SESSIONS
 from services.sessions import gates
 
 _STARTING: Final = STARTING[1:]

@@ -29,7 +29,8 @@ from scheduler.plan import (
     WrongArchitecture,
     sentence,
 )
-from services import pieces, slots
+from services import slots
+from services.scheduling import pieces
 
 Document = dict[str, Any]
 

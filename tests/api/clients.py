@@ -20,7 +20,7 @@ from services import bootstrap, ids
 from services.agents import AgentLinks
 from services.commands import Commands
 from services.core import Core
-from services.dispatch import Dispatcher
+from services.scheduling.dispatch import Dispatcher
 
 URL = "http://127.0.0.1:8080"
 IDS = re.compile(rf"\b(?:{'|'.join(ids.KINDS)})_[{ids.ALPHABET}]{{{ids.LENGTH}}}\b")

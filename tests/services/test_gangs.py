@@ -10,12 +10,12 @@ from sqlalchemy import select, update
 
 from agents.protocol import Swarm
 from services import agents, leases, sessions, terminals
-from services.commits import Placement, commit
 from services.core import Core
 from services.db.tables import FINAL, Agent, Kernel, Session, Ticket
-from services.dispatch import Dispatcher
 from services.errors import BadInput, NotFound, QuotaExceeded
 from services.permissions import Actor
+from services.scheduling.commits import Placement, commit
+from services.scheduling.dispatch import Dispatcher
 from tests.factories import Clock
 from tests.services.world import World, ledger_is_true
 

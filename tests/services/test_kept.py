@@ -12,16 +12,17 @@ import pytest
 from sqlalchemy import insert, update
 
 from agents.protocol import Phase
-from services import agents, dispatch, ids, kept, policies, sessions
+from services import agents, ids, policies, sessions
 from services.bus import Wake
 from services.core import Core
 from services.db import bulk
 from services.db.tables import FINAL, Agent, Kernel, ResourceGroup, Session, SessionEvent
-from services.dispatch import Dispatcher
 from services.errors import BerthError
-from services.kept import Kept
 from services.permissions import Actor
 from services.policies import PolicyChanges
+from services.scheduling import dispatch, kept
+from services.scheduling.dispatch import Dispatcher
+from services.scheduling.kept import Kept
 from tests.factories import Clock
 from tests.scheduler.builders import described
 from tests.services.world import World

@@ -11,18 +11,19 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from sqlalchemy import Connection, delete, select, update
 
-from services import dispatch as dispatch_module
-from services import ids, leases, limits, resource_groups, sessions, users
+from services import ids, leases, resource_groups, sessions, users
 from services.core import Core
 from services.db.migrate import MIGRATIONS
 from services.db.tables import Kernel, Occupancy, ResourceGroup, ResourcePolicy, Session, User
-from services.dispatch import Dispatcher
 from services.errors import Forbidden, QuotaExceeded
-from services.kept import Kept
-from services.limits import KERNELS, Limit
-from services.occupancy import SESSIONS
 from services.permissions import Actor
 from services.resource_groups import ResourceGroupChanges, ResourceGroupSpec
+from services.scheduling import dispatch as dispatch_module
+from services.scheduling import limits
+from services.scheduling.dispatch import Dispatcher
+from services.scheduling.kept import Kept
+from services.scheduling.limits import KERNELS, Limit
+from services.scheduling.occupancy import SESSIONS
 from services.users import UserChanges
 from tests.factories import Factories
 from tests.services.world import World, ledger_is_true

@@ -9,7 +9,7 @@ from sqlalchemy import delete, insert, select
 from services import sessions
 from services.core import Core
 from services.db.tables import SessionEvent
-from services.dispatch import Dispatcher
+from services.scheduling.dispatch import Dispatcher
 from tests.factories import Clock
 from tests.services.world import World
 

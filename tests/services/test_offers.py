@@ -5,12 +5,13 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from services import ids, offers, resource_groups, sessions
+from services import ids, resource_groups, sessions
 from services.core import Core
 from services.db.tables import Agent
 from services.errors import NotFound, QuotaExceeded
-from services.offers import Offer
 from services.resource_groups import ResourceGroupChanges
+from services.scheduling import offers
+from services.scheduling.offers import Offer
 from tests.factories import Factories
 from tests.services.world import World
 

@@ -10,7 +10,7 @@ from agents.protocol import Device, Resources, SlotKind
 from scheduler.placers import Scale
 from services.core import Core
 from services.db.tables import Agent
-from services.pieces import SIZES, Pieces, plain
+from services.scheduling.pieces import SIZES, Pieces, plain
 from services.sessions.reasons import explain
 from tests.services.test_accelerators import SLOTS, launch_with
 from tests.services.world import World

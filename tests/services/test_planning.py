@@ -18,10 +18,10 @@ from scheduler.snapshot import Request
 from services import resource_groups
 from services.core import Core
 from services.db.tables import Base, ResourceGroup, ResourcePolicy, Session
-from services.dispatch import Dispatcher
 from services.errors import BadInput
 from services.permissions import Actor
 from services.resource_groups import ResourceGroupChanges, ResourceGroupSpec
+from services.scheduling.dispatch import Dispatcher
 from services.sessions.reasons import explain
 from tests.factories import Clock, Factories
 from tests.services.test_sessions import running

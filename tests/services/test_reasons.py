@@ -13,7 +13,7 @@ from scheduler.plan import NoAgentFits, NoAgents, Reason, Reserved, Waiting
 from services import sessions
 from services.core import Core
 from services.db.tables import Agent
-from services.dispatch import Dispatcher
+from services.scheduling.dispatch import Dispatcher
 from services.sessions.reasons import (
     Away,
     News,

@@ -5,12 +5,13 @@ import asyncio
 import pytest
 from sqlalchemy import delete, update
 
-from services import ids, recounts, sessions
+from services import ids, sessions
 from services.bus import Wake
 from services.core import Core
 from services.db.tables import Occupancy
 from services.errors import Forbidden, Unavailable
-from services.recounts import Correction
+from services.scheduling import recounts
+from services.scheduling.recounts import Correction
 from tests.factories import Factories
 from tests.services.world import World, ledger_is_true
 
@@ -99,7 +100,7 @@ async def test_who_holds_the_books_for_too_long_is_not_waited_for(
     core: Core, make: Factories, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world, admin = await busy(core), await make.superadmin()
-    monkeypatch.setattr("services.recounts._PATIENCE", "1ms")
+    monkeypatch.setattr("services.scheduling.recounts._PATIENCE", "1ms")
     async with core.db.write() as db:
         await db.execute(_of(world.group, "cpu").values(used=1))
         with pytest.raises(Unavailable):

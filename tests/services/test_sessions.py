@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from agents.protocol import KernelLog, KernelReport
-from services import occupancy, sessions
+from services import sessions
 from services.core import Core
 from services.db.tables import FINAL, Session
 from services.errors import BadInput, Conflict, NotFound, QuotaExceeded
+from services.scheduling import occupancy
 from services.sessions import SessionFilter
 from services.sessions.lifecycle import FROM, LIVE, ORDER, derive
 from tests.services.world import World, ledger_is_true

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from scheduler import fast, machine_code
-from services import dispatch
 from services.core import Core
-from services.dispatch import Dispatcher
+from services.scheduling import dispatch
+from services.scheduling.dispatch import Dispatcher
 
 
 @pytest.mark.parametrize("kept", [True, False])

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select
 
 from agents.protocol import Event, Hardware, Hello, ImageInfo, KernelLog, KernelPhase, KernelReport, Phase
-from services import ids, occupancy, sessions
+from services import ids, sessions
 from services.agents import AgentLinks
 from services.core import Core
 from services.db.tables import (
@@ -26,9 +26,10 @@ from services.db.tables import (
     Session,
     User,
 )
-from services.dispatch import Dispatcher
 from services.keys import digest
 from services.permissions import Actor
+from services.scheduling import occupancy
+from services.scheduling.dispatch import Dispatcher
 from services.sessions import SessionSpec
 
 MINIMAL = ImageInfo(

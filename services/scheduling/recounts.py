@@ -13,14 +13,15 @@ from sqlalchemy import bindparam, func, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import limits, permissions, trail
+from services import permissions, trail
 from services.bus import Wake
 from services.core import Core
 from services.db.engine import insert_into
 from services.db.tables import Kernel, Occupancy, Session, in_status
 from services.errors import Unavailable
-from services.occupancy import SESSIONS, Amounts
 from services.permissions import Actor
+from services.scheduling import limits
+from services.scheduling.occupancy import SESSIONS, Amounts
 from services.sessions.lifecycle import PLACED
 
 log = logging.getLogger(__name__)

@@ -17,13 +17,14 @@ import msgspec
 from sqlalchemy import Text, bindparam, cast, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import gangs, leases, limits, occupancy, slots
+from services import leases, slots
 from services.bus import AnyHint, Deliver
 from services.core import Core
 from services.db import bulk
 from services.db.tables import Agent, Kernel, Session, Slots
-from services.limits import Counted
-from services.occupancy import Amounts, Caps, Ledger, Wants
+from services.scheduling import gangs, limits, occupancy
+from services.scheduling.limits import Counted
+from services.scheduling.occupancy import Amounts, Caps, Ledger, Wants
 from services.sessions import lifecycle
 
 

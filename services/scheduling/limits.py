@@ -17,7 +17,7 @@ from services import slots
 from services.db import bulk
 from services.db.tables import Domain, Group, Keypair, ResourceGroup, ResourcePolicy, Session, Slots, User
 from services.errors import QuotaExceeded
-from services.occupancy import SESSIONS, Caps, Wants
+from services.scheduling.occupancy import SESSIONS, Caps, Wants
 
 #: The pseudo-slot of containers of one session, which has a limit and no account.
 KERNELS: Final = "kernels"

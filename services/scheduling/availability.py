@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services import limits, occupancy, permissions
+from services import permissions
 from services.core import Core
 from services.db.tables import Agent, Domain, Group, Keypair, ResourceGroup, ResourcePolicy, Slots, User
 from services.errors import NotFound
-from services.limits import Limit
-from services.occupancy import SESSIONS
 from services.permissions import Actor
+from services.scheduling import limits, occupancy
+from services.scheduling.limits import Limit
+from services.scheduling.occupancy import SESSIONS
 from services.slots import SLOT_TYPES, total
 
 

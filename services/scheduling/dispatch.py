@@ -1,7 +1,7 @@
 """The dispatcher: one manager at a time turns what waits into placements.
 
     woken ─▶ lease ─▶ what has changed ─▶ scheduler.plan ─▶ commit (fenced; limits checked again under locks) ─▶ commands
-                        (`services.kept`)        └─▶ reasons of those left waiting
+                        (`services.scheduling.kept`)        └─▶ reasons of those left waiting
 
 Planning reads without locks and may be overtaken; committing takes the rows' locks, checks versions and limits, and
 leaves what no longer holds in the queue for the next cycle. So limits hold at every committed state, whatever else runs.
@@ -23,11 +23,11 @@ from scheduler.fast import Fast
 from scheduler.plan import Plan, SchedulerFailed, Waiting
 from services import leases
 from services.bus import Lagged, Queue, SessionChanged, Wake
-from services.commits import Placement, commit
 from services.core import Core
 from services.db.tables import ResourceGroup, Session
-from services.kept import Kept
-from services.planning import Planned, Planner, as_stored, built_in
+from services.scheduling.commits import Placement, commit
+from services.scheduling.kept import Kept
+from services.scheduling.planning import Planned, Planner, as_stored, built_in
 from services.sessions.batches import cancel_hopeless
 from services.sessions.reasons import Turns, Writer
 

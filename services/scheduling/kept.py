@@ -3,7 +3,7 @@
     marks: who has changed? ─▶ read those, and what is taken of their scopes and agents ─▶ the scheduler's snapshot
 
 It is a hint and no more. What is read replaces what was known, so nothing is ever counted twice, and whoever commits a
-plan looks at everything again (`services.commits`). Everything is read anew when the duty is taken over, when something
+plan looks at everything again (`services.scheduling.commits`). Everything is read anew when the duty is taken over, when something
 has changed that leaves no row in a timeline, on any doubt, and after a while in any case.
 """
 
@@ -21,14 +21,14 @@ import msgspec
 from scheduler.kept import KeptSnapshot
 from scheduler.plugins import backfill_options
 from scheduler.snapshot import Snapshot
-from services import gangs, limits, occupancy, readings
 from services.bus import Wake
 from services.core import Core
 from services.db.tables import Agent, ResourceGroup, Slots
-from services.limits import Counted, Limit
-from services.marks import Marks
-from services.pieces import Pieces
-from services.readings import Pending, Placed, scopes
+from services.scheduling import gangs, limits, occupancy, readings
+from services.scheduling.limits import Counted, Limit
+from services.scheduling.marks import Marks
+from services.scheduling.pieces import Pieces
+from services.scheduling.readings import Pending, Placed, scopes
 from services.sessions.reasons import Away
 
 #: Everything is read anew after so long, whatever the marks say;

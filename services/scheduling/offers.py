@@ -10,14 +10,15 @@ from typing import Literal
 
 from sqlalchemy import select
 
-from services import availability, pieces, slots
-from services.availability import Room
+from services import slots
 from services.core import Core
 from services.db.tables import Agent, ResourcePreset, Slots
-from services.limits import Limit
-from services.occupancy import SESSIONS
 from services.permissions import Actor
-from services.pieces import Pieces
+from services.scheduling import availability, pieces
+from services.scheduling.availability import Room
+from services.scheduling.limits import Limit
+from services.scheduling.occupancy import SESSIONS
+from services.scheduling.pieces import Pieces
 from services.slots import MANDATORY, describe
 
 #: Presets that are judged at once, by name.

@@ -215,7 +215,7 @@ async def test_answers_and_log_lines_have_the_number_of_their_request(
         token = (await log_in(app)).json()["data"]["login"]["accessToken"]
         core = app.state.manager.core
         with monkeypatch.context() as patched:
-            patched.setattr("resolvers.usage.usage.recalculate", None)
+            patched.setattr("resolvers.usage.recounts.recalculate", None)
             answer = await operate(
                 app, "mutation { recalculateUsage(input: {}) { corrections { slot } } }", token
             )

@@ -301,11 +301,12 @@ class CompiledCycle:
         queue, by_user = self._groups.snapshot.queue, drf.options.by == "user"
         column = queue.users if by_user else queue.groups
         count = len(column.values)
-        held = np.zeros((count, self._ground.slots), np.int64)
-        for kernel in self._members.running:
-            party = column.values.get(kernel.user if by_user else kernel.group)
-            if party is not None:
-                held[party] += kernel.held
+        slots, running = self._ground.slots, self._members.running
+        held = np.zeros((count, slots), np.int64)
+        number = column.values.get
+        whose = np.array([number(k.user if by_user else k.group, -1) for k in running], np.int64)
+        rows = np.array([kernel.held for kernel in running], np.int64).reshape(len(running), slots)
+        np.add.at(held, whose[whose >= 0], rows[whose >= 0])
         return Parties(
             party=view(column.codes),
             held=held,

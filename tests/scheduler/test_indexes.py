@@ -124,8 +124,8 @@ def test_an_index_grows_with_what_it_is_told() -> None:
                 session_id=f"s{number}",
                 resource_group=GROUP,
                 shape=Shape((number % 70 + 1, 1)),
-                scopes=(f"key_{number % 500}",),
-                user=f"usr_{number % 500}",
+                scopes=(f"key_{number % 1500}",),
+                user=f"usr_{number % 1500}",
             )
         )
     placed = index.decide(0)
@@ -136,7 +136,7 @@ def test_an_index_grows_with_what_it_is_told() -> None:
                 session_id=f"s{number}",
                 resource_group=GROUP,
                 shape=Shape((number % 70 + 1, 1)),
-                user=f"usr_{number % 500}",
+                user=f"usr_{number % 1500}",
             )
         )
     assert placed == plain.decide(0)

@@ -152,15 +152,17 @@ async def _needed_by(
     core: Core, actor: Actor, session_ids: Sequence[str], condition: ColumnElement[bool]
 ) -> dict[str, list[Session]]:
     result: dict[str, list[Session]] = {session_id: [] for session_id in session_ids}
+    # Of these sessions alone: SQLite would make a list of all that may be seen.
     visible = select(Session.id).where(permissions.visible(actor, Session))
+    asked = select(SessionDependency.depends_on_id).where(SessionDependency.session_id.in_(session_ids))
     async with core.db.read() as db:
         rows = await db.execute(
             select(SessionDependency.session_id, _needed)
             .join(_needed, _needed.id == SessionDependency.depends_on_id)
             .where(
                 SessionDependency.session_id.in_(session_ids),
-                SessionDependency.session_id.in_(visible),
-                _needed.id.in_(visible),
+                SessionDependency.session_id.in_(visible.where(Session.id.in_(session_ids))),
+                _needed.id.in_(visible.where(Session.id.in_(asked))),
                 condition,
             )
             .order_by(SessionDependency.depends_on_id)

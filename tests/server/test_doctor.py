@@ -159,6 +159,18 @@ async def test_settings_of_a_database_that_is_away_are_those_of_the_configuratio
     assert "anybody may make an account" in found.found
 
 
+async def test_a_database_that_finds_parts_of_texts_by_reading_all_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(tmp_path)
+    await upgrade(settings.database)
+    assert verdicts(list(await manager.database(settings))) == {Verdict.OK}
+    monkeypatch.setattr(manager.searching, "missing", lambda _connection: ["users"])
+    (found,) = await manager.database(settings)
+    assert found.verdict is Verdict.WARNING
+    assert "CREATE EXTENSION pg_trgm" in found.mend
+
+
 def test_secrets_that_others_may_read_fail_with_the_command_that_mends_it(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     settings = config(tmp_path)

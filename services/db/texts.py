@@ -21,7 +21,7 @@ class _ContainsAscii(_Contains):
 
 def contains(text: SQLColumnExpression[str], needle: str) -> ColumnElement[bool]:
     """The needle is part of the text; letters of any script are the same in either case."""
-    return _Contains(text, bindparam(None, f"%{_escaped(needle.lower())}%"))
+    return _Contains(text, bindparam(None, f"%{_escaped(needle)}%"))
 
 
 def contains_ascii(
@@ -54,7 +54,7 @@ def _ilike(element: _Contains, compiler: Any, **options: Any) -> str:
 @compiles(_Contains, "sqlite")
 def _folded_like(element: _Contains, compiler: Any, **options: Any) -> str:
     text, pattern = (compiler.process(one, **options) for one in element.clauses)
-    return f"folded({text}) LIKE {pattern} ESCAPE '\\'"
+    return f"folded({text}) LIKE folded({pattern}) ESCAPE '\\'"
 
 
 @compiles(_ContainsAscii, "postgresql")

@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import zxingcpp
 from playwright.async_api import Page, expect
 
 from services.auth import totp
@@ -18,6 +20,14 @@ from tests.flow.cluster import Cluster, eventually
 pytestmark = [pytest.mark.browser, pytest.mark.sandbox]
 ADA, PASSWORD, NEW_PASSWORD = "ada@example.org", "analytical-engine-1", "difference-engine-2"
 SETTINGS = "mutation($i: UpdateSettingsInput!) { updateSettings(input: $i) { settings { key } } }"
+#: What a picture looks like in 208 by 208 points: one channel of each.
+GREYS = """image => {
+    const canvas = new OffscreenCanvas(208, 208), context = canvas.getContext('2d')
+    context.fillStyle = 'white'
+    context.fillRect(0, 0, 208, 208)
+    context.drawImage(image, 0, 0, 208, 208)
+    return Array.from(context.getImageData(0, 0, 208, 208).data.filter((_, place) => place % 4 === 0))
+}"""
 
 
 async def settle(cluster: Cluster, **values: Any) -> None:
@@ -144,6 +154,9 @@ async def test_an_administrator_who_needs_a_second_factor_sets_it_up_and_logs_in
     await dialog.get_by_label("Current password").fill(OWNERS)
     await dialog.get_by_role("button", name="Set it up").click()
     secret = await dialog.locator("pre").inner_text(timeout=PATIENCE)
+    picture = await dialog.get_by_role("img", name="QR code").evaluate(GREYS)
+    (scanned,) = zxingcpp.read_barcodes(np.array(picture, dtype=np.uint8).reshape(208, 208))
+    assert f"secret={secret}" in scanned.text
     assert await violations(page) == []
     await dialog.get_by_label("Code").fill("000000")
     await dialog.get_by_role("button", name="Confirm").click()

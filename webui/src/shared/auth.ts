@@ -285,11 +285,15 @@ const START_TOTP = graphql(`
     startTotp(input: $input) {
       secret
       url
+      qrCode
     }
   }
 `)
 
-export async function startTotp(password: string): Promise<{ secret: string; url: string }> {
+/** `qrCode`: an SVG document. */
+export type StartedTotp = { secret: string; url: string; qrCode: string }
+
+export async function startTotp(password: string): Promise<StartedTotp> {
   return (await ask(START_TOTP, { input: { password } })).startTotp
 }
 

@@ -4,6 +4,7 @@ import {
   Button,
   Code,
   Group,
+  Image,
   Modal,
   PasswordInput,
   SimpleGrid,
@@ -12,7 +13,15 @@ import {
 } from '@mantine/core'
 import { useEffect, useState } from 'react'
 import { useTranslation } from 'react-i18next'
-import { confirmTotp, disableTotp, logout, refresh, secondFactorOn, startTotp } from '../../shared/auth'
+import {
+  confirmTotp,
+  disableTotp,
+  logout,
+  refresh,
+  type StartedTotp,
+  secondFactorOn,
+  startTotp,
+} from '../../shared/auth'
 import { SubmissionError } from './AccessCard'
 import { CodeField } from './CodeField'
 import { useSubmission } from './useSubmission'
@@ -43,7 +52,7 @@ function Steps({ onClose, must }: { onClose: () => void; must: boolean }) {
   const [on, setOn] = useState(must ? false : undefined)
   const [password, setPassword] = useState('')
   const [code, setCode] = useState('')
-  const [made, setMade] = useState<{ secret: string; url: string }>()
+  const [made, setMade] = useState<StartedTotp>()
   const [codes, setCodes] = useState<string[]>()
   const [off, setOff] = useState(false)
   useEffect(() => {
@@ -91,6 +100,16 @@ function Steps({ onClose, must }: { onClose: () => void; must: boolean }) {
         <SubmissionError error={error} />
         {made ? (
           <>
+            <Text size="sm">{t('factor.scan')}</Text>
+            <Image
+              src={`data:image/svg+xml,${encodeURIComponent(made.qrCode)}`}
+              alt={t('factor.qrCode')}
+              w={208}
+              p={8}
+              mx="auto"
+              // Scanners want dark on light, in the dark face too.
+              bg="white"
+            />
             <Text size="sm">{t('factor.enter')}</Text>
             <Code block>{made.secret}</Code>
             <Anchor href={made.url} size="sm">

@@ -9,7 +9,6 @@ import asyncio
 import json
 import math
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +20,7 @@ from strawberry.types.graphql import OperationType
 
 from schema.errors import present, present_all
 from server.observing import Observer, Seen
+from server.operations import Operation
 from server.results import contents, wrap
 from services import requests, tracing
 from services.auth import WINDOW
@@ -40,13 +40,6 @@ _POST_TYPES: Final = frozenset({OperationType.QUERY, OperationType.MUTATION})
 ContextFactory = Callable[[Request, bytes], Awaitable[Any]]
 #: Raises `Forbidden` for a document that this client may not send.
 Admission = Callable[[HTTPConnection, str], None]
-
-
-@dataclass(frozen=True)
-class Operation:
-    query: str
-    variables: dict[str, Any] | None
-    name: str | None
 
 
 class Malformed(Exception):

@@ -27,10 +27,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry import Schema
 
 from schema.errors import present_all
-from server.graphql_http import Malformed, Operation, read_operation
+from server.graphql_http import Malformed, read_operation
 from server.observing import Observer, Seen
+from server.operations import Operation, is_subscription
 from server.results import Payload, encode, wrap
-from server.shared import SharedStreams, is_subscription
+from server.shared import SharedStreams
 from services import requests
 from services.errors import BerthError, Unavailable
 

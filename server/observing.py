@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from graphql import FieldNode, GraphQLError, GraphQLSchema, OperationType
 
 from schema.errors import code_of
-from server.shared import operation_of
+from server.operations import operation_of
 from services import requests, tracing
 from services.metrics import Metrics
 

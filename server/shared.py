@@ -7,28 +7,17 @@ skips samples, holds up nobody and grows no queue.
 
 import asyncio
 import contextlib
-import functools
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
-from graphql import (
-    DocumentNode,
-    FieldNode,
-    GraphQLError,
-    GraphQLSyntaxError,
-    OperationDefinitionNode,
-    OperationType,
-    parse,
-)
+from graphql import FieldNode, OperationType
 from strawberry import Schema
 
+from server.operations import Operation, operation_of
 from server.results import Payload, encode
-
-if TYPE_CHECKING:
-    from server.graphql_http import Operation
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +80,7 @@ class SharedStreams:
         #: Results executed since the start, for metrics and tests.
         self.executed = 0
 
-    def key(self, operation: "Operation", actor: Any) -> Key | None:
+    def key(self, operation: Operation, actor: Any) -> Key | None:
         """What makes two subscriptions the same, None for an operation that is not to be shared."""
         if actor is None or not _newest_counts(operation.query, operation.name):
             return None
@@ -103,7 +92,7 @@ class SharedStreams:
         return operation.query, operation.name, variables, rights
 
     @asynccontextmanager
-    async def join(self, key: Key, operation: "Operation", context: Any) -> AsyncGenerator[Listener]:
+    async def join(self, key: Key, operation: Operation, context: Any) -> AsyncGenerator[Listener]:
         """Listen to the execution of this key, beginning it if nobody does yet."""
         listener = Listener()
         stream = self._streams.get(key)
@@ -124,7 +113,7 @@ class SharedStreams:
                     with contextlib.suppress(asyncio.CancelledError):
                         await stream.task
 
-    async def _execute(self, key: Key, stream: _Stream, operation: "Operation", context: Any) -> None:
+    async def _execute(self, key: Key, stream: _Stream, operation: Operation, context: Any) -> None:
         try:
             async with context as entered:
                 results = await self._schema.stream(
@@ -145,30 +134,6 @@ class SharedStreams:
             if self._streams.get(key) is stream:
                 del self._streams[key]
             stream.end()
-
-
-@functools.lru_cache(maxsize=256)
-def parsed(query: str) -> DocumentNode | None:
-    """The document, None when it is none; parsing is for the executor to complain about."""
-    try:
-        return parse(query, max_tokens=2000)
-    except (GraphQLSyntaxError, GraphQLError, RecursionError):
-        return None
-
-
-def operation_of(query: str, name: str | None) -> OperationDefinitionNode | None:
-    """The operation of a document that a request means."""
-    document = parsed(query)
-    if document is None:
-        return None
-    operations = [d for d in document.definitions if isinstance(d, OperationDefinitionNode)]
-    chosen = [o for o in operations if name is None or (o.name is not None and o.name.value == name)]
-    return chosen[0] if len(chosen) == 1 else None
-
-
-def is_subscription(query: str, name: str | None) -> bool:
-    operation = operation_of(query, name)
-    return operation is not None and operation.operation is OperationType.SUBSCRIPTION
 
 
 def _newest_counts(query: str, name: str | None) -> bool:

@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 LEASE: Final = "dispatch"
 _LEASE_LIFE: Final = timedelta(seconds=10)
 _RENEW_EVERY: Final = 3.0
+#: A busy dispatcher need not renew it for each cycle; whether it still has it is asked in each commit.
+_RENEW_AFTER: Final = timedelta(seconds=1)
 #: Sessions looked at in one cycle, oldest first, where a sequencer or a placer takes its time for each.
 _BATCH: Final = 10_000
 #: Sessions committed in one transaction.
@@ -57,6 +59,7 @@ class Dispatcher:
         self._core = core
         self._fast: Fast | None = None
         self._fence: int | None = None
+        self._renewed = core.now()
         self._kept = Kept(core)
         self._turns = Turns()
         #: So many of those that wait have not been asked yet whether their reason has changed; where to go on.
@@ -92,8 +95,12 @@ class Dispatcher:
         self._fast = await asyncio.to_thread(fast.load)
 
     async def take_duty(self) -> bool:
-        """Take or renew the duty. False while another manager has it."""
+        """Take the duty, or renew it where that is due. False while another manager has it."""
+        now = self._core.now()
+        if self._fence is not None and now < self._renewed + _RENEW_AFTER:
+            return True
         before, self._fence = self._fence, await leases.acquire(self._core, LEASE, _LEASE_LIFE)
+        self._renewed = now
         if self._fence != before:
             self._kept.drop()
         self._core.metrics.dispatching.set(self._fence is not None)

@@ -38,6 +38,9 @@ _LEASE_LIFE: Final = timedelta(seconds=10)
 _RENEW_EVERY: Final = 3.0
 #: A busy dispatcher need not renew it for each cycle; whether it still has it is asked in each commit.
 _RENEW_AFTER: Final = timedelta(seconds=1)
+#: Seconds from the beginning of one cycle to that of the next at least, of a dispatcher that is woken all the time: many
+#: sessions in one cycle cost little more than one does.
+_PACE: Final = 0.03
 #: Sessions looked at in one cycle, oldest first, where a sequencer or a placer takes its time for each.
 _BATCH: Final = 10_000
 #: Sessions committed in one transaction.
@@ -77,10 +80,11 @@ class Dispatcher:
             async with self._core.bus.subscribe(Wake) as hints:
                 woken: list[Wake] | None = None
                 while True:
+                    after = time.monotonic() + _PACE
                     if await self.take_duty():
                         while await self.cycle(woken):
                             woken = []
-                    woken = await _woken(hints)
+                    woken = await _woken(hints, after)
         finally:
             warming.cancel()
             await asyncio.wait([warming])
@@ -261,8 +265,12 @@ async def _compile() -> None:
             await compiling.wait()
 
 
-async def _woken(hints: Queue[Wake]) -> list[Wake] | None:
-    """Wait for hints, or until it is time to look. Returns them; None: some may have been lost."""
+async def _woken(hints: Queue[Wake], after: float) -> list[Wake] | None:
+    """Wait for hints, or until it is time to look. Returns them; None: some may have been lost.
+
+    Args:
+        after: not before this moment (monotonic), so that those that come soon are taken together.
+    """
     try:
         async with asyncio.timeout(_RENEW_EVERY):
             first = await anext(hints)
@@ -270,4 +278,5 @@ async def _woken(hints: Queue[Wake]) -> list[Wake] | None:
         return []
     except Lagged:
         return None
+    await asyncio.sleep(after - time.monotonic())
     return [first, *hints.drain()]

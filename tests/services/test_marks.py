@@ -8,8 +8,8 @@ from sqlalchemy import delete, insert, select
 
 from services import sessions
 from services.core import Core
-from services.db.tables import SessionEvent
-from services.scheduling.dispatch import Dispatcher
+from services.db.tables import Lease, SessionEvent
+from services.scheduling.dispatch import LEASE, Dispatcher
 from tests.factories import Clock
 from tests.services.world import World
 
@@ -105,3 +105,20 @@ async def test_a_row_with_a_lower_number_that_is_seen_later_counts_as_a_change(
         await db.execute(insert(SessionEvent).values({**values, "id": number + 5, "session_id": other.id}))
     await dispatcher.cycle(())
     assert (await world.session(other.id)).status == "SCHEDULED"
+
+
+async def test_a_busy_dispatcher_renews_its_duty_in_time_and_not_for_each_cycle(
+    core: Core, clock: Clock, count_statements: Callable[[Core], AbstractContextManager[list[str]]]
+) -> None:
+    dispatcher = Dispatcher(core)
+    assert await dispatcher.take_duty()
+    with count_statements(core) as statements:
+        assert await dispatcher.take_duty()
+    assert statements == []
+    for _ in range(30):
+        clock.advance(timedelta(seconds=0.9))
+        assert await dispatcher.take_duty()
+        async with core.db.read() as db:
+            ends = await db.scalar(select(Lease.expires_at).where(Lease.name == LEASE))
+        assert ends is not None
+        assert ends - core.now() > timedelta(seconds=5)
